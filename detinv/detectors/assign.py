@@ -1,0 +1,156 @@
+"""Which rows of a dense head an object trains: known from anchors and layout alone, before any prediction.
+
+Legend: B images, M object slots, A rows (anchors), C candidates.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from detinv.layouts.boxes import area, pairwise_iou
+from detinv.layouts.matching import distinct_best
+
+# Rows among which the positive term of an object may pick the one of highest logit.
+_CANDIDATES = 16
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Static positives of a batch of layouts.
+
+    Args:
+        owner: object slot that owns each row, -1 for rows that no object owns; every object owns at least one.
+        background: rows so far from every object that training calls them background.
+        candidates: rows of each object that training calls positive, best first.
+        candidates_valid: which of them are meant; the first always is, for a valid object.
+    """
+
+    owner: Int64[Tensor, "batch anchor"]
+    background: Bool[Tensor, "batch anchor"]
+    candidates: Int64[Tensor, "batch object candidate"]
+    candidates_valid: Bool[Tensor, "batch object candidate"]
+
+
+class Assigner(Protocol):
+    """How a family assigns rows to objects."""
+
+    def assign(
+        self,
+        anchors: Float[Tensor, "anchor 4"],
+        level_sizes: tuple[int, ...],
+        boxes: Float[Tensor, "batch object 4"],
+        valid: Bool[Tensor, "batch object"],
+    ) -> Assignment: ...
+
+
+@dataclass(frozen=True)
+class AnchorAssigner:
+    """By IoU of anchor and object: RetinaNet and region proposal networks.
+
+    Args:
+        fg_iou_thresh: an anchor at or above it belongs to the object it overlaps most.
+        bg_iou_thresh: an anchor below it, for all objects, is background.
+        candidate_iou_thresh: anchors at or above it are candidates of the positive term.
+
+    Source: section B.1 of the method as published in code: 0.7 / 0.3, with low-quality matches.
+    Departures: each object owns its best anchor, which the published matcher may give to another object.
+    """
+
+    fg_iou_thresh: float = 0.7
+    bg_iou_thresh: float = 0.3
+    candidate_iou_thresh: float = 0.5
+
+    def assign(
+        self,
+        anchors: Float[Tensor, "anchor 4"],
+        level_sizes: tuple[int, ...],
+        boxes: Float[Tensor, "batch object 4"],
+        valid: Bool[Tensor, "batch object"],
+    ) -> Assignment:
+        iou = pairwise_iou(boxes, anchors.expand(len(boxes), -1, -1))
+        iou = torch.where(valid[..., None], iou, -1.0)
+        highest, nearest = iou.max(dim=1)
+        best_of_object = iou.amax(dim=2, keepdim=True).clamp(min=torch.finfo(iou.dtype).eps)
+        low_quality = (iou >= best_of_object).any(dim=1)
+        owner = torch.where((highest >= self.fg_iou_thresh) | low_quality, nearest, -1)
+        best = distinct_best(iou, valid)
+        owner = _give(owner, best, valid)
+        mine = nearest[:, None] == torch.arange(boxes.shape[1], device=boxes.device)[:, None]
+        affinity = torch.where(mine, iou, -1.0).scatter(2, best[..., None], 2.0)
+        value, candidates = affinity.topk(min(_CANDIDATES, len(anchors)), dim=2)
+        return Assignment(
+            owner,
+            (highest < self.bg_iou_thresh) & (owner < 0),
+            candidates,
+            (value >= self.candidate_iou_thresh) & valid[..., None],
+        )
+
+
+@dataclass(frozen=True)
+class PointAssigner:
+    """By location: FCOS. An anchor's centre is the location, its side the unit of distances.
+
+    A location belongs to the smallest object that contains it, whose centre is near, and whose largest distance
+    lies in the range of the location's level. The location nearest an object's centre belongs to it in any case.
+
+    Args:
+        radius: of the central region, in anchor sides.
+        range_low, range_high: bounds of the largest distance, in anchor sides; the finest level has no lower bound,
+            the coarsest no upper one.
+
+    Source: Tian et al. 2019, section 3.2, with centre sampling.
+    """
+
+    radius: float = 1.5
+    range_low: float = 4.0
+    range_high: float = 8.0
+
+    def assign(
+        self,
+        anchors: Float[Tensor, "anchor 4"],
+        level_sizes: tuple[int, ...],
+        boxes: Float[Tensor, "batch object 4"],
+        valid: Bool[Tensor, "batch object"],
+    ) -> Assignment:
+        side = anchors[:, 2] - anchors[:, 0]
+        points = (anchors[:, :2] + anchors[:, 2:]) / 2
+        low, high = self.range_low * side, self.range_high * side
+        low[: level_sizes[0]] = 0
+        high[len(anchors) - level_sizes[-1] :] = torch.inf
+
+        corners = boxes[:, :, None, :]
+        distances = torch.cat([points - corners[..., :2], corners[..., 2:] - points], dim=-1)
+        offset = ((corners[..., :2] + corners[..., 2:]) / 2 - points).abs().amax(-1)
+        farthest = distances.amax(-1)
+        inside = distances.amin(-1) > 0
+        positive = inside & (offset < self.radius * side) & (farthest > low) & (farthest < high) & valid[..., None]
+        sizes = torch.where(positive, area(boxes)[..., None], torch.inf)
+        smallest, nearest = sizes.min(dim=1)
+        owner = torch.where(torch.isfinite(smallest), nearest, -1)
+
+        # First of all inside the object, then on the level made for its size, then near its centre.
+        half = (boxes[..., 2:] - boxes[..., :2]).amax(-1, keepdim=True) / 2
+        fits = (half > low) & (half <= high)
+        reach = offset.detach().amax().clamp(min=1) + 1
+        affinity = 2.0 * inside + 1.0 * fits - offset / reach
+        best = distinct_best(torch.where(valid[..., None], affinity, -torch.inf), valid)
+        return Assignment(
+            _give(owner, best, valid),
+            ~positive.any(dim=1),
+            best[..., None],
+            valid[..., None],
+        )
+
+
+def _give(
+    owner: Int64[Tensor, "batch anchor"], best: Int64[Tensor, "batch object"], valid: Bool[Tensor, "batch object"]
+) -> Int64[Tensor, "batch anchor"]:
+    """`owner` with row best[j] given to object j, for all valid objects."""
+    slots = torch.arange(best.shape[1], device=best.device).expand_as(best)
+    # Empty slots write into a column of their own, which is cut off again.
+    spare = torch.cat([owner, owner[:, :1]], dim=1)
+    rows = torch.where(valid, best, owner.shape[1])
+    return spare.scatter(1, rows, slots)[:, :-1]

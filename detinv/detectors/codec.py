@@ -1,0 +1,73 @@
+"""Box codecs: from what a head regresses to boxes in pixels, and back."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Largest log-scale a decoded side may have: both libraries clamp there, so that exp cannot overflow.
+_LOG_SCALE_CLAMP = math.log(1000.0 / 16)
+
+
+class BoxCodec(Protocol):
+    """Turns raw regression rows into boxes, relative to reference boxes; both directions carry gradient."""
+
+    def decode(self, deltas: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
+        """Boxes XYXY in pixels; not clipped to the image."""
+        ...
+
+    def encode(self, boxes: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
+        """The deltas that decode to `boxes`."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeltaCodec:
+    """(dx, dy, dw, dh) of R-CNN and RetinaNet: shifts in anchor sides, logarithms of the scale factors.
+
+    Args:
+        weights: divisors of the four deltas: (1, 1, 1, 1) for RPN and RetinaNet, (10, 10, 5, 5) for RoI heads.
+
+    Source: Girshick et al. 2014, appendix C.
+    """
+
+    weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+
+    def decode(self, deltas: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
+        sides = anchors[..., 2:] - anchors[..., :2]
+        centres = anchors[..., :2] + 0.5 * sides
+        wx, wy, ww, wh = self.weights
+        shift = deltas[..., :2] / deltas.new_tensor([wx, wy])
+        scale = (deltas[..., 2:] / deltas.new_tensor([ww, wh])).clamp(max=_LOG_SCALE_CLAMP)
+        centres = centres + shift * sides
+        half = 0.5 * torch.exp(scale) * sides
+        return torch.cat([centres - half, centres + half], dim=-1)
+
+    def encode(self, boxes: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
+        sides, wanted = anchors[..., 2:] - anchors[..., :2], boxes[..., 2:] - boxes[..., :2]
+        centres, goals = anchors[..., :2] + 0.5 * sides, boxes[..., :2] + 0.5 * wanted
+        deltas = torch.cat([(goals - centres) / sides, torch.log(wanted / sides)], dim=-1)
+        return deltas * deltas.new_tensor(self.weights)
+
+
+@dataclass(frozen=True)
+class DistanceCodec:
+    """(left, top, right, bottom) of FCOS: distances from the anchor's centre, in units of its sides.
+
+    The head's output before its final ReLU is wanted. Decoding applies the ReLU, but passes the gradient as if it
+    were not there: a distance stuck below zero could otherwise never recover.
+    """
+
+    def decode(self, deltas: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
+        sides = anchors[..., 2:] - anchors[..., :2]
+        centres = anchors[..., :2] + 0.5 * sides
+        distances = deltas - deltas.detach().clamp(max=0)
+        return torch.cat([centres - distances[..., :2] * sides, centres + distances[..., 2:] * sides], dim=-1)
+
+    def encode(self, boxes: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
+        sides = anchors[..., 2:] - anchors[..., :2]
+        centres = anchors[..., :2] + 0.5 * sides
+        return torch.cat([(centres - boxes[..., :2]) / sides, (boxes[..., 2:] - centres) / sides], dim=-1)

@@ -1,0 +1,25 @@
+"""Errors a person can mend. The command line prints them as one line and exits with status 2."""
+
+
+class DetinvError(Exception):
+    """Base of all errors caused by input: the message names the file, the entry and the mend."""
+
+
+class LayoutError(DetinvError):
+    """A layout, annotation or label that cannot be used."""
+
+
+class DetectorError(DetinvError):
+    """A detector that is unknown, does not fit its weights, or cannot take this layout."""
+
+
+class ConfigError(DetinvError):
+    """An option that is unknown or has an unusable value."""
+
+
+class OutputError(DetinvError):
+    """An output folder or file that cannot be written."""
+
+
+class TargetError(RuntimeError):
+    """Pseudo-targets are missing or belong to another step: a mistake in the program, not in its input."""

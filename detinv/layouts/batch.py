@@ -1,0 +1,100 @@
+"""Layouts of one batch, padded to the same number of objects and put on one canvas."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from detinv.errors import LayoutError
+from detinv.layouts.layout import Layout
+
+
+@dataclass(frozen=True)
+class LayoutBatch:
+    """B layouts with M object slots each.
+
+    Args:
+        boxes: XYXY in pixels; slots that hold no object have the unit box at the origin.
+        labels: 0 where there is no object.
+        valid: which slots hold an object.
+        canvas_size: (height, width) shared by the batch; every layout lies at its upper left.
+        image_sizes: (height, width) of each layout.
+        ids: of the layouts.
+        masks: on the canvas; present only if every layout with objects has them.
+    """
+
+    boxes: Float[Tensor, "batch object 4"]
+    labels: Int64[Tensor, "batch object"]
+    valid: Bool[Tensor, "batch object"]
+    canvas_size: tuple[int, int]
+    image_sizes: tuple[tuple[int, int], ...]
+    ids: tuple[str, ...]
+    masks: Bool[Tensor, "batch object height width"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def collate(cls, layouts: Sequence[Layout], divisor: int = 1, slots: int | None = None) -> Self:
+        """Pad `layouts` to a common number of objects and a canvas whose sides are multiples of `divisor`.
+
+        Args:
+            slots: number of object slots, at least the largest layout's; by default just that (and at least 1).
+        """
+        if not layouts:
+            raise LayoutError("a batch needs at least one layout")
+        count = max([1, *(len(layout) for layout in layouts)])
+        if slots is not None:
+            if slots < count:
+                raise LayoutError(f"{count} objects do not fit into {slots} slots")
+            count = slots
+        height, width = (
+            -(-max(layout.image_size[axis] for layout in layouts) // divisor) * divisor for axis in range(2)
+        )
+        size = len(layouts)
+        boxes = torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(size, count, 1)
+        labels = torch.zeros(size, count, dtype=torch.int64)
+        valid = torch.zeros(size, count, dtype=torch.bool)
+        masked = any(layout.masks is not None for layout in layouts) and all(
+            layout.masks is not None or len(layout) == 0 for layout in layouts
+        )
+        masks = torch.zeros(size, count, height, width, dtype=torch.bool) if masked else None
+        for row, layout in enumerate(layouts):
+            n = len(layout)
+            boxes[row, :n], labels[row, :n], valid[row, :n] = layout.boxes, layout.labels, True
+            if masks is not None and layout.masks is not None:
+                h, w = layout.image_size
+                masks[row, :n, :h, :w] = layout.masks
+        return cls(
+            boxes,
+            labels,
+            valid,
+            (height, width),
+            tuple(layout.image_size for layout in layouts),
+            tuple(layout.id for layout in layouts),
+            masks,
+        )
+
+    def pixel_mask(self) -> Float[Tensor, "batch 1 height width"]:
+        """1 inside each image, 0 on the rest of its canvas."""
+        ys = torch.arange(self.canvas_size[0], device=self.boxes.device)
+        xs = torch.arange(self.canvas_size[1], device=self.boxes.device)
+        sizes = torch.tensor(self.image_sizes, device=self.boxes.device)
+        inside = (ys[:, None] < sizes[:, 0, None, None]) & (xs < sizes[:, 1, None, None])
+        return inside[:, None].float()
+
+    def to(self, device: torch.device | str) -> Self:
+        """The batch on another device."""
+        masks = None if self.masks is None else self.masks.to(device)
+        return type(self)(
+            self.boxes.to(device),
+            self.labels.to(device),
+            self.valid.to(device),
+            self.canvas_size,
+            self.image_sizes,
+            self.ids,
+            masks,
+        )

@@ -1,0 +1,41 @@
+"""Box arithmetic on XYXY boxes, batched over any leading axes, in the precision of its input."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def area(boxes: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows"]:
+    """Width times height, zero for reversed boxes."""
+    sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def pairwise_iou(a: Float[Tensor, "*batch n 4"], b: Float[Tensor, "*batch m 4"]) -> Float[Tensor, "*batch n m"]:
+    """Intersection over union of every box of `a` with every box of `b`, per batch row."""
+    upper = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
+    lower = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
+    sides = (upper - lower).clamp(min=0)
+    intersection = sides[..., 0] * sides[..., 1]
+    union = area(a)[..., :, None] + area(b)[..., None, :] - intersection
+    return intersection / union.clamp(min=torch.finfo(union.dtype).tiny)
+
+
+def generalized_iou(a: Float[Tensor, "*rows 4"], b: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows"]:
+    """GIoU of each box of `a` with the box of `b` in the same row; in (-1, 1], differentiable.
+
+    Source: Rezatofighi et al. 2019, algorithm 1: IoU - (|C| - |U|) / |C| with C the enclosing box.
+    Departures: areas are clamped at the smallest normal number, so degenerate pairs give no NaN.
+    """
+    intersection = area(torch.cat([torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])], -1))
+    enclosing = area(torch.cat([torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])], -1))
+    tiny = torch.finfo(a.dtype).tiny
+    union = (area(a) + area(b) - intersection).clamp(min=tiny)
+    enclosing = enclosing.clamp(min=tiny)
+    return intersection / union - (enclosing - union) / enclosing
+
+
+def clip(boxes: Float[Tensor, "*rows 4"], limits: Float[Tensor, "*rows 2"]) -> Float[Tensor, "*rows 4"]:
+    """Boxes clipped to images of (width, height) `limits`."""
+    bound = torch.cat([limits, limits], dim=-1)
+    return torch.minimum(boxes.clamp(min=0), bound)

@@ -1,0 +1,1 @@
+"""Training of the bundled detectors, so that anyone can train them again."""

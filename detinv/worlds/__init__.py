@@ -1,0 +1,1 @@
+"""Procedural worlds: scenes whose every object, texture and position is known exactly."""

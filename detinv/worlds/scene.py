@@ -1,0 +1,79 @@
+"""One generated scene, and how one object is drawn into it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
+
+from detinv.layouts.layout import Layout
+from detinv.worlds.outlines import Outline
+from detinv.worlds.textures import Texture
+
+# Samples per pixel and axis when an outline is drawn: soft edges, as a camera would give.
+_SUPERSAMPLING = 2
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and what is in it: `image` is RGB, 0 to 255."""
+
+    image: UInt8[Tensor, "3 height width"]
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class ObjectKind:
+    """A class of objects: its name, outline and texture."""
+
+    name: str
+    outline: Outline
+    texture: Texture
+
+    def draw(
+        self,
+        canvas: np.ndarray,
+        owner: np.ndarray,
+        number: int,
+        box: tuple[float, float, float, float],
+        generator: np.random.Generator,
+    ) -> None:
+        """Paint one object of this kind over `canvas` (height, width, 3, in [0, 1]), in place.
+
+        `owner` (height, width) receives `number` where the object covers at least half of the pixel.
+        """
+        height, width = owner.shape
+        x0, y0, x1, y1 = box
+        left, top = max(int(x0) - 1, 0), max(int(y0) - 1, 0)
+        right, bottom = min(int(x1) + 2, width), min(int(y1) + 2, height)
+        offsets = (np.arange(_SUPERSAMPLING) + 0.5) / _SUPERSAMPLING
+        xs = (np.arange(left, right)[:, None] + offsets).ravel()
+        ys = (np.arange(top, bottom)[:, None] + offsets).ravel()
+        dx, dy = np.meshgrid(xs - (x0 + x1) / 2, ys - (y0 + y1) / 2)
+
+        # The outline turns by up to 12 degrees; the texture's orientation is the class's and does not.
+        turn = np.deg2rad(generator.uniform(-12, 12))
+        u = (np.cos(turn) * dx + np.sin(turn) * dy) / ((x1 - x0) / 2)
+        v = (-np.sin(turn) * dx + np.cos(turn) * dy) / ((y1 - y0) / 2)
+        cover = _pool(self.outline(u, v).astype(np.float64))
+        phase = generator.uniform(0, 16, size=2)
+        amount = _pool(self.texture(dx + phase[0], dy + phase[1]))[..., None]
+
+        patch = canvas[top:bottom, left:right]
+        first, second = _two_colours(generator, patch.mean(axis=(0, 1)))
+        patch += cover[..., None] * ((1 - amount) * first + amount * second - patch)
+        owner[top:bottom, left:right][cover >= 0.5] = number
+
+
+def _two_colours(generator: np.random.Generator, behind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two random colours that differ in brightness, the first of which stands out from what lies behind."""
+    while True:
+        first, second = generator.uniform(0, 1, size=(2, 3))
+        if abs(first.mean() - second.mean()) >= 0.35 and np.abs(first - behind).max() >= 0.3:
+            return first, second
+
+
+def _pool(samples: np.ndarray) -> np.ndarray:
+    """Mean over the samples of each pixel."""
+    h, w = samples.shape[0] // _SUPERSAMPLING, samples.shape[1] // _SUPERSAMPLING
+    return samples.reshape(h, _SUPERSAMPLING, w, _SUPERSAMPLING).mean(axis=(1, 3))

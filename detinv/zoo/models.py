@@ -1,0 +1,85 @@
+"""Tiny detectors from torchvision's own classes, sized for the bundled worlds and the blood-cell photographs."""
+
+from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import MultiScaleRoIAlign
+
+from detinv.zoo.backbone import PYRAMID_CHANNELS, TinyPyramid
+
+_BOX_FEATURES = 80
+_MASK_FEATURES = 32
+
+
+def build_retinanet(num_classes: int, image_size: tuple[int, int]) -> RetinaNet:
+    """RetinaNet at strides 8, 16, 32 with nine anchors a cell, 20 to 127 pixels.
+
+    Args:
+        num_classes: without background.
+        image_size: (shorter, longer) side the images are resized to.
+    """
+    sizes = tuple((side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3))) for side in (20, 40, 80))
+    return RetinaNet(
+        TinyPyramid((8, 16, 32)),
+        num_classes,
+        anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 3),
+        **_sizes(image_size),
+    )
+
+
+def build_fcos(num_classes: int, image_size: tuple[int, int]) -> FCOS:
+    """FCOS at strides 8, 16, 32; an object belongs to the level whose 2 to 4 strides hold its largest distance."""
+    return FCOS(
+        TinyPyramid((8, 16, 32)),
+        num_classes,
+        anchor_generator=AnchorGenerator(((4,), (8,), (16,)), ((1.0,),) * 3),
+        # In units of the anchor's side, which is half a stride: the usual 1.5 strides.
+        center_sampling_radius=3.0,
+        **_sizes(image_size),
+    )
+
+
+def build_fasterrcnn(num_classes: int, image_size: tuple[int, int], proposals: int = 50) -> FasterRCNN:
+    """Faster R-CNN at strides 4 to 32, with `proposals` regions per image at inference."""
+    return FasterRCNN(
+        TinyPyramid((4, 8, 16, 32)),
+        box_head=_box_head(),
+        box_predictor=FastRCNNPredictor(_BOX_FEATURES, num_classes + 1),
+        **_two_stage(image_size, proposals),
+    )
+
+
+def build_maskrcnn(num_classes: int, image_size: tuple[int, int], proposals: int = 50) -> MaskRCNN:
+    """The same with a mask branch of one convolution."""
+    return MaskRCNN(
+        TinyPyramid((4, 8, 16, 32)),
+        box_head=_box_head(),
+        box_predictor=FastRCNNPredictor(_BOX_FEATURES, num_classes + 1),
+        mask_roi_pool=MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=14, sampling_ratio=2),
+        mask_head=MaskRCNNHeads(PYRAMID_CHANNELS, (_MASK_FEATURES, _MASK_FEATURES), 1),
+        mask_predictor=MaskRCNNPredictor(_MASK_FEATURES, _MASK_FEATURES, num_classes + 1),
+        **_two_stage(image_size, proposals),
+    )
+
+
+def _box_head() -> TwoMLPHead:
+    return TwoMLPHead(PYRAMID_CHANNELS * 7 * 7, _BOX_FEATURES)
+
+
+def _two_stage(image_size: tuple[int, int], proposals: int) -> dict:
+    return {
+        "rpn_anchor_generator": AnchorGenerator(((14,), (24,), (42,), (80,)), ((0.5, 1.0, 2.0),) * 4),
+        "rpn_pre_nms_top_n_train": 200,
+        "rpn_pre_nms_top_n_test": 300,
+        "rpn_post_nms_top_n_train": 100,
+        "rpn_post_nms_top_n_test": proposals,
+        "rpn_batch_size_per_image": 128,
+        "box_batch_size_per_image": 32,
+        "box_roi_pool": MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2),
+        **_sizes(image_size),
+    }
+
+
+def _sizes(image_size: tuple[int, int]) -> dict:
+    return {"min_size": image_size[0], "max_size": image_size[1]}
