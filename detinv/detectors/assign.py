@@ -134,8 +134,7 @@ class PointAssigner:
         # First of all inside the object, then on the level made for its size, then near its centre.
         half = (boxes[..., 2:] - boxes[..., :2]).amax(-1, keepdim=True) / 2
         fits = (half > low) & (half <= high)
-        reach = offset.detach().amax().clamp(min=1) + 1
-        affinity = 2.0 * inside + 1.0 * fits - offset / reach
+        affinity = 2.0 * inside + 1.0 * fits - offset / (1 + offset)
         best = distinct_best(torch.where(valid[..., None], affinity, -torch.inf), valid)
         return Assignment(
             _give(owner, best, valid),
