@@ -1,0 +1,30 @@
+"""The outcome of an inversion, as objects."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from detinv.layouts.layout import Detections, Layout
+
+
+@dataclass(frozen=True)
+class InversionResult:
+    """Inverted images, what the detector itself sees in them, and how good that is.
+
+    Args:
+        layouts: the targets, in the pixels of the images.
+        images: 8-bit RGB, cropped to the layouts' sizes; just what is saved as PNG.
+        detections: of the detector's own inference on those images.
+        class_names: of the labels.
+        metrics: plain numbers and strings, ready for JSON; see `metrics.json`.
+        losses: one row per logged step: "step", "batch", then each term's mean over the images of the batch.
+    """
+
+    layouts: Sequence[Layout]
+    images: Sequence[UInt8[Tensor, "3 height width"]]
+    detections: Sequence[Detections]
+    class_names: tuple[str, ...]
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    losses: Sequence[Mapping[str, float]] = ()
