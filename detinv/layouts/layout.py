@@ -45,7 +45,7 @@ class Layout:
                 f"{tuple(self.boxes.shape)} and {tuple(self.labels.shape)}"
             )
         for row, (box, label) in enumerate(zip(self.boxes.tolist(), self.labels.tolist(), strict=True)):
-            problem = _box_problem(box, height, width)
+            problem = box_problem(box, height, width)
             if label < 0:
                 problem = f"label {label} is negative"
             if problem:
@@ -131,7 +131,8 @@ class Detections:
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep], masks=masks)
 
 
-def _box_problem(box: list[float], height: int, width: int) -> str:
+def box_problem(box: list[float], height: int, width: int) -> str:
+    """What is wrong with an XYXY box in an image of `height` x `width` pixels; empty if nothing is."""
     x0, y0, x1, y1 = box
     shown = "[" + ", ".join(f"{value:g}" for value in box) + "]"
     if not all(-1e9 < value < 1e9 for value in box):

@@ -10,22 +10,43 @@ def distinct_best(
 ) -> Int64[Tensor, "batch object"]:
     """For each object the row of highest affinity, no row twice: greedy by descending affinity.
 
-    Deferred acceptance: every object asks for its best row, a row keeps the object of higher affinity (of the lower
-    index on a tie), the others ask for their next best. Because both sides rank by the same number, the stable
-    matching is the greedy one; it needs at most as many rounds as there are objects. Fixed shapes, no device sync.
+    Ties go to the lower object, then to the lower row, so that the choice does not depend on how many empty slots
+    the batch has. Fixed shapes, no device synchronisation, no gradient.
 
     Args:
-        affinity: larger is better; rows at least as many as objects.
-        valid: slots without an object neither ask nor keep; their result is 0.
+        affinity: larger is better; finite for valid objects, compared in float32; at least as many rows as objects.
+        valid: slots without an object take no row; their result is 0.
     """
-    objects = affinity.shape[1]
-    ranked, rows = affinity.topk(min(objects, affinity.shape[2]), dim=2)
-    index = torch.arange(objects, device=affinity.device)
-    earlier = index[None, :] < index[:, None]
-    choice = torch.zeros_like(rows[..., :1])
-    for _ in range(objects - 1):
-        row, value = rows.gather(2, choice)[..., 0], ranked.gather(2, choice)[..., 0]
-        same = (row[:, :, None] == row[:, None, :]) & valid[:, :, None] & valid[:, None, :]
-        beaten = (value[:, None, :] > value[:, :, None]) | ((value[:, None, :] == value[:, :, None]) & earlier)
-        choice = (choice + (same & beaten).any(-1, keepdim=True)).clamp(max=rows.shape[2] - 1)
-    return torch.where(valid, rows.gather(2, choice)[..., 0], 0)
+    batch, objects, _ = affinity.shape
+    if objects == 0:
+        return torch.zeros(batch, 0, dtype=torch.int64, device=affinity.device)
+    # No object can be pushed further down its list than there are objects.
+    values, rows = _ranked(affinity.detach().float(), min(objects, affinity.shape[2]))
+    values = torch.where(valid[..., None], values, -torch.inf)
+    slots = torch.arange(objects, device=affinity.device)[:, None]
+    choice = torch.zeros(batch, objects, dtype=torch.int64, device=affinity.device)
+    for _ in range(objects):
+        value, best = values.flatten(1).max(dim=1, keepdim=True)
+        slot, row = best // values.shape[2], rows.flatten(1).gather(1, best)
+        choice = choice.scatter(1, slot, torch.where(value > -torch.inf, row, choice.gather(1, slot)))
+        taken = (rows == row[..., None]) | (slots == slot[..., None])
+        values = values.masked_fill(taken, -torch.inf)
+    return choice
+
+
+def _ranked(
+    affinity: Float[Tensor, "batch object row"], count: int
+) -> tuple[Float[Tensor, "batch object rank"], Int64[Tensor, "batch object rank"]]:
+    """The `count` highest values of each object and their rows, equal values by ascending row.
+
+    `topk` alone breaks ties differently for different `count`; one integer key, value first and row second, has none.
+    """
+    # A float's bits, read as an integer, are in the order of the values once those of negative ones are flipped.
+    # Adding 0 turns -0 into 0.
+    bits = (affinity + 0.0).view(torch.int32)
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+    last = affinity.shape[2] - 1
+    backwards = last - torch.arange(last + 1, device=affinity.device)
+    key = (ordered << 32) + backwards
+    rows = last - (key.topk(count, dim=2).values & 0xFFFFFFFF)
+    return affinity.gather(2, rows), rows
