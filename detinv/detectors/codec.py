@@ -29,19 +29,26 @@ class DeltaCodec:
     """(dx, dy, dw, dh) of R-CNN and RetinaNet: shifts in anchor sides, logarithms of the scale factors.
 
     Args:
-        weights: divisors of the four deltas: (1, 1, 1, 1) for RPN and RetinaNet, (10, 10, 5, 5) for RoI heads.
+        weights: divisors of the four deltas: (1, 1, 1, 1) for RPN and RetinaNet, (10, 10, 5, 5) for RoI heads. Both
+            shifts share one, and both scales.
+
+    Raises:
+        ValueError: when the shifts' or the scales' weights differ.
 
     Source: Girshick et al. 2014, appendix C.
     """
 
     weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
+    def __post_init__(self) -> None:
+        if self.weights[0] != self.weights[1] or self.weights[2] != self.weights[3]:
+            raise ValueError(f"both shifts must share a weight, and both scales; got {self.weights}")
+
     def decode(self, deltas: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
         sides = anchors[..., 2:] - anchors[..., :2]
         centres = anchors[..., :2] + 0.5 * sides
-        wx, wy, ww, wh = self.weights
-        shift = deltas[..., :2] / deltas.new_tensor([wx, wy])
-        scale = (deltas[..., 2:] / deltas.new_tensor([ww, wh])).clamp(max=_LOG_SCALE_CLAMP)
+        shift = deltas[..., :2] / self.weights[0]
+        scale = (deltas[..., 2:] / self.weights[2]).clamp(max=_LOG_SCALE_CLAMP)
         centres = centres + shift * sides
         half = 0.5 * torch.exp(scale) * sides
         return torch.cat([centres - half, centres + half], dim=-1)
@@ -49,8 +56,8 @@ class DeltaCodec:
     def encode(self, boxes: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
         sides, wanted = anchors[..., 2:] - anchors[..., :2], boxes[..., 2:] - boxes[..., :2]
         centres, goals = anchors[..., :2] + 0.5 * sides, boxes[..., :2] + 0.5 * wanted
-        deltas = torch.cat([(goals - centres) / sides, torch.log(wanted / sides)], dim=-1)
-        return deltas * deltas.new_tensor(self.weights)
+        shift, scale = (goals - centres) / sides, torch.log(wanted / sides)
+        return torch.cat([shift * self.weights[0], scale * self.weights[2]], dim=-1)
 
 
 @dataclass(frozen=True)

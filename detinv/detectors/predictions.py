@@ -5,6 +5,7 @@ or unused columns, rows run over all locations of all levels, boxes are XYXY in 
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -50,7 +51,7 @@ class DenseHead:
     assigner: Assigner
     post: PostProcessing
 
-    @property
+    @cached_property
     def levels(self) -> Int64[Tensor, " anchor"]:
         """Level number of each row, 0 = finest."""
         sizes = torch.tensor(self.level_sizes, device=self.anchors.device)

@@ -1,0 +1,1 @@
+"""Pixels that a detector reads as the layout."""

@@ -1,0 +1,70 @@
+"""Loss terms over the steps: kept on the device, copied to the host now and then, logged and checked."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from detinv.inversion.module import Inversion
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss term became infinite or NaN."""
+
+
+class LossRecorder(pl.Callback):
+    """Records the mean over the images of every term and of the weighted total.
+
+    Args:
+        every_n_steps: between two records; the last step is always recorded.
+        first_step: added to step numbers handed to loggers, so that they rise over successive batches.
+        batch_number: written into each row.
+
+    Attributes:
+        rows: one dict a record: "step", "batch", "total", then the terms.
+
+    Raises:
+        NonFiniteLossError: naming step and term; at the latest 50 steps after it happened.
+    """
+
+    _flush_every = 50
+
+    def __init__(self, every_n_steps: int = 5, first_step: int = 0, batch_number: int = 0) -> None:
+        self.every_n_steps = every_n_steps
+        self.first_step = first_step
+        self.batch_number = batch_number
+        self.rows: list[dict[str, float]] = []
+        self._pending: list[tuple[int, Tensor]] = []
+        self._names: tuple[str, ...] = ()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: Inversion,
+        outputs: Any,  # noqa: ANN401
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        step = trainer.global_step - 1
+        last = step == pl_module.steps - 1
+        if (step % self.every_n_steps == 0 or last) and pl_module.outcome is not None:
+            outcome = pl_module.outcome
+            self._names = ("total", *outcome.terms)
+            self._pending.append((step, torch.stack([outcome.total, *outcome.terms.values()]).mean(1)))
+        if last or step % self._flush_every == self._flush_every - 1:
+            self._flush(trainer)
+
+    def _flush(self, trainer: pl.Trainer) -> None:
+        if not self._pending:
+            return
+        values = torch.stack([value for _, value in self._pending]).tolist()
+        for (step, _), numbers in zip(self._pending, values, strict=True):
+            row = dict(zip(self._names, numbers, strict=True))
+            for name, number in row.items():
+                if number - number != 0:
+                    raise NonFiniteLossError(f"loss term {name!r} is {number} at step {step} of batch {self.batch_number}")
+            self.rows.append({"step": step, "batch": self.batch_number, **row})
+            for logger in trainer.loggers:
+                logger.log_metrics({f"loss/{name}": number for name, number in row.items()}, self.first_step + step)
+        self._pending.clear()

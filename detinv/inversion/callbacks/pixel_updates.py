@@ -1,0 +1,71 @@
+"""What happens to the pixels after each optimiser step, in one place because the order matters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+
+from detinv.inversion.module import Inversion
+from detinv.inversion.pixels import AbstractPixels
+
+
+class PixelUpdate(Protocol):
+    """Changes the pixels in place after step number `step` (0, 1, ...)."""
+
+    def __call__(self, pixels: AbstractPixels, step: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """Back into [0, 1], after every step."""
+
+    def __call__(self, pixels: AbstractPixels, step: int) -> None:
+        pixels.clamp_()
+
+
+@dataclass(frozen=True)
+class PeriodicBlur:
+    """Gaussian blur after steps 0, every, 2 every, ..., weaker each time.
+
+    Args:
+        every: steps between two blurs.
+        start: sigma in pixels before the first decay; the first blur already is one decay weaker.
+        decay: factor from blur to blur.
+        end: sigma is never below it.
+        until: steps from here on are not blurred; null for no end.
+
+    Source: paper, section 4, after Yosinski et al. 2015; numbers from the published configurations.
+    """
+
+    every: int = 5
+    start: float = 5.0
+    decay: float = 0.985
+    end: float = 0.5
+    until: int | None = None
+
+    def sigma(self, step: int) -> float:
+        """Of the blur after `step`, which must be a multiple of `every`."""
+        return max(self.start * self.decay ** (step // self.every + 1), self.end)
+
+    def __call__(self, pixels: AbstractPixels, step: int) -> None:
+        if step % self.every == 0 and (self.until is None or step < self.until):
+            pixels.blur_(self.sigma(step))
+
+
+class PixelUpdates(pl.Callback):
+    """Applies updates in the given order after every optimiser step."""
+
+    def __init__(self, updates: Sequence[PixelUpdate]) -> None:
+        self.updates = tuple(updates)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: Inversion,
+        outputs: Any,  # noqa: ANN401
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        for update in self.updates:
+            update(pl_module.pixels, trainer.global_step - 1)

@@ -1,0 +1,63 @@
+"""When the pseudo-targets are swapped."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.hooks import RemovableHandle
+
+from detinv.detectors.assign import Assignment
+from detinv.detectors.predictions import Predictions
+from detinv.inversion.module import Inversion
+from detinv.inversion.targets.base import TargetRule, Targets
+
+
+class PseudoTargets(pl.Callback):
+    """Rebuilds the pseudo-targets from the outputs of the forward pass whose loss is about to be taken.
+
+    A hook on the detector sees the outputs, so no second pass is needed and the targets are always those of the
+    current pixels.
+
+    Args:
+        rule: how targets follow from outputs.
+        every_n_steps: 1 swaps them at every step, as the paper does; more holds them still in between.
+    """
+
+    def __init__(self, rule: TargetRule, every_n_steps: int = 1) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
+        self.rule = rule
+        self.every_n_steps = every_n_steps
+        self._assignment: Assignment | None = None
+        self._handle: RemovableHandle | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Inversion) -> None:
+        self._assignment = None
+
+        def swap(module: object, arguments: tuple, predictions: Predictions) -> None:
+            if pl_module.targets is None or trainer.global_step % self.every_n_steps == 0:
+                pl_module.targets = self._build(pl_module, predictions.detach())
+
+        self._handle = pl_module.detector.register_forward_hook(swap)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Inversion) -> None:
+        self._release(pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:  # noqa: ANN401
+        self._release(pl_module)
+
+    def _release(self, pl_module: Inversion) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+        pl_module.targets = None
+
+    def _build(self, pl_module: Inversion, predictions: Predictions) -> Targets:
+        layouts, head = pl_module.viewed_layouts, predictions.dense.head
+        if self._assignment is None or pl_module.augmentation.moves_boxes:
+            self._assignment = head.assigner.assign(head.anchors, head.level_sizes, layouts.boxes, layouts.valid)
+        if predictions.roi is None:
+            return Targets(dense=self.rule.dense(predictions.dense, layouts, self._assignment))
+        return Targets(
+            proposals=self.rule.proposals(predictions.dense, layouts, self._assignment),
+            roi=self.rule.roi(predictions.roi, layouts),
+        )

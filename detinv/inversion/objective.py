@@ -1,0 +1,100 @@
+"""Named, weighted terms: raw predictions, pseudo-targets and pixels to one scalar for each image."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detinv.detectors.predictions import Predictions
+from detinv.errors import ConfigError
+from detinv.inversion.losses import Terms, dense_terms, proposal_terms, roi_terms
+from detinv.inversion.regularisers import alpha_norm, total_variation
+from detinv.inversion.targets.base import Targets
+
+TERM_NAMES = (
+    "cls",
+    "reg",
+    "centerness",
+    "positive",
+    "rpn_cls",
+    "rpn_reg",
+    "roi_cls",
+    "roi_reg",
+    "roi_positive",
+    "roi_mask",
+    "total_variation",
+    "alpha_norm",
+)
+
+
+class Objective:
+    """Weights of the loss terms and regularisers.
+
+    Args:
+        weights: factor of each term, by name; a term that is not named, or null, has weight 0. Terms that a detector
+            does not have (a mask term without masks, say) are passed over.
+        level_weights: factor of each pyramid level, finest first, for rows and regions alike; the last one also
+            serves all coarser levels.
+        tv_exponent, alpha_exponent: of the two regularisers.
+
+    Raises:
+        ConfigError: on an unknown term or no level weight.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, float | None],
+        level_weights: Sequence[float] = (1.0,),
+        tv_exponent: float = 2.0,
+        alpha_exponent: float = 6.0,
+    ) -> None:
+        for name in weights:
+            if name not in TERM_NAMES:
+                near = get_close_matches(name, TERM_NAMES, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ConfigError(f"unknown loss term {name!r}{hint} (known: {', '.join(TERM_NAMES)})")
+        if not level_weights:
+            raise ConfigError("level_weights is empty; give one weight for each pyramid level, or a single one for all")
+        self.weights = {name: float(weight) for name, weight in weights.items() if weight}
+        self.level_weights = tuple(float(weight) for weight in level_weights)
+        self.tv_exponent = tv_exponent
+        self.alpha_exponent = alpha_exponent
+        self._on_device: dict[tuple[torch.device, int], Tensor] = {}
+
+    def terms(
+        self, predictions: Predictions, targets: Targets, centred: Float[Tensor, "batch 3 height width"]
+    ) -> Terms:
+        """All terms with a weight, one value per image each, before weighting.
+
+        Args:
+            predictions: with gradient to the pixels.
+            targets: without.
+            centred: pixels minus mean, zero beyond each image.
+        """
+        found: Terms = {}
+        if targets.dense is not None:
+            found |= dense_terms(predictions.dense, targets.dense, self._levels(predictions))
+        if targets.proposals is not None:
+            found |= proposal_terms(predictions.dense, targets.proposals, self._levels(predictions))
+        if targets.roi is not None and predictions.roi is not None:
+            found |= roi_terms(predictions.roi, targets.roi, self._levels(predictions))
+        found = {name: value for name, value in found.items() if name in self.weights}
+        if "total_variation" in self.weights:
+            found["total_variation"] = total_variation(centred, self.tv_exponent)
+        if "alpha_norm" in self.weights:
+            found["alpha_norm"] = alpha_norm(centred, self.alpha_exponent)
+        return found
+
+    def total(self, terms: Terms) -> Float[Tensor, " batch"]:
+        """The weighted sum for each image."""
+        return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum(0)
+
+    def _levels(self, predictions: Predictions) -> Float[Tensor, " level"]:
+        device, count = predictions.dense.logits.device, len(predictions.dense.head.level_sizes)
+        # Kept on the device: a copy from the host in every step would wait for it.
+        if (device, count) not in self._on_device:
+            padded = (self.level_weights + self.level_weights[-1:] * count)[:count]
+            self._on_device[device, count] = torch.tensor(padded, device=device)
+        return self._on_device[device, count]

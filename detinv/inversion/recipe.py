@@ -1,0 +1,37 @@
+"""Everything that says how to invert, but not what: a preset, made of named parts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from detinv.inversion.augmentation import Augmentation
+from detinv.inversion.callbacks.pixel_updates import PixelUpdate
+from detinv.inversion.module import OptimizerFactory
+from detinv.inversion.objective import Objective
+from detinv.inversion.pixels import AbstractPixels
+from detinv.inversion.schedule import Schedule
+from detinv.inversion.targets.base import TargetRule
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way of inverting.
+
+    Args:
+        rule: how pseudo-targets follow from the current outputs.
+        objective: loss terms, regularisers and their weights.
+        pixels: from (batch, mean, seed) to the parametrised images.
+        optimizer: from parameters to an optimiser that treats every pixel alone.
+        schedule: of its learning rate.
+        updates: of the pixels after each step, in this order.
+        augmentation: random views.
+        every_n_steps: steps between two swaps of the pseudo-targets.
+    """
+
+    rule: TargetRule
+    objective: Objective
+    pixels: Callable[..., AbstractPixels]
+    optimizer: OptimizerFactory
+    schedule: Schedule
+    updates: Sequence[PixelUpdate]
+    augmentation: Augmentation
+    every_n_steps: int = 1

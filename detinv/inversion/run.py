@@ -1,0 +1,220 @@
+"""The main job: layouts in, inverted images and what the detector sees in them out."""
+
+import logging
+import platform
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from detinv.detectors.base import AbstractDetector
+from detinv.detectors.load import load_detector
+from detinv.errors import LayoutError
+from detinv.inversion.callbacks.image_logging import ImageLogging
+from detinv.inversion.callbacks.loss_recorder import LossRecorder
+from detinv.inversion.callbacks.pixel_updates import PixelUpdates
+from detinv.inversion.callbacks.progress import StepProgress, step_progress
+from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
+from detinv.inversion.data import step_loader
+from detinv.inversion.module import Inversion
+from detinv.inversion.pixels import batches_by_canvas
+from detinv.inversion.presets import load_recipe
+from detinv.inversion.recipe import Recipe
+from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.layout import Detections, Layout
+from detinv.metrics.coco_ap import average_precision
+from detinv.metrics.redetection import redetection
+from detinv.results.record import InversionResult
+from detinv.zoo.weights import weight_hash
+
+_DETECT_AT_ONCE = 16
+_PACKAGES = ("detinv", "torch", "torchvision", "pytorch-lightning", "kornia", "pycocotools")
+
+
+def invert(
+    detector: AbstractDetector | str,
+    layouts: Sequence[Layout],
+    recipe: Recipe | str = "default",
+    *,
+    steps: int = 250,
+    seed: int = 0,
+    batch_size: int = 16,
+    trainer: Mapping[str, object] | None = None,
+    loggers: Sequence[pl.loggers.Logger] = (),
+    log_images_every_n_steps: int = 100,
+    progress: bool = True,
+) -> InversionResult:
+    """Optimise one image for each layout until `detector` reports the layout in it.
+
+    Args:
+        detector: or the name of a bundled one. It is frozen and stays unchanged.
+        layouts: boxes in any frame; they are resized to the detector's own input size.
+        recipe: or the name of a preset.
+        steps: optimiser updates for each image.
+        seed: of start images and views; each layout draws its own numbers from it.
+        batch_size: images optimised together; it does not change any image.
+        trainer: arguments of `pytorch_lightning.Trainer`, such as `precision` or `accelerator`.
+        loggers: Lightning loggers; they are not closed.
+        log_images_every_n_steps: between two grids of current images in the loggers.
+        progress: show a progress bar.
+
+    Returns:
+        Images in 8 bit, the detector's own detections in just those, and metrics.
+
+    Raises:
+        DetinvError: when layouts do not suit the detector, or two have the same id.
+    """
+    if isinstance(detector, str):
+        detector = load_detector(detector)
+    if isinstance(recipe, str):
+        recipe = load_recipe(recipe)
+    layouts = [layout.resized(detector.network_size(layout.image_size)) for layout in layouts]
+    check_layouts(layouts, detector)
+    before = weight_hash(detector)
+
+    images: dict[int, Tensor] = {}
+    losses: list[dict[str, float]] = []
+    batches = batches_by_canvas(layouts, detector.size_divisor, batch_size)
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        stack.enter_context(_quiet_lightning())
+        callbacks: list[pl.Callback] = []
+        if progress:
+            display = stack.enter_context(step_progress())
+            callbacks.append(StepProgress(display, "inverting", len(batches) * steps))
+        for number, members in enumerate(batches):
+            chosen = [layouts[index] for index in members]
+            recorder = LossRecorder(first_step=number * steps, batch_number=number)
+            module = _fit(
+                detector,
+                chosen,
+                recipe,
+                steps,
+                seed,
+                dict(trainer or {}),
+                loggers,
+                [*callbacks, recorder, ImageLogging(chosen, log_images_every_n_steps, number * steps)],
+            )
+            images |= dict(zip(members, module.images(), strict=True))
+            losses += recorder.rows
+    seconds = time.perf_counter() - started
+
+    if weight_hash(detector) != before:
+        raise RuntimeError("the detector's weights changed during the inversion; its images would prove nothing")
+    ordered = [images[index] for index in range(len(layouts))]
+    detections = detect_all(detector, ordered)
+    metrics = judge(layouts, detections, detector.class_names)
+    metrics |= {
+        "steps": steps,
+        "seconds": round(seconds, 3),
+        "seconds_per_step": round(seconds / (steps * len(batches)), 5),
+        "images": len(layouts),
+        "batch_size": batch_size,
+        "seed": seed,
+        "weight_hash": before,
+        "versions": _versions(),
+    }
+    return InversionResult(layouts, ordered, detections, detector.class_names, metrics, losses)
+
+
+def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector) -> None:
+    """Raise LayoutError if a layout cannot be asked of this detector, naming it."""
+    if not layouts:
+        raise LayoutError("there is no layout to invert")
+    seen: set[str] = set()
+    for layout in layouts:
+        if layout.id in seen:
+            raise LayoutError(f"two layouts are called {layout.id!r}; ids must differ")
+        seen.add(layout.id)
+        if len(layout) > detector.detections_per_image:
+            raise LayoutError(
+                f"layout {layout.id}: {len(layout)} objects, but this detector reports at most "
+                f"{detector.detections_per_image} per image; drop some"
+            )
+        if len(layout) and int(layout.labels.max()) >= len(detector.class_names):
+            raise LayoutError(
+                f"layout {layout.id}: label {int(layout.labels.max())} is beyond the detector's "
+                f"{len(detector.class_names)} classes"
+            )
+
+
+def detect_all(detector: AbstractDetector, images: Sequence[Tensor]) -> list[Detections]:
+    """The detector's own inference on 8-bit images, a few at a time."""
+    found: list[Detections] = []
+    for start in range(0, len(images), _DETECT_AT_ONCE):
+        found += detector.detect(images[start : start + _DETECT_AT_ONCE])
+    return found
+
+
+def judge(layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]) -> dict:
+    """Average precision (percent) and redetection counts; mask AP as "mask_AP" where both sides have masks."""
+    scores: dict = dict(average_precision(layouts, detections, class_names))
+    wanted = [layout for layout in layouts if len(layout)]
+    if wanted and all(layout.masks is not None for layout in wanted) and all(d.masks is not None for d in detections):
+        masked = average_precision(layouts, detections, class_names, iou_type="segm")
+        scores |= {f"mask_{name}": value for name, value in masked.items() if name.startswith("AP")}
+    return scores | redetection(layouts, detections)
+
+
+def _fit(
+    detector: AbstractDetector,
+    layouts: list[Layout],
+    recipe: Recipe,
+    steps: int,
+    seed: int,
+    trainer_arguments: dict,
+    loggers: Sequence[pl.loggers.Logger],
+    callbacks: list[pl.Callback],
+) -> Inversion:
+    batch = LayoutBatch.collate(layouts, detector.size_divisor)
+    module = Inversion(
+        detector,
+        batch,
+        recipe.pixels(batch, detector.pixel_mean.cpu(), seed),
+        recipe.objective,
+        recipe.optimizer,
+        recipe.schedule,
+        steps,
+        recipe.augmentation,
+        seed,
+    )
+    trainer = pl.Trainer(
+        **{
+            "devices": 1,
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "enable_progress_bar": False,
+            **trainer_arguments,
+            "max_steps": steps,
+            "max_epochs": 1,
+            "logger": list(loggers) or False,
+            "callbacks": [PseudoTargets(recipe.rule, recipe.every_n_steps), PixelUpdates(recipe.updates), *callbacks],
+        }
+    )
+    trainer.fit(module, step_loader(steps))
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return module
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's greetings, and without its advice on data loading: there is no data to load."""
+    log = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        yield
+    log.setLevel(level)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}

@@ -1,0 +1,142 @@
+"""The target rule of the published code, with its defects mended."""
+
+from dataclasses import dataclass
+
+import torch
+
+from detinv.detectors.assign import Assignment
+from detinv.detectors.predictions import DensePredictions, RoIPredictions
+from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
+from detinv.inversion.targets.shared import (
+    best_candidates,
+    centerness,
+    class_onehot,
+    log_scores,
+    mask_targets,
+    take,
+    top_rows,
+)
+from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.boxes import pairwise_iou
+
+
+@dataclass(frozen=True)
+class CodeRule:
+    """Training labels as targets, plus whatever would survive the threshold.
+
+    One stage: rows that training assigns to an object take its class and box; of the others, those whose score
+    exceeds `score_thresh` take class and box of the object they overlap by `match_iou_thresh`, or background.
+    Two stages: proposal and region labels as in training, but weighted instead of sampled.
+
+    Args:
+        score_thresh: of the survivors, in (0, 1).
+        match_iou_thresh: from this IoU of decoded box and object on, a survivor belongs to the object.
+        topk: most rows per level that take part.
+        proposals_per_image, proposals_foreground: size and largest positive share of the sample that weights emulate.
+        rois_per_image, rois_foreground: the same for the second stage.
+
+    Source: published code, `get_pseudo_label` and the region heads' labels. Departures: top-k per level; one entry a
+    row, not one for each pair of row and class; every object has a row; nothing is sampled at random, instead positives
+    and negatives are weighted to the totals that sampling would have.
+    """
+
+    score_thresh: float = 0.5
+    match_iou_thresh: float = 0.5
+    topk: int = 300
+    proposals_per_image: int = 256
+    proposals_foreground: float = 0.5
+    rois_per_image: int = 512
+    rois_foreground: float = 0.25
+
+    @torch.no_grad()
+    def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:
+        """Static positives and survivors of a one-stage head."""
+        scores = log_scores(predictions).amax(-1)
+        owned = assignment.owner >= 0
+        threshold = torch.log(scores.new_tensor(self.score_thresh))
+        rank = scores.masked_fill(owned, torch.inf)
+        rows = top_rows(rank, predictions.head.level_sizes, self.topk)
+        live = take(rank, rows) > threshold
+        owner = take(assignment.owner, rows)
+
+        iou = pairwise_iou(predictions.boxes(rows), layouts.boxes).masked_fill(~layouts.valid[:, None], -1)
+        highest, nearest = iou.max(-1)
+        matched = torch.where(live & (highest >= self.match_iou_thresh), nearest, -1)
+        matched = torch.where(owner >= 0, owner, matched)
+        foreground = matched >= 0
+        slot = matched.clamp(min=0)
+        box_targets = take(layouts.boxes, slot)
+        positive_rows = best_candidates(predictions, layouts, assignment)
+
+        # Rows beyond the training region were never trained on centre-ness, so only owned rows compare it; the row
+        # that stands for the object's centre shall be certain.
+        quality = centerness(predictions.head.anchors[rows], box_targets)
+        central = (rows[:, :, None] == positive_rows[:, None]) & layouts.valid[:, None]
+        return DenseTargets(
+            rows=rows,
+            class_targets=class_onehot(take(layouts.labels, slot), predictions.logits.shape[-1], foreground),
+            class_weights=live[..., None].float().expand(-1, -1, predictions.logits.shape[-1]),
+            box_targets=box_targets,
+            box_weights=foreground.float(),
+            quality_targets=torch.where(central.any(-1), 1.0, quality),
+            quality_weights=(owner >= 0).float(),
+            positive_rows=positive_rows,
+            positive_labels=layouts.labels,
+            positive_weights=layouts.valid.float(),
+        )
+
+    @torch.no_grad()
+    def proposals(
+        self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment
+    ) -> ProposalTargets:
+        """Training labels of a region proposal network; they depend on anchors and layout only."""
+        foreground = assignment.owner >= 0
+        weights = _sampling_weights(
+            foreground, assignment.background, self.proposals_per_image, self.proposals_foreground
+        )
+        boxes = take(layouts.boxes, assignment.owner.clamp(min=0))
+        deltas = predictions.head.codec.encode(boxes, predictions.head.anchors.expand_as(boxes))
+        return ProposalTargets(
+            objectness_targets=foreground.float(),
+            objectness_weights=weights,
+            delta_targets=torch.where(foreground[..., None], deltas, 0.0),
+            delta_weights=weights * foreground,
+            normalizer=torch.full_like(weights[:, 0], self.proposals_per_image),
+        )
+
+    @torch.no_grad()
+    def roi(self, predictions: RoIPredictions, layouts: LayoutBatch) -> RoITargets:
+        """Training labels of the regions: an object's class from `match_iou_thresh` on, else background."""
+        iou = pairwise_iou(predictions.rois, layouts.boxes).masked_fill(~layouts.valid[:, None], -1)
+        highest, nearest = iou.max(-1)
+        foreground = (highest >= self.match_iou_thresh) & predictions.valid
+        background = ~foreground & predictions.valid
+        weights = _sampling_weights(foreground, background, self.rois_per_image, self.rois_foreground)
+        weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
+        num_classes = predictions.deltas.shape[2]
+        labels = torch.where(foreground, take(layouts.labels, nearest), num_classes)
+        deltas = predictions.codec.encode(take(layouts.boxes, nearest), predictions.rois)
+        side = 0 if predictions.mask_logits is None else predictions.mask_logits.shape[-1]
+        return RoITargets(
+            labels=labels,
+            class_weights=weights,
+            delta_targets=torch.where(foreground[..., None], deltas, 0.0),
+            delta_weights=weights * foreground,
+            mask_targets=mask_targets(layouts, side) if side else None,
+            object_weights=layouts.valid.float(),
+            object_labels=layouts.labels,
+        )
+
+
+def _sampling_weights(
+    foreground: torch.Tensor, background: torch.Tensor, total: int, foreground_share: float
+) -> torch.Tensor:
+    """Weight of each row so that positives and negatives count as in a random sample of `total` rows.
+
+    A sample takes at most total * share positives and fills up with negatives, as far as there are any.
+    """
+    count_fg = foreground.sum(1, keepdim=True).float()
+    count_bg = background.sum(1, keepdim=True).float()
+    sampled_fg = count_fg.clamp(max=int(total * foreground_share))
+    sampled_bg = torch.minimum(total - sampled_fg, count_bg)
+    return foreground * (sampled_fg / count_fg.clamp(min=1)) + background * (sampled_bg / count_bg.clamp(min=1))

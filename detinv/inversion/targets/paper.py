@@ -1,0 +1,160 @@
+"""The target rule of the paper's text: the smallest change after which f gives exactly the layout."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from detinv.detectors.assign import Assignment
+from detinv.detectors.predictions import DensePredictions, RoIPredictions
+from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
+from detinv.inversion.targets.shared import class_onehot, log_scores, mask_targets, take, top_rows
+from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.boxes import pairwise_iou
+from detinv.layouts.matching import distinct_best
+
+
+@dataclass(frozen=True)
+class PaperRule:
+    """Each object takes the one candidate whose decoded box fits it best; whatever else would survive is pushed down.
+
+    A candidate of class k above the threshold is covered, and stays free, if an object of class k overlaps its box
+    by more than the suppression threshold: the object's own candidate, at score 1, suppresses it. Uncovered ones get
+    the target 0 for that class. So f(Z) is exactly the layout, without running f, unless two objects of one class
+    overlap by more than the suppression threshold.
+
+    Args:
+        score_thresh: of f, in (0, 1).
+        topk: most rows per level that take part; f's own top-k or more.
+        proposal_iou_thresh: a proposal below it, with every object, is pushed down by its objectness.
+
+    Source: paper, section 3.2, figure 3. Departures: the closure above instead of suppressing what f kept, which
+    would only expose the next candidates. Section 3.3 gives no rule for two stages; this is its analogue, in which a
+    proposal counts as surviving when its objectness exceeds `score_thresh`.
+    """
+
+    score_thresh: float = 0.5
+    topk: int = 1000
+    proposal_iou_thresh: float = 0.3
+
+    @torch.no_grad()
+    def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:
+        """One row for each object, zero for uncovered survivors."""
+        scores = log_scores(predictions)
+        threshold = torch.log(scores.new_tensor(self.score_thresh))
+        best = _best_rows(predictions.boxes(), layouts)
+        chosen = _is_chosen(best, layouts.valid, scores.shape[1])
+        rank = scores.amax(-1).masked_fill(chosen, torch.inf)
+        rows = top_rows(rank, predictions.head.level_sizes, self.topk)
+
+        slot = _slot_of(rows, best, layouts.valid)
+        foreground = slot >= 0
+        slot = slot.clamp(min=0)
+        iou = pairwise_iou(predictions.boxes(rows), layouts.boxes)
+        covered = _covered(iou, layouts, scores.shape[-1], predictions.head.post.nms_thresh)
+        uncovered = (take(scores, rows) > threshold) & ~covered
+        box_targets = take(layouts.boxes, slot)
+        return DenseTargets(
+            rows=rows,
+            class_targets=class_onehot(take(layouts.labels, slot), scores.shape[-1], foreground),
+            class_weights=(uncovered | foreground[..., None]).float(),
+            box_targets=box_targets,
+            box_weights=foreground.float(),
+            quality_targets=torch.ones_like(foreground, dtype=box_targets.dtype),
+            quality_weights=foreground.float(),
+            positive_rows=best,
+            positive_labels=layouts.labels,
+            positive_weights=layouts.valid.float(),
+        )
+
+    @torch.no_grad()
+    def proposals(
+        self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment
+    ) -> ProposalTargets:
+        """The best decoded anchor of each object proposes it; proposals far from every object are pushed down."""
+        boxes = predictions.boxes()
+        best = _best_rows(boxes, layouts)
+        chosen = _is_chosen(best, layouts.valid, boxes.shape[1])
+        iou = pairwise_iou(boxes, layouts.boxes).masked_fill(~layouts.valid[:, None], -1).amax(-1)
+        scores = log_scores(predictions)[..., 0]
+        threshold = torch.log(scores.new_tensor(self.score_thresh))
+        stray = (scores > threshold) & (iou < self.proposal_iou_thresh) & ~chosen
+        rows = torch.arange(boxes.shape[1], device=boxes.device).expand(len(boxes), -1)
+        slot = _slot_of(rows, best, layouts.valid).clamp(min=0)
+        deltas = predictions.head.codec.encode(
+            take(layouts.boxes, slot), predictions.head.anchors.expand(len(boxes), -1, -1)
+        )
+        return ProposalTargets(
+            objectness_targets=chosen.float(),
+            objectness_weights=(chosen | stray).float(),
+            delta_targets=torch.where(chosen[..., None], deltas, 0.0),
+            delta_weights=chosen.float(),
+            normalizer=(chosen | stray).sum(1).clamp(min=1).float(),
+        )
+
+    @torch.no_grad()
+    def roi(self, predictions: RoIPredictions, layouts: LayoutBatch) -> RoITargets:
+        """The best region of each object takes its class and box; regions that hold a stray survivor, background."""
+        batch, regions, num_classes, _ = predictions.deltas.shape
+        decoded = predictions.codec.decode(
+            predictions.deltas, predictions.rois[:, :, None].expand_as(predictions.deltas)
+        )
+        # (B, M, P, 4): the box each region would report for each object's class.
+        wanted = decoded.gather(2, layouts.labels[:, None, :, None].expand(-1, regions, -1, 4)).transpose(1, 2)
+        iou = pairwise_iou(layouts.boxes[:, :, None], wanted)[:, :, 0]
+        iou = iou.masked_fill(~predictions.valid[:, None], -1)
+        best = distinct_best(iou, layouts.valid)
+        everywhere = torch.arange(regions, device=iou.device).expand(batch, -1)
+        slot = _slot_of(everywhere, best, layouts.valid)
+        foreground = slot >= 0
+        slot = slot.clamp(min=0)
+
+        scores = predictions.logits.softmax(-1)[..., :num_classes]
+        flat = pairwise_iou(decoded.reshape(batch, -1, 4), layouts.boxes).view(batch, regions, num_classes, -1)
+        same = class_onehot(layouts.labels, num_classes, layouts.valid).bool().transpose(1, 2)
+        covered = ((flat > predictions.post.nms_thresh) & same[:, None]).any(-1)
+        stray = ((scores > self.score_thresh) & ~covered).any(-1) & predictions.valid & ~foreground
+        weights = (foreground | stray).float()
+        weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
+        deltas = predictions.codec.encode(take(layouts.boxes, slot), predictions.rois)
+        side = 0 if predictions.mask_logits is None else predictions.mask_logits.shape[-1]
+        return RoITargets(
+            labels=torch.where(foreground, take(layouts.labels, slot), num_classes),
+            class_weights=weights,
+            delta_targets=torch.where(foreground[..., None], deltas, 0.0),
+            delta_weights=weights * foreground,
+            mask_targets=mask_targets(layouts, side) if side else None,
+            object_weights=layouts.valid.float(),
+            object_labels=layouts.labels,
+        )
+
+
+def _best_rows(boxes: Float[Tensor, "batch row 4"], layouts: LayoutBatch) -> Int64[Tensor, "batch object"]:
+    """For each object the row whose box overlaps it most, no row twice."""
+    return distinct_best(pairwise_iou(layouts.boxes, boxes), layouts.valid)
+
+
+def _is_chosen(
+    best: Int64[Tensor, "batch object"], valid: Bool[Tensor, "batch object"], rows: int
+) -> Bool[Tensor, "batch row"]:
+    chosen = torch.zeros(len(best), rows + 1, dtype=torch.bool, device=best.device)
+    return chosen.scatter(1, torch.where(valid, best, rows), True)[:, :rows]
+
+
+def _slot_of(
+    rows: Int64[Tensor, "batch row"], best: Int64[Tensor, "batch object"], valid: Bool[Tensor, "batch object"]
+) -> Int64[Tensor, "batch row"]:
+    """The object slot whose best row each row is, or -1."""
+    same = (rows[:, :, None] == best[:, None]) & valid[:, None]
+    found, slot = same.max(-1)
+    return torch.where(found, slot, -1)
+
+
+def _covered(
+    iou: Float[Tensor, "batch row object"], layouts: LayoutBatch, num_classes: int, nms_thresh: float
+) -> Bool[Tensor, "batch row class"]:
+    """Pairs of row and class that an object of that class suppresses."""
+    over = (iou > nms_thresh) & layouts.valid[:, None]
+    same = class_onehot(layouts.labels, num_classes, layouts.valid)
+    return (over.float() @ same) > 0

@@ -1,0 +1,85 @@
+"""Pieces that both target rules use."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from detinv.detectors.assign import Assignment
+from detinv.detectors.predictions import DensePredictions
+from detinv.layouts.batch import LayoutBatch
+
+
+def log_scores(predictions: DensePredictions) -> Float[Tensor, "batch anchor class"]:
+    """Logarithm of each class score, in which no probability rounds to one.
+
+    The score is sigmoid(logit), or, where the head has a quality output, the geometric mean of both sigmoids.
+    """
+    scores = F.logsigmoid(predictions.logits)
+    if predictions.quality_logits is not None:
+        scores = 0.5 * (scores + F.logsigmoid(predictions.quality_logits)[..., None])
+    return scores
+
+
+def top_rows(
+    rank: Float[Tensor, "batch anchor"], level_sizes: tuple[int, ...], topk: int
+) -> Int64[Tensor, "batch row"]:
+    """Rows of highest rank, at most `topk` of each level; the number of rows depends on sizes only."""
+    rows, start = [], 0
+    for size in level_sizes:
+        if size <= topk:
+            rows.append(torch.arange(start, start + size, device=rank.device).expand(len(rank), -1))
+        else:
+            rows.append(rank[:, start : start + size].topk(topk, dim=1, sorted=False).indices + start)
+        start += size
+    return torch.cat(rows, dim=1)
+
+
+def take(values: Tensor, index: Int64[Tensor, "batch row"]) -> Tensor:
+    """values[b, index[b, r]] for values of shape (batch, n, ...)."""
+    tail = values.shape[2:]
+    return values.gather(1, index.view(*index.shape, *[1] * len(tail)).expand(*index.shape, *tail))
+
+
+def class_onehot(labels: Int64[Tensor, "*rows"], num_classes: int, keep: Bool[Tensor, "*rows"]) -> Tensor:
+    """One-hot rows (float), all zero where `keep` is false."""
+    classes = torch.arange(num_classes, device=labels.device)
+    return ((labels[..., None] == classes) & keep[..., None]).float()
+
+
+def best_candidates(
+    predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment
+) -> Int64[Tensor, "batch object"]:
+    """For each object the row of highest logit of its class among the rows that training would give it."""
+    batch, objects, count = assignment.candidates.shape
+    rows = assignment.candidates.view(batch, objects * count)
+    logits = take(predictions.logits, rows).view(batch, objects, count, -1)
+    wanted = layouts.labels[:, :, None, None].expand(-1, -1, count, 1)
+    logits = logits.gather(3, wanted)[..., 0].masked_fill(~assignment.candidates_valid, -torch.inf)
+    return assignment.candidates.gather(2, logits.argmax(2, keepdim=True))[..., 0]
+
+
+def centerness(
+    anchors: Float[Tensor, "batch row 4"], boxes: Float[Tensor, "batch row 4"]
+) -> Float[Tensor, "batch row"]:
+    """sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of the anchors' centres in `boxes`; 0 outside.
+
+    Source: Tian et al. 2019, equation 3.
+    """
+    points = (anchors[..., :2] + anchors[..., 2:]) / 2
+    near, far = (points - boxes[..., :2]).clamp(min=0), (boxes[..., 2:] - points).clamp(min=0)
+    ratio = torch.minimum(near, far) / torch.maximum(near, far).clamp(min=1e-6)
+    return (ratio[..., 0] * ratio[..., 1]).sqrt()
+
+
+def mask_targets(layouts: LayoutBatch, side: int) -> Float[Tensor, "batch object side side"] | None:
+    """Each object's mask, cropped to its box and averaged over a grid of side x side cells."""
+    if layouts.masks is None:
+        return None
+    batch, objects, height, width = layouts.masks.shape
+    index = torch.arange(batch * objects, device=layouts.boxes.device, dtype=layouts.boxes.dtype)
+    boxes = torch.cat([index[:, None], layouts.boxes.reshape(-1, 4)], dim=1)
+    masks = layouts.masks.reshape(-1, 1, height, width).to(layouts.boxes.dtype)
+    crops = roi_align(masks, boxes, (side, side), sampling_ratio=2, aligned=True)
+    return (crops >= 0.5).to(crops.dtype).view(batch, objects, side, side)

@@ -1,0 +1,52 @@
+"""What happens to the pixels besides the optimiser: pure functions on images."""
+
+import torch
+from jaxtyping import Float, Int64
+from kornia.filters import filter2d_separable
+from torch import Tensor
+
+
+def gaussian_kernel(sigma: float) -> Float[Tensor, "1 taps"]:
+    """Sampled, normalised Gaussian of radius int(4 sigma + 0.5), as scipy.ndimage truncates it.
+
+    kornia's kernel is not used because it is computed at half-integer positions for even sizes and takes the radius
+    from the caller; the published blur is scipy's.
+    """
+    radius = int(4 * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    return (weights / weights.sum())[None].float()
+
+
+def gaussian_blur(
+    images: Float[Tensor, "batch channel height width"],
+    sigma: float,
+    image_sizes: Int64[Tensor, "batch 2"],
+) -> Float[Tensor, "batch channel height width"]:
+    """Gaussian blur of each image within its own size, mirrored at its own borders (d c b a | a b c d).
+
+    Args:
+        images: each at the upper left of its canvas.
+        sigma: in pixels; the kernel may be longer than the image.
+        image_sizes: (height, width) of each; what lies beyond it on the canvas is not meaningful afterwards.
+
+    Source: scipy.ndimage.gaussian_filter1d with its default border, applied to both axes.
+    """
+    kernel = gaussian_kernel(sigma).to(images)
+    radius = kernel.shape[1] // 2
+    for axis in (2, 3):
+        rows = _mirrored(image_sizes[:, axis - 2], images.shape[axis], radius)
+        shape = [len(images), 1, 1, 1]
+        shape[axis] = rows.shape[1]
+        expanded = [*images.shape]
+        expanded[axis] = rows.shape[1]
+        images = images.gather(axis, rows.view(shape).expand(expanded))
+    return filter2d_separable(images, kernel, kernel, padding="valid")
+
+
+def _mirrored(lengths: Int64[Tensor, " batch"], extent: int, radius: int) -> Int64[Tensor, "batch padded"]:
+    """Indices -radius ... extent + radius, folded back into 0 ... length - 1 by half-sample reflection."""
+    index = torch.arange(-radius, extent + radius, device=lengths.device)
+    period = 2 * lengths[:, None]
+    folded = index % period
+    return torch.minimum(folded, period - 1 - folded)
