@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -38,7 +37,7 @@ class LayoutBatch:
         return len(self.ids)
 
     @classmethod
-    def collate(cls, layouts: Sequence[Layout], divisor: int = 1, slots: int | None = None) -> Self:
+    def collate(cls, layouts: Sequence[Layout], divisor: int = 1, slots: int | None = None) -> "LayoutBatch":
         """Pad `layouts` to a common number of objects and a canvas whose sides are multiples of `divisor`.
 
         Args:
@@ -86,7 +85,7 @@ class LayoutBatch:
         inside = (ys[:, None] < sizes[:, 0, None, None]) & (xs < sizes[:, 1, None, None])
         return inside[:, None].float()
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "LayoutBatch":
         """The batch on another device."""
         masks = None if self.masks is None else self.masks.to(device)
         return type(self)(

@@ -1,7 +1,6 @@
 """`Layout`, what a detector should report, and `Detections`, what it did report."""
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -59,7 +58,7 @@ class Layout:
         return len(self.labels)
 
     @classmethod
-    def from_masks(cls, masks: Bool[Tensor, "object height width"], labels: Int64[Tensor, " object"], id: str) -> Self:
+    def from_masks(cls, masks: Bool[Tensor, "object height width"], labels: Int64[Tensor, " object"], id: str) -> "Layout":
         """Layout whose boxes are the tight bounds of the masks; a mask without a pixel is an error."""
         boxes = torch.zeros(len(masks), 4)
         for row, mask in enumerate(masks):
@@ -69,16 +68,16 @@ class Layout:
             boxes[row] = torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
         return cls(boxes, labels, (masks.shape[1], masks.shape[2]), id, masks)
 
-    def select(self, keep: Bool[Tensor, " object"]) -> Self:
+    def select(self, keep: Bool[Tensor, " object"]) -> "Layout":
         """The same layout with only the objects where `keep` is true."""
         masks = None if self.masks is None else self.masks[keep]
         return replace(self, boxes=self.boxes[keep], labels=self.labels[keep], masks=masks)
 
-    def without_masks(self) -> Self:
+    def without_masks(self) -> "Layout":
         """The same layout as boxes only."""
         return replace(self, masks=None)
 
-    def resized(self, image_size: tuple[int, int]) -> Self:
+    def resized(self, image_size: tuple[int, int]) -> "Layout":
         """The layout in a frame of another size: boxes scaled, masks by nearest neighbour (pixel centres).
 
         Args:
@@ -124,7 +123,7 @@ class Detections:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def above(self, threshold: float) -> Self:
+    def above(self, threshold: float) -> "Detections":
         """Only the detections with a score above `threshold`."""
         keep = self.scores > threshold
         masks = None if self.masks is None else self.masks[keep]

@@ -1,0 +1,163 @@
+"""Layouts from COCO annotation files."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from detinv.errors import LayoutError
+from detinv.layouts.coco_file import read_coco
+from detinv.layouts.fitting import NetworkSize, fitted
+from detinv.layouts.labels import label_of
+from detinv.layouts.layout import Layout, box_problem
+from detinv.layouts.numbers import is_coordinate
+from detinv.layouts.segmentations import rasterised
+
+# Boxes were drawn on whole pixels and rounded: they may stick out by that much and are then clipped.
+_ROUNDING = 1.0
+
+
+def load_coco(
+    annotations: str | Path,
+    class_names: Sequence[str],
+    *,
+    image_ids: Sequence[int] | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    min_side: float = 0.0,
+    masks: bool = True,
+    network_size: NetworkSize | None = None,
+    detections_per_image: int | None = None,
+) -> list[Layout]:
+    """One layout per annotated image; crowd annotations are left out.
+
+    Args:
+        annotations: path of a COCO "instances" file.
+        class_names: of the detector; categories are matched by name, their ids may have gaps.
+        image_ids: images to take, in this order; by default all, by ascending id.
+        count: take that many of them at random, by ascending id.
+        seed: of that choice.
+        min_side: drop objects whose shorter side is below it, in pixels of the network's input.
+        masks: read segmentations; a layout gets masks only if each of its objects has one.
+        network_size: (height, width) of an image to (height, width) the network receives it in; the layouts are in
+            that frame, masks along. None keeps the image's own.
+        detections_per_image: most objects the detector can report.
+
+    Returns:
+        Layouts named after their image's file, without folder and ending; after the image id where two files of the
+        annotation file would have the same name.
+
+    Raises:
+        LayoutError: one line that names the file and the entry: for a broken file, an unknown image id, a category
+            of an object that the detector does not know, a box that is not finite, reversed, empty or outside its
+            image by more than a pixel, a segmentation that cannot be read or has another size than its image, more
+            images asked for than there are, or more objects than the detector allows.
+    """
+    path = Path(annotations)
+    coco = read_coco(path)
+    names = _layout_ids(list(coco.imgs.values()))
+    layouts = []
+    for image_id in _chosen(path, sorted(coco.imgs), image_ids, count, seed):
+        image = coco.imgs[image_id]
+        objects = [entry for entry in coco.imgToAnns[image_id] if not entry.get("iscrowd", 0)]
+        labels = [
+            label_of(coco.cats[entry["category_id"]]["name"], class_names, _where(path, entry)) for entry in objects
+        ]
+        layout = Layout(
+            torch.tensor([_box(path, entry, image) for entry in objects]).reshape(-1, 4),
+            torch.tensor(labels, dtype=torch.int64),
+            (image["height"], image["width"]),
+            names[image_id],
+        )
+        keep = _long_enough(layout, min_side, network_size)
+        layout = layout.select(keep)
+        if masks:
+            kept = [entry for entry, long_enough in zip(objects, keep.tolist(), strict=True) if long_enough]
+            layout = _with_masks(path, layout, kept)
+        layouts.append(fitted(layout, network_size, detections_per_image, str(path)))
+    return layouts
+
+
+def _chosen(
+    path: Path, existing: list[int], image_ids: Sequence[int] | None, count: int | None, seed: int
+) -> Sequence[int]:
+    pool = existing if image_ids is None else list(image_ids)
+    missing = sorted(set(pool) - set(existing))
+    if missing:
+        raise LayoutError(f"{path}: no image with id {missing[0]} (the file has {len(existing)} images)")
+    if len(set(pool)) < len(pool):
+        raise LayoutError(f"{path}: image id {Counter(pool).most_common(1)[0][0]} is asked for twice")
+    if not pool:
+        raise LayoutError(f"{path}: no image to make a layout of")
+    if count is None:
+        return pool
+    if not 1 <= count <= len(pool):
+        raise LayoutError(f"{path}: {count} images asked for, there are {len(pool)}; choose a count from 1 to that")
+    pool = sorted(pool)
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
+    return sorted(pool[number] for number in order[:count].tolist())
+
+
+def _layout_ids(images: list[dict[str, Any]]) -> dict[int, str]:
+    stems = Counter(Path(image["file_name"]).stem for image in images)
+    taken = {stem for stem, uses in stems.items() if uses == 1}
+    names = {}
+    for image in images:
+        stem = Path(image["file_name"]).stem
+        if stems[stem] > 1:
+            name = str(image["id"])
+            while name in taken:
+                name = f"{stem}-{name}"
+            taken.add(name)
+            names[image["id"]] = name
+        else:
+            names[image["id"]] = stem
+    return names
+
+
+def _where(path: Path, entry: dict[str, Any]) -> str:
+    return f"{path}: annotation {entry['id']} of image {entry['image_id']}"
+
+
+def _box(path: Path, entry: dict[str, Any], image: dict[str, Any]) -> list[float]:
+    """XYXY from COCO's x, y, width, height, clipped where it sticks out by rounding."""
+    where, given = _where(path, entry), entry["bbox"]
+    if not isinstance(given, list) or len(given) != 4 or not all(is_coordinate(value) for value in given):
+        raise LayoutError(f"{where}: its box {given} must be four finite numbers x, y, width, height")
+    x, y, w, h = given
+    height, width = image["height"], image["width"]
+    if w <= 0 or h <= 0:
+        raise LayoutError(f"{where}: its box {given} is reversed or empty (expected width and height above 0)")
+    box = [x, y, x + w, y + h]
+    limits = (width, height, width, height)
+    clipped = [min(max(float(value), 0.0), float(limit)) for value, limit in zip(box, limits, strict=True)]
+    # In the precision the layout will have, where a sliver may vanish.
+    clipped = torch.tensor(clipped).tolist()
+    out = max(abs(value - inside) for value, inside in zip(box, clipped, strict=True))
+    problem = box_problem(clipped if out <= _ROUNDING else box, height, width)
+    if problem:
+        raise LayoutError(f"{where}: {problem}; its x, y, width, height are {given}")
+    return clipped
+
+
+def _long_enough(layout: Layout, min_side: float, network_size: NetworkSize | None) -> Bool[Tensor, " object"]:
+    if network_size is not None:
+        layout = layout.resized(network_size(layout.image_size))
+    return (layout.boxes[:, 2:] - layout.boxes[:, :2]).amin(dim=1) >= min_side
+
+
+def _with_masks(path: Path, layout: Layout, entries: list[dict[str, Any]]) -> Layout:
+    """The layout with the masks of its objects, if all of them have one."""
+    found = []
+    for entry in entries:
+        mask = rasterised(entry.get("segmentation"), layout.image_size, _where(path, entry))
+        if mask is None:
+            return layout
+        found.append(mask)
+    if not found:
+        return layout
+    return Layout(layout.boxes, layout.labels, layout.image_size, layout.id, torch.stack(found))

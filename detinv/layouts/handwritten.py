@@ -1,0 +1,146 @@
+"""Layouts written by hand, in YAML or JSON."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from detinv.errors import LayoutError
+from detinv.layouts.labels import label_of, suggestion
+from detinv.layouts.layout import Layout, box_problem
+from detinv.layouts.numbers import is_coordinate, is_count
+
+_LAYOUT_KEYS = ("image_size", "id", "objects")
+_FILE_KEYS = ("image_size", "layouts")
+_OBJECT_KEYS = ("label", "box")
+
+
+def load_handwritten(path: str | Path, class_names: Sequence[str], image_size: tuple[int, int]) -> list[Layout]:
+    """The layouts of one file, which holds a list of objects, one layout or several.
+
+    A list is one layout, `[]` an empty one:
+
+        - {label: star, box: [x0, y0, x1, y1]}
+
+    A mapping `{image_size: [height, width], id: name, objects: [...]}` says more about it, and a mapping
+    `{image_size: [height, width], layouts: [...]}` holds several of either form. Boxes are in pixels of the image.
+
+    Args:
+        class_names: of the detector; labels are matched by name.
+        image_size: (height, width) where the file says nothing.
+
+    Returns:
+        Layouts without masks, named by their `id`; without one, by the file, numbered from 1 if there are several.
+
+    Raises:
+        LayoutError: one line that names the file, the entry (counted from 1) and the mend.
+    """
+    path = Path(path)
+    content = _parsed(path)
+    if isinstance(content, dict) and "layouts" in content:
+        _check_keys(str(path), content, _FILE_KEYS)
+        image_size = _image_size(str(path), content, image_size)
+        entries = content["layouts"]
+        if not isinstance(entries, list) or not entries:
+            raise LayoutError(f"{path}: 'layouts' must be a list of layouts, at least one")
+        layouts = [
+            _layout(f"{path}: layout {number}", entry, class_names, image_size, f"{path.stem}-{number}")
+            for number, entry in enumerate(entries, 1)
+        ]
+    else:
+        layouts = [_layout(str(path), content, class_names, image_size, path.stem)]
+    seen: set[str] = set()
+    for number, layout in enumerate(layouts, 1):
+        if layout.id in seen:
+            raise LayoutError(f"{path}: layout {number}: id '{layout.id}' occurs twice; give each layout its own")
+        seen.add(layout.id)
+    return layouts
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise LayoutError(f"{path}: no such layout file; check the path") from error
+    except OSError as error:
+        raise LayoutError(f"{path}: the layout file cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise LayoutError(f"{path}: not a text file; expected a layout in YAML or JSON") from error
+    try:
+        return json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except json.JSONDecodeError as error:
+        raise LayoutError(f"{path}: not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise LayoutError(f"{path}: not valid YAML ({place}{error.problem or error.context})") from error
+    except yaml.YAMLError as error:
+        raise LayoutError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+
+
+def _layout(where: str, entry: Any, class_names: Sequence[str], image_size: tuple[int, int], name: str) -> Layout:
+    if isinstance(entry, dict):
+        _check_keys(where, entry, _LAYOUT_KEYS)
+        if "objects" not in entry:
+            raise LayoutError(f"{where}: 'objects' is missing; an empty layout has `objects: []`")
+        image_size = _image_size(where, entry, image_size)
+        name = _name(where, entry.get("id", name))
+        objects = entry["objects"]
+    else:
+        objects = entry
+    if not isinstance(objects, list):
+        raise LayoutError(f"{where}: expected a list of objects like `- {{label: star, box: [x0, y0, x1, y1]}}`")
+    labels, boxes = [], []
+    for number, thing in enumerate(objects, 1):
+        label, box = _object(f"{where}: object {number}", thing, class_names, image_size)
+        labels.append(label)
+        boxes.append(box)
+    return Layout(torch.tensor(boxes).reshape(-1, 4), torch.tensor(labels, dtype=torch.int64), image_size, name)
+
+
+def _object(
+    where: str, thing: Any, class_names: Sequence[str], image_size: tuple[int, int]
+) -> tuple[int, list[float]]:
+    if not isinstance(thing, dict):
+        raise LayoutError(f"{where}: expected `{{label: star, box: [x0, y0, x1, y1]}}`, got {thing!r}")
+    _check_keys(where, thing, _OBJECT_KEYS)
+    for key in _OBJECT_KEYS:
+        if key not in thing:
+            raise LayoutError(f"{where}: '{key}' is missing")
+    label, box = thing["label"], thing["box"]
+    if not isinstance(label, str):
+        raise LayoutError(f"{where}: its label {label!r} must be a class name; put quotes around it")
+    if not isinstance(box, list) or len(box) != 4 or not all(is_coordinate(value) for value in box):
+        raise LayoutError(f"{where}: its box {box} must be four finite numbers x0, y0, x1, y1")
+    # In the precision the layout will have, where a sliver may vanish.
+    corners = torch.tensor([float(value) for value in box]).tolist()
+    problem = box_problem(corners, *image_size)
+    if problem:
+        raise LayoutError(f"{where}: {problem}")
+    return label_of(label, class_names, where), corners
+
+
+def _image_size(where: str, entry: dict[str, Any], default: tuple[int, int]) -> tuple[int, int]:
+    given = entry.get("image_size", default)
+    if not isinstance(given, list | tuple) or len(given) != 2 or not all(is_count(side) for side in given):
+        raise LayoutError(f"{where}: image_size {given} must be [height, width] in whole pixels")
+    return given[0], given[1]
+
+
+def _name(where: str, given: Any) -> str:
+    name = str(given)
+    # Files are named after it.
+    if not isinstance(given, str | int) or not name.strip() or name.startswith(".") or set(name) & set('/\\:*?"<>|\0'):
+        raise LayoutError(f"{where}: id {given!r} must be a name that a file can have")
+    return name
+
+
+def _check_keys(where: str, entry: dict[Any, Any], known: tuple[str, ...]) -> None:
+    for key in entry:
+        if key not in known:
+            raise LayoutError(
+                f"{where}: unknown entry '{key}'{suggestion(str(key), known)} (expected {', '.join(known)})"
+            )

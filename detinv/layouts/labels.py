@@ -1,0 +1,32 @@
+"""Class names to class numbers."""
+
+import difflib
+from collections.abc import Collection, Sequence
+
+from detinv.errors import LayoutError
+
+# A detector may know ninety classes; a message lists this many.
+_LISTED = 10
+
+
+def label_of(name: str, class_names: Sequence[str], where: str) -> int:
+    """Number of the class `name`, 0 ... K-1, by its position in `class_names`.
+
+    Args:
+        where: file and entry the name comes from; opens the error message.
+
+    Raises:
+        LayoutError: for an unknown name, suggesting the nearest one the detector knows.
+    """
+    for number, known in enumerate(class_names):
+        if known == name:
+            return number
+    shown = ", ".join(class_names[:_LISTED]) + (", ..." if len(class_names) > _LISTED else "")
+    raise LayoutError(f"{where}: unknown class '{name}'{suggestion(name, class_names)} (the detector knows {shown})")
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """`; did you mean 'x'?` with the entry of `known` nearest to `name`, or nothing when none is near."""
+    by_lower = {entry.lower(): entry for entry in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean '{by_lower[near[0]]}'?" if near else ""

@@ -1,0 +1,95 @@
+"""COCO segmentations to masks: polygons, and run-length encodings with and without compression."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from pycocotools import mask as rle
+from torch import Tensor
+
+from detinv.errors import LayoutError
+from detinv.layouts.numbers import is_coordinate
+
+
+def rasterised(segmentation: Any, image_size: tuple[int, int], where: str) -> Bool[Tensor, "height width"] | None:
+    """Mask of one annotation, or None where the annotation has no segmentation or covers no pixel.
+
+    Args:
+        segmentation: the annotation's entry as read from JSON: absent (None), a list of polygons
+            [x0, y0, x1, y1, ...], or {"size": [H, W], "counts": list or string}.
+        image_size: (height, width) of the image.
+        where: file and annotation; opens the error message.
+
+    Raises:
+        LayoutError: for a segmentation that is there but cannot be read, or belongs to an image of another size.
+    """
+    if segmentation is None or segmentation == []:
+        return None
+    if isinstance(segmentation, list):
+        encoded = _encoded_polygons(segmentation, image_size, where)
+    elif isinstance(segmentation, dict):
+        encoded = _encoded_runs(segmentation, image_size, where)
+    else:
+        raise LayoutError(f"{where}: segmentation is a {type(segmentation).__name__}, expected polygons or a RLE")
+    mask = torch.from_numpy(np.ascontiguousarray(rle.decode(encoded))).bool()
+    return mask if bool(mask.any()) else None
+
+
+def _encoded_polygons(polygons: list[Any], image_size: tuple[int, int], where: str) -> Any:
+    for number, polygon in enumerate(polygons):
+        entry = f"{where}: polygon {number} of its segmentation"
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            raise LayoutError(f"{entry} must be a list of x, y pairs, at least three of them")
+        if not all(is_coordinate(value) for value in polygon):
+            raise LayoutError(f"{entry} has a coordinate that is not a finite number")
+    return rle.merge(rle.frPyObjects(polygons, *image_size))
+
+
+def _encoded_runs(segmentation: dict[str, Any], image_size: tuple[int, int], where: str) -> Any:
+    height, width = image_size
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if size != [height, width]:
+        raise LayoutError(
+            f"{where}: its mask has size {size}, but its image is {height} high and {width} wide "
+            f"(expected [{height}, {width}])"
+        )
+    if isinstance(counts, str):
+        runs = _run_lengths(counts, where)
+    elif isinstance(counts, list) and all(isinstance(run, int) for run in counts):
+        runs = counts
+    else:
+        raise LayoutError(f"{where}: the counts of its mask must be a string or a list of whole numbers")
+    # pycocotools reads memory it has not written when runs do not fill the image, so they are counted first.
+    if any(run < 0 for run in runs) or sum(runs) != height * width:
+        raise LayoutError(
+            f"{where}: the runs of its mask cover {sum(runs)} pixels, its image has {height * width}; encode it again"
+        )
+    return rle.frPyObjects({"size": size, "counts": runs}, height, width)
+
+
+def _run_lengths(text: str, where: str) -> list[int]:
+    """Run lengths in a compressed encoding.
+
+    Each number is written in groups of five bits, lowest first, as the character 48 + group; 32 is added where more
+    groups follow; the highest bit of the last group is the sign. From the fourth on, a number is the difference
+    from the run two before.
+    """
+    runs: list[int] = []
+    value, shift = 0, 0
+    for character in text:
+        group = ord(character) - 48
+        if not 0 <= group < 64 or shift > 60:
+            raise LayoutError(f"{where}: the counts of its mask are not a run-length encoding")
+        value |= (group & 31) << shift
+        shift += 5
+        if group & 32:
+            continue
+        if group & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value, shift = 0, 0
+    if shift:
+        raise LayoutError(f"{where}: the counts of its mask end in the middle of a number")
+    return runs
+

@@ -1,0 +1,105 @@
+"""Where layouts come from, as options of a run: one class for each entry of `configs/layout`."""
+
+from collections.abc import Sequence
+from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Protocol
+
+from detinv.errors import LayoutError
+from detinv.layouts.coco import load_coco
+from detinv.layouts.fitting import NetworkSize, fitted
+from detinv.layouts.handwritten import load_handwritten
+from detinv.layouts.labels import suggestion
+from detinv.layouts.layout import Layout
+
+_SAMPLE = "sample:"
+
+
+class LayoutSource(Protocol):
+    """Anything that can make layouts for a given detector."""
+
+    def layouts(
+        self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int
+    ) -> list[Layout]:
+        """Layouts in the frame of the network's input, with distinct ids.
+
+        Args:
+            class_names: of the detector; labels number them.
+            network_size: (height, width) of an image to (height, width) the detector resizes it to.
+            detections_per_image: most objects the detector can report.
+
+        Raises:
+            LayoutError: naming the file and the entry that cannot be used.
+        """
+        ...
+
+
+class CocoLayouts:
+    """Layouts of a COCO annotation file; see `load_coco` for the options."""
+
+    def __init__(
+        self,
+        annotations: str | Path,
+        image_ids: Sequence[int] | None = None,
+        count: int | None = None,
+        seed: int = 0,
+        min_side: float = 0.0,
+        masks: bool = True,
+    ) -> None:
+        self.annotations = annotations
+        self.image_ids = None if image_ids is None else list(image_ids)
+        self.count = count
+        self.seed = seed
+        self.min_side = min_side
+        self.masks = masks
+
+    def layouts(
+        self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int
+    ) -> list[Layout]:
+        """See `LayoutSource`."""
+        return load_coco(
+            self.annotations,
+            class_names,
+            image_ids=self.image_ids,
+            count=self.count,
+            seed=self.seed,
+            min_side=self.min_side,
+            masks=self.masks,
+            network_size=network_size,
+            detections_per_image=detections_per_image,
+        )
+
+
+class FileLayouts:
+    """Layouts of a file written by hand; see `load_handwritten` for its form.
+
+    Args:
+        path: of the file, or `sample:<name>` for one that comes with the package.
+        image_size: (height, width) where the file says nothing.
+    """
+
+    def __init__(self, path: str | Path, image_size: Sequence[int] = (128, 128)) -> None:
+        self.path = path
+        height, width = image_size
+        self.image_size = (height, width)
+
+    def layouts(
+        self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int
+    ) -> list[Layout]:
+        """See `LayoutSource`."""
+        name = str(self.path)
+        if name.startswith(_SAMPLE):
+            with as_file(_sample(name.removeprefix(_SAMPLE))) as path:
+                layouts = load_handwritten(path, class_names, self.image_size)
+        else:
+            layouts = load_handwritten(name, class_names, self.image_size)
+        return [fitted(layout, network_size, detections_per_image, name) for layout in layouts]
+
+
+def _sample(name: str) -> Traversable:
+    folder = files("detinv.layouts") / "samples"
+    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if name not in known:
+        raise LayoutError(f"{_SAMPLE}{name}: no such sample{suggestion(name, known)} (there are {', '.join(known)})")
+    return folder / f"{name}.yaml"
