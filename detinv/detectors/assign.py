@@ -4,7 +4,7 @@ Legend: B images, M object slots, A rows (anchors), C candidates.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -34,6 +34,7 @@ class Assignment:
     candidates_valid: Bool[Tensor, "batch object candidate"]
 
 
+@runtime_checkable
 class Assigner(Protocol):
     """How a family assigns rows to objects."""
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from torch import Tensor
 _LOG_SCALE_CLAMP = math.log(1000.0 / 16)
 
 
+@runtime_checkable
 class BoxCodec(Protocol):
     """Turns raw regression rows into boxes, relative to reference boxes; both directions carry gradient."""
 

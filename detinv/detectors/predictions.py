@@ -6,7 +6,6 @@ or unused columns, rows run over all locations of all levels, boxes are XYXY in 
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -83,7 +82,7 @@ class DensePredictions:
             anchors = anchors[rows]
         return self.head.codec.decode(deltas.float(), anchors.expand_as(deltas))
 
-    def detach(self) -> Self:
+    def detach(self) -> "DensePredictions":
         """The same numbers without gradient."""
         quality = None if self.quality_logits is None else self.quality_logits.detach()
         return replace(self, logits=self.logits.detach(), deltas=self.deltas.detach(), quality_logits=quality)
@@ -115,7 +114,7 @@ class RoIPredictions:
     post: PostProcessing
     mask_logits: Float[Tensor, "batch object class side side"] | None = None
 
-    def detach(self) -> Self:
+    def detach(self) -> "RoIPredictions":
         """The same numbers without gradient."""
         masks = None if self.mask_logits is None else self.mask_logits.detach()
         return replace(self, logits=self.logits.detach(), deltas=self.deltas.detach(), mask_logits=masks)
@@ -133,6 +132,6 @@ class Predictions:
     dense: DensePredictions
     roi: RoIPredictions | None = None
 
-    def detach(self) -> Self:
+    def detach(self) -> "Predictions":
         """The same numbers without gradient."""
         return replace(self, dense=self.dense.detach(), roi=None if self.roi is None else self.roi.detach())

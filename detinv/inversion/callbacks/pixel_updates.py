@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 
@@ -10,6 +10,7 @@ from detinv.inversion.module import Inversion
 from detinv.inversion.pixels import AbstractPixels
 
 
+@runtime_checkable
 class PixelUpdate(Protocol):
     """Changes the pixels in place after step number `step` (0, 1, ...)."""
 

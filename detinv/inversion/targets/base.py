@@ -5,7 +5,7 @@ A weight of zero means that Z equals the current output there: no loss, no gradi
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -94,6 +94,7 @@ class Targets:
     roi: RoITargets | None = None
 
 
+@runtime_checkable
 class TargetRule(Protocol):
     """How pseudo-targets are built from detached predictions; every method is pure and runs without gradient."""
 
