@@ -1,0 +1,1 @@
+"""From pixels to raw, differentiable predictions, and from images to detections."""

@@ -1,0 +1,134 @@
+"""Weights on disk: half precision in safetensors, with what they are for in the file's header."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from detinv.errors import DetectorError
+
+# Keys that an error names before it only counts.
+_NAMED = 3
+
+
+def bundled_weights(name: str) -> Path:
+    """Where the weights of the bundled detector `name` lie, whether or not they are there."""
+    return Path(__file__).resolve().parent / "weights" / f"{name}.safetensors"
+
+
+def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, Any]) -> None:
+    """Write a model's state; the file appears under its name only when it is complete.
+
+    Kernels and matrices are stored in half precision. Vectors (biases, normalisation, its running statistics) are
+    small and keep theirs, as do integers.
+
+    Args:
+        model: the detection model itself, not its adapter.
+        path: of the safetensors file.
+        metadata: whatever JSON can hold: class names, image size, architecture, how it was trained.
+
+    Raises:
+        ValueError: when a weight is too large for half precision, or not finite.
+    """
+    state = {key: _compact(key, value) for key, value in model.state_dict().items()}
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    save_file(state, partial, {key: json.dumps(value) for key, value in metadata.items()})
+    os.replace(partial, target)
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Put weights into `model`, in the model's own precision; every key and every shape must fit.
+
+    Args:
+        path: a safetensors file, or a state dict saved by torch (`.pt`, `.pth`).
+
+    Raises:
+        DetectorError: when the file is missing or broken, or its weights belong to another architecture.
+    """
+    given = _read(Path(path))
+    wanted = model.state_dict()
+    problems = [
+        _enumerate("missing", sorted(wanted.keys() - given.keys())),
+        _enumerate("unexpected", sorted(given.keys() - wanted.keys())),
+        _enumerate(
+            "of another shape",
+            [
+                f"{key} {tuple(given[key].shape)} for {tuple(value.shape)}"
+                for key, value in wanted.items()
+                if key in given and given[key].shape != value.shape
+            ],
+        ),
+    ]
+    if any(problems):
+        raise DetectorError(
+            f"{path}: these weights do not fit the detector ({'; '.join(filter(None, problems))}); "
+            "give the weights of this architecture and number of classes"
+        )
+    model.load_state_dict(given)
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """What `save_weights` was given beside the model; empty for a file of torch's own."""
+    if Path(path).suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "format"}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _unreadable(Path(path), error) from error
+
+
+def weight_hash(model: nn.Module) -> str:
+    """Twelve hexadecimal digits that change with any bit of the model's state, whatever device it is on."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        data = value.detach().cpu().contiguous()
+        digest.update(f"{key} {data.dtype} {tuple(data.shape)}\n".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _compact(key: str, value: Tensor) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    if not value.is_floating_point():
+        return value
+    stored = value.half() if value.ndim >= 2 else value.float()
+    if not stored.isfinite().all():
+        raise ValueError(f"{key} holds values that are not finite in {stored.dtype}")
+    return stored
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise DetectorError(f"{path}: no such file of weights; give the path of a .safetensors, .pt or .pth file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DetectorError(f"{path}: not a state dict; save `model.state_dict()` of the detection model")
+    return state
+
+
+def _unreadable(path: Path, error: Exception) -> DetectorError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return DetectorError(f"{path}: cannot be read as weights ({reason}); give a whole .safetensors, .pt or .pth file")
+
+
+def _enumerate(what: str, keys: list[str]) -> str:
+    if not keys:
+        return ""
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return f"{what}: {', '.join(keys[:_NAMED])}{more}"
