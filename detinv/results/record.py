@@ -27,4 +27,4 @@ class InversionResult:
     detections: Sequence[Detections]
     class_names: tuple[str, ...]
     metrics: Mapping[str, object] = field(default_factory=dict)
-    losses: Sequence[Mapping[str, float]] = ()
+    losses: Sequence[Mapping[str, int | float]] = ()

@@ -1,0 +1,1 @@
+"""Pictures of layouts, images and detections: arrays in, arrays out, nothing is logged or saved."""

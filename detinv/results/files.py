@@ -1,0 +1,148 @@
+"""Writing files so that a reader finds the old one or the new one whole, never a part."""
+
+import csv
+import io
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from numbers import Integral, Real
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from detinv.errors import OutputError
+
+PixelArray = UInt8[np.ndarray, "_ _ 3"] | UInt8[Tensor, "3 _ _"]
+"""An 8-bit RGB picture (height, width, 3), or an image tensor (3, height, width)."""
+
+
+def prepare_out_dir(path: str | Path) -> Path:
+    """Create the folder, with its parents, and make sure that files can be written into it.
+
+    Raises:
+        OutputError: if it cannot be created, is a file, or is read-only.
+    """
+    folder = Path(path)
+    probe = folder / _temporary_name("probe")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"detinv")
+        probe.unlink()
+    except OSError as error:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+        raise OutputError(
+            f"out_dir {folder} cannot be used: {_reason(error, folder)}; choose a folder you may write to with out_dir=PATH"
+        ) from error
+    return folder
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data` under a temporary name in the same folder and rename it to `path`.
+
+    Raises:
+        OutputError: naming the path; what was there before is untouched and nothing temporary is left.
+    """
+    target = Path(path)
+    temporary = target.with_name(_temporary_name(target.name))
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OutputError(
+            f"{target} cannot be written: {_reason(error, target.parent)}; free some space or choose another folder with out_dir=PATH"
+        ) from error
+    finally:
+        # After success there is nothing left to remove; after an interruption there may be.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: object, *, indent: int | None = 2) -> None:
+    """Write plain data as JSON in the order given; see `write_bytes`.
+
+    NaN and infinities, which JSON has no word for, become null; numbers of numpy and one-element tensors are numbers.
+
+    Raises:
+        TypeError: for what is not data, naming its type.
+    """
+    write_text(path, json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write one line per row below a header of all keys, in the order they first appear; see `write_bytes`.
+
+    What a row lacks, and NaN, is an empty field.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        values = [plain(row.get(column)) for column in columns]
+        writer.writerow(["" if value is None else value for value in values])
+    write_text(path, text.getvalue())
+
+
+def write_png(path: str | Path, image: PixelArray) -> None:
+    """Write 8-bit RGB pixels, exactly; see `write_bytes`."""
+    write_bytes(path, encode_png(image))
+
+
+def encode_png(image: PixelArray) -> bytes:
+    """The PNG file of 8-bit RGB pixels."""
+    pixels = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else image
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="PNG")
+    return file.getvalue()
+
+
+def plain(value: object) -> object:
+    """`value` as JSON knows it: mappings, lists, texts, numbers, truth values and None; NaN and infinities are None.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic | Tensor):
+        return plain(value.tolist())
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot write a {type(value).__name__} as JSON")
+
+
+def _temporary_name(name: str) -> str:
+    # The name is cut, so that a long one does not become too long for the file system.
+    return f".{name[:80]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+
+
+def _reason(error: OSError, folder: Path) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        in_the_way = [path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()]
+        if in_the_way:
+            return f"{in_the_way[0]} is a file, not a folder"
+    return (error.strerror or str(error)).lower()

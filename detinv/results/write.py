@@ -1,0 +1,51 @@
+"""The folder that an inversion leaves behind."""
+
+from pathlib import Path
+
+from detinv.metrics.coco_ap import coco_ground_truth, coco_results
+from detinv.results.files import prepare_out_dir, write_csv, write_json, write_png, write_text
+from detinv.results.names import file_stems
+from detinv.results.record import InversionResult
+from detinv.results.report import render_report
+from detinv.viz.overview import overview
+
+
+def write_inversion(result: InversionResult, out_dir: str | Path, config_yaml: str, title: str) -> Path:
+    """Write images, layouts, detections, metrics, losses, configuration, overview and report into `out_dir`.
+
+    The files are `images/<layout id>.png` (8-bit RGB; ids made safe as file names), `layouts.json` (COCO ground
+    truth that names those files), `detections.json` (COCO results), `metrics.json`, `losses.csv`, `config.yaml`,
+    `overview.png` and `report.html`. Each is whole or absent; everything is computed before anything is written,
+    and `metrics.json` comes last, so a folder that has it has the rest.
+
+    Args:
+        config_yaml: the complete configuration of the run.
+        title: heading of the report.
+
+    Returns:
+        The path of `overview.png`.
+
+    Raises:
+        OutputError: naming the path that cannot be written.
+    """
+    out_dir = Path(out_dir)
+    stems = file_stems([layout.id for layout in result.layouts])
+    truth = coco_ground_truth(result.layouts, result.class_names)
+    for entry, stem in zip(truth["images"], stems, strict=True):
+        entry["file_name"] = f"{stem}.png"
+    results = coco_results(result.layouts, result.detections)
+    picture = overview(result.layouts, result.images, result.detections, result.class_names)
+    report = render_report(result, config_yaml, title)
+
+    prepare_out_dir(out_dir)
+    prepare_out_dir(out_dir / "images")
+    for stem, image in zip(stems, result.images, strict=True):
+        write_png(out_dir / "images" / f"{stem}.png", image)
+    write_json(out_dir / "layouts.json", truth)
+    write_json(out_dir / "detections.json", results)
+    write_csv(out_dir / "losses.csv", result.losses)
+    write_text(out_dir / "config.yaml", config_yaml)
+    write_png(out_dir / "overview.png", picture)
+    write_text(out_dir / "report.html", report)
+    write_json(out_dir / "metrics.json", result.metrics)
+    return out_dir / "overview.png"
