@@ -1,0 +1,82 @@
+"""`detinv invert`: layouts in, inverted images out."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from detinv.commands import Build
+from detinv.inversion.recipe import Recipe
+from detinv.inversion.run import check_layouts, invert
+from detinv.results.files import prepare_out_dir
+from detinv.results.record import InversionResult
+from detinv.results.write import write_inversion
+
+
+def run(config: DictConfig, build: Build) -> None:
+    """Build detector, layouts and recipe; invert; write everything to `config.out_dir`."""
+    console = Console()
+    detector = build(config.detector)
+    layouts = build(config.layout).layouts(
+        detector.class_names, detector.network_size, detector.detections_per_image
+    )
+    check_layouts(layouts, detector)
+    recipe: Recipe = build(config.preset)
+    # Only now, when the input has proved to be good: a mistake leaves no folder behind.
+    out_dir = prepare_out_dir(config.out_dir)
+    logger = build(config.logger)
+    try:
+        if logger is not None:
+            logger.log_hyperparams(OmegaConf.to_container(config))
+        result = invert(
+            detector,
+            layouts,
+            recipe,
+            steps=config.steps,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            trainer=_plain(config.trainer),
+            loggers=[] if logger is None else [logger],
+            log_images_every_n_steps=config.log_images_every_n_steps,
+        )
+        if logger is not None:
+            logger.log_metrics({f"final/{name}": value for name, value in _numbers(result).items()})
+    finally:
+        if logger is not None:
+            _finish(logger)
+    picture = write_inversion(result, out_dir, OmegaConf.to_yaml(config), title=f"{config.detector.name} inverted")
+    _show(console, result, picture)
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    values = OmegaConf.to_container(node)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def _numbers(result: InversionResult) -> dict[str, float]:
+    return {name: value for name, value in result.metrics.items() if isinstance(value, int | float) and value == value}
+
+
+def _finish(logger: Any) -> None:  # noqa: ANN401 - loggers share no way of being closed
+    """Close the dashboard's run, whatever has happened."""
+    experiment = logger.experiment
+    getattr(experiment, "finish", getattr(experiment, "close", lambda: None))()
+
+
+def _show(console: Console, result: InversionResult, picture: Path) -> None:
+    table = Table("images", "steps", "seconds", "AP", "AP50", "redetected", "false positives")
+    metrics = result.metrics
+    table.add_row(
+        str(metrics["images"]),
+        str(metrics["steps"]),
+        f"{metrics['seconds']:.1f}",
+        *(f"{metrics[name]:.1f}" for name in ("AP", "AP50")),
+        f"{metrics['redetected']} of {metrics['objects']}",
+        str(metrics["false_positives"]),
+    )
+    console.print(table)
+    console.print(f"picture: {picture}", soft_wrap=True)
+    console.print(f"report:  {picture.with_name('report.html')}", soft_wrap=True)

@@ -1,0 +1,45 @@
+"""Loggers to choose from; `losses.csv` is written whatever is chosen."""
+
+import os
+from pathlib import Path
+
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from detinv.errors import ConfigError
+
+
+def wandb_logger(
+    save_dir: str | Path,
+    project: str = "detinv",
+    name: str | None = None,
+    group: str | None = None,
+    offline: bool | None = None,
+) -> Logger:
+    """Weights & Biases through Lightning's logger.
+
+    Args:
+        save_dir: where an offline run is kept.
+        project, name, group: in the dashboard; the name of the folder by default.
+        offline: true or false decides; otherwise the person's own WANDB_MODE does, and without it, offline.
+    """
+    if offline is None:
+        offline = os.environ.get("WANDB_MODE", "offline") != "online"
+    # Its greetings would hide the table and the path of the picture.
+    os.environ.setdefault("WANDB_SILENT", "true")
+    return WandbLogger(name=name or Path(save_dir).name, save_dir=save_dir, project=project, group=group, offline=offline)
+
+
+def tensorboard_logger(save_dir: str | Path) -> Logger:
+    """TensorBoard event files under save_dir/tensorboard.
+
+    Raises:
+        ConfigError: when TensorBoard is not installed, naming the extra.
+    """
+    try:
+        return TensorBoardLogger(save_dir, name="tensorboard", version="")
+    except ModuleNotFoundError as error:
+        raise ConfigError("logger=tensorboard needs the extra: pip install 'detinv[tensorboard]'") from error
+
+
+def no_logger() -> None:
+    """Nothing but files."""

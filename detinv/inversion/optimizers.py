@@ -1,0 +1,41 @@
+"""Optimisers for batches of images: every image is updated as if it were alone."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+class NormalizedMomentum(torch.optim.Optimizer):
+    """Momentum over gradients that are scaled to unit root mean square, image by image.
+
+    Unlike SGD its step does not depend on the scale of the loss; unlike Adam, pixels that do not matter stay quiet,
+    because the scale is one for the whole image instead of one for every pixel.
+
+    Args:
+        params: tensors whose first axis counts images.
+        lr: root mean square of one step's own contribution, in the parameter's units.
+        momentum: in [0, 1).
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 0.005, momentum: float = 0.9) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure=None):  # noqa: ANN001, ANN201 - the signature of torch's own optimisers
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                scale = parameter.grad.square().flatten(1).mean(1).sqrt().clamp(min=1e-12)
+                direction = parameter.grad / scale.view(-1, *[1] * (parameter.ndim - 1))
+                state = self.state[parameter]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                velocity = state["momentum"].mul_(group["momentum"]).add_(direction)
+                parameter.sub_(group["lr"] * velocity)
+        return loss
