@@ -37,9 +37,8 @@ def prepare_out_dir(path: str | Path) -> Path:
     except OSError as error:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
-        raise OutputError(
-            f"out_dir {folder} cannot be used: {_reason(error, folder)}; choose a folder you may write to with out_dir=PATH"
-        ) from error
+        reason = _reason(error, folder)
+        raise OutputError(f"out_dir {folder} cannot be used: {reason}; choose another with out_dir=PATH") from error
     return folder
 
 
@@ -58,9 +57,8 @@ def write_bytes(path: str | Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
-        raise OutputError(
-            f"{target} cannot be written: {_reason(error, target.parent)}; free some space or choose another folder with out_dir=PATH"
-        ) from error
+        reason = _reason(error, target.parent)
+        raise OutputError(f"{target} cannot be written: {reason}; mend that or choose another out_dir=PATH") from error
     finally:
         # After success there is nothing left to remove; after an interruption there may be.
         with suppress(OSError):

@@ -142,5 +142,5 @@ def test_prepare_out_dir_notices_a_folder_that_cannot_be_written(
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(Path, "write_bytes", deny)
-    with pytest.raises(OutputError, match="permission denied; choose a folder"):
+    with pytest.raises(OutputError, match="permission denied; choose another with out_dir=PATH"):
         prepare_out_dir(tmp_path)
