@@ -62,7 +62,7 @@ def tiny_model(build: Callable[..., Any], num_classes: int, image_size: tuple[in
                 _randomise(module, *_FINAL_LAYERS[last])
         if isinstance(model, FCOS):
             # Distances in anchor sides; a few are below zero, as in a trained model.
-            _randomise(model.head.regression_head.bbox_reg, 1.0, 1.5)
+            _randomise(model.head.regression_head.bbox_reg, 1.0, 1.0)
     return model.eval()
 
 

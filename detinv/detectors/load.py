@@ -61,7 +61,7 @@ def assemble_detector(
     """
     path = bundled_weights(name) if weights == _BUNDLED else Path(weights)
     if weights == _BUNDLED and not path.is_file():
-        raise DetectorError(f"{path}: {name}'s weights are not there; `detinv train detector={name}` makes them")
+        raise DetectorError(f"{path}: {name}'s weights are not there; `detinv train training={name}` makes them")
     network = instantiate(model)
     load_weights(network, path)
     trained_on = read_metadata(path).get("class_names")

@@ -4,7 +4,7 @@ import math
 from abc import ABC
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -20,9 +20,6 @@ from detinv.detectors.predictions import DenseHead, PostProcessing
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections
 from detinv.types import Inputs, Pixels
-
-# Images handed to the library at once; bounds memory, changes no result.
-_DETECT_BATCH = 16
 
 
 class AnchorCache:
@@ -114,7 +111,7 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
     def _transform(self) -> GeneralizedRCNNTransform:
         return self.model.transform
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "AbstractTorchvisionDetector":
         """Stays in evaluation mode, whatever a trainer asks for."""
         return super().train(False)
 
@@ -155,29 +152,18 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
             return logits
         return logits.index_select(-1, self._columns)
 
-    def detect(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> list[Detections]:
-        """The library's own, untouched inference on 8-bit RGB images.
+    def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
+        """The library's own, untouched inference on 8-bit RGB images, in fp32.
 
-        Images of one size go together, so what is found in an image does not depend on the padding that another
-        would bring. Always in fp32.
+        One image at a time: what is found in an image depends, to the last bit, on no other.
         """
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, image in enumerate(images):
-            groups.setdefault(self._resized((image.shape[1], image.shape[2])), []).append(index)
-        found: dict[int, Detections] = {}
-        for members in groups.values():
-            for chunk in _chunks(members, _DETECT_BATCH):
-                found.update(zip(chunk, self._infer([images[index] for index in chunk]), strict=True))
-        return [found[index] for index in range(len(images))]
+        return [self._infer(image) for image in images]
 
-    def _infer(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> list[Detections]:
+    def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
         device = self.pixel_mean.device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            outputs = self.model([image.to(device, torch.float32) / 255 for image in images])
-        return [
-            self._detections(output, (image.shape[1], image.shape[2]))
-            for output, image in zip(outputs, images, strict=True)
-        ]
+            (output,) = self.model([image.to(device, torch.float32) / 255])
+        return self._detections(output, (image.shape[1], image.shape[2]))
 
     def _detections(self, output: dict[str, Tensor], image_size: tuple[int, int]) -> Detections:
         """The library's result with our labels; classes we have no name for are dropped."""
@@ -193,7 +179,3 @@ def flatten_rows(maps: Iterable[Float[Tensor, "batch _ _ _"]], columns: int) -> 
     """Head outputs (B, anchors x columns, H, W) of all levels as rows, in torchvision's order, in fp32."""
     rows = [level.unflatten(1, (-1, columns)).permute(0, 3, 4, 1, 2).flatten(1, 3) for level in maps]
     return torch.cat(rows, dim=1).float()
-
-
-def _chunks(items: list[int], size: int) -> Iterable[list[int]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -102,14 +102,13 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         canvas_size: tuple[int, int],
     ) -> RoIPredictions:
         heads = self.model.roi_heads
-        count = rois.shape[1]
         pooled = heads.box_roi_pool(features, list(rois.unbind(0)), [canvas_size] * len(rois))
         logits, deltas = heads.box_predictor(heads.box_head(pooled))
         return RoIPredictions(
             rois,
             valid,
-            self._background_last(logits.float()).unflatten(0, (-1, count)),
-            deltas.float().unflatten(1, (-1, 4)).index_select(1, self._columns).unflatten(0, (-1, count)),
+            self._background_last(logits.float()).unflatten(0, rois.shape[:2]),
+            deltas.float().unflatten(1, (-1, 4)).index_select(1, self._columns).unflatten(0, rois.shape[:2]),
             self._roi_codec,
             self._pooled_levels(rois),
             given.shape[1],
@@ -123,7 +122,7 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         heads = self.model.roi_heads
         pooled = heads.mask_roi_pool(features, list(given.unbind(0)), [canvas_size] * len(given))
         logits = heads.mask_predictor(heads.mask_head(pooled))
-        return logits.float().index_select(1, self._columns).unflatten(0, (-1, given.shape[1]))
+        return logits.float().index_select(1, self._columns).unflatten(0, given.shape[:2])
 
     def _background_last(self, logits: Float[Tensor, "rows _"]) -> Float[Tensor, "rows columns"]:
         """Our classes, then one column whose softmax is that of background and all unused columns together."""
