@@ -23,8 +23,9 @@ def fitted(
         LayoutError: when the layout has more objects than the detector can report.
     """
     if detections_per_image is not None and len(layout) > detections_per_image:
+        file = f"{where}: " if where else ""
         raise LayoutError(
-            f"{where + ': ' if where else ''}layout {layout.id}: {len(layout)} objects, larger than the detector allows "
+            f"{file}layout {layout.id}: {len(layout)} objects, larger than the detector allows "
             f"(at most {detections_per_image}); drop objects or choose another image"
         )
     if network_size is not None:

@@ -101,9 +101,7 @@ def _layout(where: str, entry: Any, class_names: Sequence[str], image_size: tupl
     return Layout(torch.tensor(boxes).reshape(-1, 4), torch.tensor(labels, dtype=torch.int64), image_size, name)
 
 
-def _object(
-    where: str, thing: Any, class_names: Sequence[str], image_size: tuple[int, int]
-) -> tuple[int, list[float]]:
+def _object(where: str, thing: Any, class_names: Sequence[str], image_size: tuple[int, int]) -> tuple[int, list[float]]:
     if not isinstance(thing, dict):
         raise LayoutError(f"{where}: expected `{{label: star, box: [x0, y0, x1, y1]}}`, got {thing!r}")
     _check_keys(where, thing, _OBJECT_KEYS)

@@ -58,7 +58,9 @@ class Layout:
         return len(self.labels)
 
     @classmethod
-    def from_masks(cls, masks: Bool[Tensor, "object height width"], labels: Int64[Tensor, " object"], id: str) -> "Layout":
+    def from_masks(
+        cls, masks: Bool[Tensor, "object height width"], labels: Int64[Tensor, " object"], id: str
+    ) -> "Layout":
         """Layout whose boxes are the tight bounds of the masks; a mask without a pixel is an error."""
         boxes = torch.zeros(len(masks), 4)
         for row, mask in enumerate(masks):

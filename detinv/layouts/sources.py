@@ -19,9 +19,7 @@ _SAMPLE = "sample:"
 class LayoutSource(Protocol):
     """Anything that can make layouts for a given detector."""
 
-    def layouts(
-        self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int
-    ) -> list[Layout]:
+    def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
         """Layouts in the frame of the network's input, with distinct ids.
 
         Args:
@@ -54,9 +52,7 @@ class CocoLayouts:
         self.min_side = min_side
         self.masks = masks
 
-    def layouts(
-        self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int
-    ) -> list[Layout]:
+    def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
         """See `LayoutSource`."""
         return load_coco(
             self.annotations,
@@ -84,9 +80,7 @@ class FileLayouts:
         height, width = image_size
         self.image_size = (height, width)
 
-    def layouts(
-        self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int
-    ) -> list[Layout]:
+    def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
         """See `LayoutSource`."""
         name = str(self.path)
         if name.startswith(_SAMPLE):

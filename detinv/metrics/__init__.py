@@ -1,0 +1,1 @@
+"""How well detections agree with layouts, and what an image shows."""

@@ -45,9 +45,7 @@ class PlainLayouts:
         """The scenes themselves: images, and layouts labelled by the world's own class numbers."""
         return [self.world.scene(index) for index in range(self.count)]
 
-    def layouts(
-        self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int
-    ) -> list[Layout]:
+    def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
         """Layout i is scene i's, in the frame of the network's input, with the detector's class numbers.
 
         Raises:
@@ -69,5 +67,5 @@ def planted_orientations(class_names: Sequence[str]) -> dict[int, float]:
     Args:
         class_names: of the detector whose labels are the keys; classes without stripes, or of other worlds, have none.
     """
-    stripes = {kind.name: kind.texture.degrees for kind in PlainWorld.kinds if isinstance(kind.texture, Stripes)}
+    stripes = {kind.name: float(kind.texture.degrees) for kind in PlainWorld.kinds if isinstance(kind.texture, Stripes)}
     return {label: stripes[name] for label, name in enumerate(class_names) if name in stripes}

@@ -1,0 +1,156 @@
+"""COCO's average precision of detections, with the layouts as ground truth."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import Tensor
+
+from detinv.layouts.layout import Detections, Layout
+
+# Places in COCOeval's table of precisions: (IoU threshold, recall, class, area range, most detections).
+_IOU_50, _IOU_75 = 0, 5
+_AREAS = {"APs": 1, "APm": 2, "APl": 3}
+
+
+def coco_ground_truth(layouts: Sequence[Layout], class_names: Sequence[str]) -> dict[str, Any]:
+    """The layouts as a COCO annotation file, ready for JSON.
+
+    Images are numbered from 1 in the order of the layouts and named `<id>.png`; category ids are labels + 1; masks
+    become compressed run-length encodings. The area is the mask's, or the box's where there is no mask.
+    """
+    annotations: list[dict[str, Any]] = []
+    for image_id, layout in enumerate(layouts, 1):
+        for row, (box, label) in enumerate(zip(layout.boxes.tolist(), layout.labels.tolist(), strict=True)):
+            annotation = {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": label + 1,
+                "bbox": _xywh(box),
+                "area": (box[2] - box[0]) * (box[3] - box[1]),
+                "iscrowd": 0,
+            }
+            if layout.masks is not None:
+                annotation["segmentation"] = _encoded(layout.masks[row])
+                annotation["area"] = int(layout.masks[row].sum())
+            annotations.append(annotation)
+    return {
+        "info": {"description": "layouts of detinv"},
+        "images": [
+            {
+                "id": number,
+                "file_name": f"{layout.id}.png",
+                "height": layout.image_size[0],
+                "width": layout.image_size[1],
+            }
+            for number, layout in enumerate(layouts, 1)
+        ],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, 1)],
+        "annotations": annotations,
+    }
+
+
+def coco_results(layouts: Sequence[Layout], detections: Sequence[Detections]) -> list[dict[str, Any]]:
+    """The detections as a COCO result file, ready for JSON, with the numbers of `coco_ground_truth`.
+
+    Args:
+        detections: one entry for each layout, in pixels of the layout's image.
+
+    Raises:
+        ValueError: when the two do not belong together.
+    """
+    _check_pairs(layouts, detections)
+    results = []
+    for image_id, found in enumerate(detections, 1):
+        rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+        for row, (box, score, label) in enumerate(rows):
+            result = {"image_id": image_id, "category_id": label + 1, "bbox": _xywh(box), "score": score}
+            if found.masks is not None:
+                result["segmentation"] = _encoded(found.masks[row])
+            results.append(result)
+    return results
+
+
+def average_precision(
+    layouts: Sequence[Layout],
+    detections: Sequence[Detections],
+    class_names: Sequence[str],
+    iou_type: Literal["bbox", "segm"] = "bbox",
+) -> dict[str, float]:
+    """Average precision over classes and IoU 0.50 to 0.95, in percent, as pycocotools computes it.
+
+    Args:
+        detections: one entry for each layout, in pixels of the layout's image; at most 100 an image count.
+        iou_type: by boxes or by masks; for masks every layout with objects and every non-empty entry must have them.
+
+    Returns:
+        AP, AP50, AP75; APs, APm, APl of objects below 32^2, between, and above 96^2 pixels; `AP/<class>` of each
+        class. NaN where there is no object to find (written as null in JSON); 0 where there is but nothing is found.
+
+    Raises:
+        ValueError: when layouts and detections do not belong together, or masks are missing.
+    """
+    truth, results = coco_ground_truth(layouts, class_names), coco_results(layouts, detections)
+    if iou_type == "segm":
+        if any("segmentation" not in entry for entry in (*truth["annotations"], *results)):
+            raise ValueError("mask AP needs masks of every object and every detection")
+        # A result with a box would be sorted into the area ranges by that box instead of its mask.
+        results = [{key: value for key, value in entry.items() if key != "bbox"} for entry in results]
+    names = ("AP", "AP50", "AP75", *_AREAS, *(f"AP/{name}" for name in class_names))
+    if not truth["annotations"]:
+        return dict.fromkeys(names, float("nan"))
+    precision = _precisions(truth, results, iou_type)
+    all_areas = precision[..., 0]
+    values = [all_areas, all_areas[_IOU_50], all_areas[_IOU_75]]
+    values += [precision[..., area] for area in _AREAS.values()]
+    values += [all_areas[:, :, label] for label in range(len(class_names))]
+    return {name: _mean(value) for name, value in zip(names, values, strict=True)}
+
+
+def _precisions(truth: dict[str, Any], results: list[dict[str, Any]], iou_type: str) -> np.ndarray:
+    """(IoU threshold, recall, class, area range), -1 where there is no object, at 100 detections an image."""
+    expected, found = COCO(), COCO()
+    expected.dataset = truth
+    # pycocotools reports its progress with print.
+    with contextlib.redirect_stdout(io.StringIO()):
+        expected.createIndex()
+        if results:
+            found = expected.loadRes(results)
+        else:
+            found.dataset = truth | {"annotations": []}
+            found.createIndex()
+        evaluation = COCOeval(expected, found, iou_type)
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation.eval["precision"][..., -1]
+
+
+def _mean(precision: np.ndarray) -> float:
+    defined = precision[precision > -1]
+    return float(100 * defined.mean()) if defined.size else float("nan")
+
+
+def _xywh(box: list[float]) -> list[float]:
+    x0, y0, x1, y1 = box
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def _encoded(mask: Bool[Tensor, "height width"]) -> dict[str, Any]:
+    encoded = rle.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))
+    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
+
+
+def _check_pairs(layouts: Sequence[Layout], detections: Sequence[Detections]) -> None:
+    if len(layouts) != len(detections):
+        raise ValueError(f"{len(layouts)} layouts, but detections of {len(detections)} images")
+    for layout, found in zip(layouts, detections, strict=True):
+        if layout.image_size != found.image_size:
+            raise ValueError(
+                f"layout {layout.id} is of size {layout.image_size}, its detections are of size {found.image_size}"
+            )
