@@ -33,7 +33,7 @@ def overview(
     class_names: Sequence[str],
     *,
     max_rows: int = 8,
-    score_thresh: float = 0.5,
+    score_thresh: int | float = 0.5,
 ) -> Picture:
     """Target layout, inverted image, the same with its contrast stretched, and what the detector sees in it.
 
@@ -71,7 +71,7 @@ def detections_overview(
     layouts: Sequence[Layout] | None = None,
     *,
     max_rows: int = 8,
-    score_thresh: float = 0.5,
+    score_thresh: int | float = 0.5,
 ) -> Picture:
     """Image, ground truth where there is one, and detections of the first `max_rows` images.
 
