@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,12 +18,15 @@ from detinv.worlds.scene import Scene
 Sample = tuple[UInt8[Tensor, "3 height width"], Layout]
 
 
+@runtime_checkable
 class World(Protocol):
     """A generator of scenes, deterministic in the scene's number."""
 
     class_names: tuple[str, ...]
 
-    def scene(self, index: int) -> Scene: ...
+    def scene(self, index: int) -> Scene:
+        """Scene number `index`."""
+        ...
 
 
 class SceneSource:
@@ -34,6 +37,7 @@ class SceneSource:
         self.class_names = world.class_names
 
     def sample(self, index: int) -> Sample:
+        """Image and layout of scene `index`."""
         scene = self.world.scene(index)
         return scene.image, scene.layout
 
@@ -70,6 +74,7 @@ class PhotographSource:
                 )
 
     def sample(self, index: int) -> Sample:
+        """Sample `index`: every photograph once, in random order, before any comes again."""
         epoch, position = divmod(index, len(self._images))
         number = int(np.random.default_rng((self.seed, epoch)).permutation(len(self._images))[position])
         generator = np.random.default_rng((self.seed, epoch, position))
@@ -110,7 +115,7 @@ def _augment(image: np.ndarray, layout: Layout, generator: np.random.Generator) 
 
 
 class _Slice(Dataset):
-    def __init__(self, source: "SceneSource | PhotographSource", start: int, length: int) -> None:
+    def __init__(self, source: SceneSource | PhotographSource, start: int, length: int) -> None:
         self.source, self.start, self.length = source, start, length
 
     def __len__(self) -> int:

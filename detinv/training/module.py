@@ -1,14 +1,19 @@
 """One torchvision detector under training, as a LightningModule."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+
+_RANDOM_STATE = "torch_random_state"
 
 
 class DetectorTraining(pl.LightningModule):
     """Minimises the sum of a torchvision detector's own training losses.
 
-    AdamW with a linear warm-up over the first twentieth of the steps, then a cosine to zero.
+    AdamW with a linear warm-up over the first twentieth of the steps, then a cosine to zero. Checkpoints hold the
+    state of the random numbers on the CPU as well, from which two-stage detectors draw the samples they learn from.
 
     Args:
         model: any of torchvision's detection models.
@@ -25,6 +30,7 @@ class DetectorTraining(pl.LightningModule):
         self.weight_decay = weight_decay
 
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> Tensor:
+        """Sum of the model's losses over one batch of images and targets as torchvision takes them."""
         images, targets = batch
         terms = self.model(images, targets)
         loss = torch.stack([term.float() for term in terms.values()]).sum()
@@ -32,7 +38,14 @@ class DetectorTraining(pl.LightningModule):
         self.log_dict({f"loss/{name}": term for name, term in terms.items()}, batch_size=len(images))
         return loss
 
-    def configure_optimizers(self) -> dict:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[_RANDOM_STATE] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if _RANDOM_STATE in checkpoint:
+            torch.set_rng_state(checkpoint[_RANDOM_STATE].cpu())
+
+    def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
         warmup = max(self.steps // 20, 1)
 

@@ -1,0 +1,282 @@
+"""The command line: `detinv <command> [name=value ...]`. Composes a configuration, then runs one command with it.
+
+Hydra composes; it neither changes the working directory nor sets up logging. Everything heavy is imported late.
+"""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detinv import __version__
+from detinv.commands import COMMANDS, Command
+from detinv.errors import ConfigError, DetinvError
+from detinv.layouts.labels import suggestion
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_MISTAKE, _INTERRUPTED = 2, 130
+_HELP = {"-h", "--help"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: of the command line, without the program's name; those of the process by default.
+
+    Returns:
+        The exit status: 0; 2 after a mistake in the input, told in one line on stderr; 130 when interrupted.
+    """
+    try:
+        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except DetinvError as error:
+        print(f"detinv: {' '.join(str(error).split())}", file=sys.stderr)
+        return _MISTAKE
+    except KeyboardInterrupt:
+        print("detinv: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except SystemExit as stop:
+        # Lightning turns an interruption into an exit of its own.
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        print("detinv: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in _HELP:
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        print(f"detinv {__version__}")
+        return 0
+    name, *words = words
+    if name not in COMMANDS:
+        kind = "option" if name.startswith("-") else "command"
+        raise ConfigError(
+            f"unknown {kind} {name!r}{suggestion(name, COMMANDS)} (commands: {', '.join(COMMANDS)}; see detinv --help)"
+        )
+    overrides = [_override(COMMANDS[name], word) for word in words if word not in _HELP]
+    if len(overrides) < len(words):
+        from detinv.command_help import render
+        from detinv.configuration import config_dir
+
+        print(render(config_dir(), name, _choices(overrides)))
+        return 0
+    config = compose_config(name, overrides)
+    import_module(f"detinv.commands.{name}").run(config, build)
+    return 0
+
+
+def _overview() -> str:
+    lines = ["detinv: pixels that a frozen object detector reads as the layout you asked for", ""]
+    lines += ["usage: detinv <command> [group=choice ...] [name=value ...]", "", "commands:"]
+    lines += [f"  {command.name:<8} {command.summary}" for command in COMMANDS.values()]
+    lines += ["", "detinv <command> --help lists groups, choices and values; detinv --version tells the version"]
+    return "\n".join(lines)
+
+
+def _override(command: Command, word: str) -> str:
+    """`word` as an override for Hydra: a bare word sets the command's subject."""
+    if word.startswith("-"):
+        key = word.lstrip("-")
+        raise ConfigError(f"unknown option {word!r}; options are written name=value" + (f": {key}" if "=" in key else ""))
+    if "=" in word or word.startswith("~"):
+        return word
+    if command.subject:
+        return f"{command.subject}={word}"
+    raise ConfigError(f"cannot read {word!r}; options are written name=value, see detinv {command.name} --help")
+
+
+def _choices(overrides: Sequence[str]) -> dict[str, str]:
+    """Those overrides that choose from a configuration group."""
+    from detinv.command_help import choices
+    from detinv.configuration import config_dir
+
+    pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    return {key: value for key, value in pairs if key == "experiment" or choices(config_dir(), key)}
+
+
+def compose_config(command: str, overrides: Sequence[str] = ()) -> "DictConfig":
+    """The configuration of a command, complete and checked, `out_dir` included.
+
+    Raises:
+        ConfigError: for an unknown group, choice or value, suggesting the nearest; for a value of another kind than
+            its default; for a value that has none and was not given.
+    """
+    from omegaconf import OmegaConf
+
+    chosen = _choices(overrides)
+    base = _compose(command, [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen], chosen)
+    config = _compose(command, overrides, chosen)
+    _check_kinds(_flat(base), _flat(config))
+    _check_complete(config, command, chosen)
+    if config.out_dir is None:
+        config.out_dir = str(_dated_folder(command))
+    OmegaConf.resolve(config)
+    return config
+
+
+def build(node: Any) -> Any:
+    """The object that a configuration entry with a `_target_` describes; lists in it become Python lists.
+
+    Raises:
+        DetinvError: whatever the target raised of that kind; ConfigError when it knows no such argument.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, DetinvError):
+            raise cause from None
+        if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
+            raise ConfigError(f"an option that its target does not have: {cause}") from error
+        raise
+
+
+def _compose(command: str, overrides: Sequence[str], chosen: dict[str, str]) -> "DictConfig":
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from detinv.configuration import config_dir
+
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            _store_experiments(chosen)
+            return compose(command, list(overrides))
+    except OverrideParseException as error:
+        raise ConfigError(f"cannot read {error.override!r}: {_first_line(error)}; write name=value") from error
+    except MissingConfigException as error:
+        raise ConfigError(_unknown_choice(str(error.missing_cfg_file))) from error
+    except (ConfigCompositionException, OmegaConfBaseException) as error:
+        raise ConfigError(_composition_problem(command, chosen, error)) from error
+
+
+def _store_experiments(chosen: dict[str, str]) -> None:
+    """Offer the recipe asked for as the choice of a group `experiment`, wherever the recipes lie."""
+    name = chosen.get("experiment", "null")
+    if name == "null":
+        return
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    recipes = _recipes()
+    known = sorted(path.stem for path in recipes.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(
+            f"unknown experiment {name!r}{suggestion(name, known)} (there are: {', '.join(known) or 'none'})"
+        )
+    node = OmegaConf.load(recipes / f"{name}.yaml")
+    ConfigStore.instance().store(name=name, node=node, group="experiment", package="_global_")
+
+
+def _recipes() -> Path:
+    """Folder of the recipes: `experiments` in a checkout, `recipes` inside an installed package."""
+    from detinv.configuration import config_dir
+
+    beside = config_dir().parent
+    return beside / ("recipes" if beside == Path(__file__).resolve().parent else "experiments")
+
+
+def _unknown_choice(file: str) -> str:
+    from detinv.command_help import choices
+    from detinv.configuration import config_dir
+
+    group, _, choice = file.rpartition("/")
+    known = choices(config_dir(), group)
+    return f"unknown {group or 'command'} {choice!r}{suggestion(choice, known)} (there are: {', '.join(known)})"
+
+
+def _composition_problem(command: str, chosen: dict[str, str], error: Exception) -> str:
+    from detinv.command_help import groups, options
+    from detinv.configuration import config_dir
+
+    text = str(error) or str(error.__cause__)
+    _, quote, rest = text.partition("Could not override '")
+    if not quote:
+        return f"{_first_line(error)}; see detinv {command} --help"
+    key = rest.split("'", 1)[0]
+    folder = config_dir()
+    known = [group.name for group in groups(folder, command)]
+    known += [option.key for option in options(folder, command, chosen)]
+    return f"detinv {command} has no option {key!r}{suggestion(key, known)} (see detinv {command} --help)"
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or str(error.__cause__).strip()
+    return text.splitlines()[0].rstrip(".:") if text else type(error).__name__
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and values, groups of values included."""
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.to_container(node, resolve=False) if not isinstance(node, dict) else node
+    assert isinstance(values, dict)
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat[name] = value
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{name}.")
+    return flat
+
+
+def _check_kinds(defaults: dict[str, Any], values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        default = defaults.get(key)
+        wanted = _kind(default)
+        if wanted and value is not None and not _fits(value, default):
+            given = repr(value) if isinstance(value, str) else value
+            example = f"{key}.{next(iter(default))}=..." if isinstance(default, dict) else f"its default {default}"
+            raise ConfigError(f"{key}={given}: expected {wanted}, such as {example}")
+
+
+def _kind(default: Any) -> str | None:
+    """In words; None where anything goes."""
+    names = {bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "named values"}
+    if isinstance(default, str):
+        # What is to be filled in or taken from elsewhere says nothing about its kind.
+        return None if default == "???" or "${" in default else "a text"
+    return names.get(type(default))
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if isinstance(value, str) and "${" in value:
+        return True
+    if isinstance(default, str):
+        return not isinstance(value, list | dict)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)
+
+
+def _check_complete(config: "DictConfig", command: str, chosen: dict[str, str]) -> None:
+    from omegaconf import OmegaConf
+
+    missing = sorted(OmegaConf.missing_keys(config))
+    if not missing:
+        return
+    from detinv.command_help import options
+    from detinv.configuration import config_dir
+
+    comments = {option.key: option.comment for option in options(config_dir(), command, chosen)}
+    hints = [f"{key}=..." + (f" ({comments[key]})" if comments.get(key) else "") for key in missing]
+    raise ConfigError(f"detinv {command} needs {' and '.join(hints)}")
+
+
+def _dated_folder(command: str) -> Path:
+    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{command}"
+    folder, number = Path("outputs") / stem, 1
+    while folder.exists():
+        number += 1
+        folder = Path("outputs") / f"{stem}-{number}"
+    return folder

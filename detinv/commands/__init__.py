@@ -1,0 +1,38 @@
+"""The commands, one file each, which `detinv.cli` imports only when it runs them.
+
+A command is a module with `run(config, build)`: `config` is what Hydra composed, with `out_dir` filled in, and `build`
+makes the object that a `_target_` entry of it describes. This file stays free of heavy imports.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Build = Callable[[Any], Any]
+"""From a configuration entry with a `_target_` to the object it describes."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of the command line; its options are those of `configs/<name>.yaml`.
+
+    Args:
+        name: also of the module in `detinv.commands`.
+        summary: one line for `detinv --help`.
+        subject: the option that a bare word sets, as in `detinv bench step`.
+    """
+
+    name: str
+    summary: str
+    subject: str | None = None
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("invert", "make images that a frozen detector reads as the layouts you ask for"),
+        Command("detect", "run a detector's own inference over a folder of images and judge it"),
+        Command("train", "train a bundled detector again and measure it"),
+        Command("bench", "time an inversion step against the bare network: detinv bench step", "benchmark"),
+    )
+}

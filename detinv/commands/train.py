@@ -1,0 +1,105 @@
+"""`detinv train`: train a detector, store its weights, measure it, write its card."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from detinv.commands import Build
+from detinv.errors import ConfigError
+from detinv.results.files import prepare_out_dir, write_json, write_text
+from detinv.training.card import Training, model_card, versions
+from detinv.training.datasets import TrainingSet
+from detinv.training.evaluate import evaluate
+from detinv.training.fit import Schedule, fit
+from detinv.zoo.weights import save_weights, weight_hash
+
+_CHOICES = ("steps", "batch_size", "learning_rate", "weight_decay", "gradient_clip", "steps_per_epoch", "precision")
+
+
+def run(config: DictConfig, build: Build) -> None:
+    """Train `config.detector` on `config.data`, or continue, or only measure what is already trained."""
+    console = Console()
+    schedule = Schedule(
+        **{name: config[name] for name in _CHOICES}, accelerator=config.accelerator, workers=config.workers
+    )
+    torch.manual_seed(config.seed)
+    data: TrainingSet = build(config.data)
+    model = build(config.detector.model)
+    name, class_names = config.detector.name, list(config.detector.class_names)
+    if list(data.source.class_names) != class_names:
+        raise ConfigError(
+            f"{name} knows the classes {', '.join(class_names)}, but the data has "
+            f"{', '.join(data.source.class_names)}; choose a training of this detector's own"
+        )
+    out_dir = prepare_out_dir(config.out_dir)
+    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
+    console.print(f"training {name} in {out_dir}; interrupt at will: the same out_dir continues", highlight=False)
+    begun = fit(model, data.source, schedule, out_dir)
+    if begun >= schedule.steps:
+        console.print(f"already trained for {begun} steps: measuring only", highlight=False)
+
+    training = Training(
+        name,
+        type(model).__name__,
+        sum(parameter.numel() for parameter in model.parameters()),
+        class_names,
+        config.seed,
+        f"detinv train training={name}" + (" data.root=PATH" if "root" in config.data else ""),
+    )
+    weights = out_dir / f"{name}.safetensors"
+    save_weights(model, weights, _header(training, schedule, data))
+    detector = build(OmegaConf.merge(config.detector, {"weights": str(weights)}))
+    console.print(f"measuring on {data.measured_on}", highlight=False)
+    scores = evaluate(detector, data.held_out)
+    digest = weight_hash(detector)
+    card = out_dir / f"{name}.md"
+    write_text(card, model_card(training, schedule, data, scores, digest))
+    write_json(out_dir / "metrics.json", _metrics(training, schedule, scores, digest))
+    console.print(_summary(name, scores))
+    _say_where(console, out_dir, weights, card)
+
+
+def _header(training: Training, schedule: Schedule, data: TrainingSet) -> dict[str, Any]:
+    """What travels inside the file of weights."""
+    return {
+        "name": training.name,
+        "architecture": training.architecture,
+        "class_names": list(training.class_names),
+        "learnt_from": data.learnt_from,
+        "steps": schedule.steps,
+        "seed": training.seed,
+        "command": training.command,
+        "licence": data.licence,
+    }
+
+
+def _metrics(training: Training, schedule: Schedule, scores: dict[str, float], digest: str) -> dict[str, Any]:
+    return {
+        **scores,
+        "name": training.name,
+        "parameters": training.parameters,
+        "steps": schedule.steps,
+        "seed": training.seed,
+        "weight_hash": digest,
+        "versions": versions(),
+    }
+
+
+def _summary(name: str, scores: dict[str, float]) -> Table:
+    table = Table(title=f"{name}: average precision in percent")
+    kinds = [("boxes", ""), *([("masks", "mask_")] if "mask_AP" in scores else [])]
+    for column in ("", "AP", "AP50", "AP75"):
+        table.add_column(column, justify="right" if column else "left")
+    for kind, prefix in kinds:
+        table.add_row(kind, *(f"{scores[prefix + column]:.1f}" for column in ("AP", "AP50", "AP75")))
+    return table
+
+
+def _say_where(console: Console, out_dir: Path, weights: Path, card: Path) -> None:
+    # Paths are printed whole, so that they can be copied.
+    for what, path in (("weights", weights), ("card", card), ("all results", out_dir)):
+        console.print(f"{what}: {path}", highlight=False, soft_wrap=True)

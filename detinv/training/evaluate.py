@@ -1,0 +1,28 @@
+"""How well a detector finds what is in images it has not learnt from."""
+
+from detinv.detectors.base import AbstractDetector
+from detinv.layouts.layout import Detections, Layout
+from detinv.metrics.coco_ap import average_precision
+from detinv.training.datasets import HeldOut
+
+_AT_ONCE = 16
+
+
+def evaluate(detector: AbstractDetector, held_out: HeldOut) -> dict[str, float]:
+    """COCO's average precision of the detector's own inference, in percent.
+
+    Returns:
+        The entries of `average_precision` for boxes; those for masks beside them, named `mask_AP` and so on, where
+        both the detector and the layouts have masks; the number of images and objects.
+    """
+    layouts: list[Layout] = []
+    detections: list[Detections] = []
+    for start in range(0, len(held_out), _AT_ONCE):
+        samples = [held_out[index] for index in range(start, min(start + _AT_ONCE, len(held_out)))]
+        layouts += [layout for _, layout in samples]
+        detections += detector.detect([image for image, _ in samples])
+    scores = average_precision(layouts, detections, detector.class_names)
+    if detector.has_masks and all(layout.masks is not None for layout in layouts):
+        masked = average_precision(layouts, detections, detector.class_names, iou_type="segm")
+        scores |= {f"mask_{name}": value for name, value in masked.items()}
+    return scores | {"images": len(layouts), "objects": sum(len(layout) for layout in layouts)}

@@ -1,0 +1,152 @@
+"""A training run from its first step, or its last checkpoint, to its end."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torchvision.models.detection import FasterRCNN, MaskRCNN
+
+from detinv.errors import ConfigError
+from detinv.training.data import PhotographSource, SceneSource, TrainingData
+from detinv.training.module import DetectorTraining
+from detinv.training.progress import TrainingProgress
+
+CHECKPOINT = "last.ckpt"
+_LOG_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to learn.
+
+    Args:
+        steps: optimiser updates of the whole run.
+        batch_size: images per update.
+        learning_rate: at the end of the warm-up.
+        weight_decay: of AdamW.
+        gradient_clip: largest norm of the gradient.
+        steps_per_epoch: updates between two checkpoints.
+        precision: of the network, in Lightning's words.
+        accelerator: "cpu", "gpu" or "auto".
+        workers: processes that draw samples; 0 draws them in the training process.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 1e-4
+    gradient_clip: float | None = 5.0
+    steps_per_epoch: int = 100
+    precision: str = "bf16-mixed"
+    accelerator: str = "auto"
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "steps_per_epoch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: choose at least 1")
+        if self.workers < 0:
+            raise ConfigError(f"workers={self.workers}: choose 0 or more")
+
+
+def fit(
+    model: nn.Module,
+    source: SceneSource | PhotographSource,
+    schedule: Schedule,
+    out_dir: Path,
+    progress: bool = True,
+) -> int:
+    """Train `model` in place; `out_dir/last.ckpt` is continued if it is there, exactly where it stopped.
+
+    Args:
+        model: one of torchvision's detection models.
+        source: of samples, with as many classes as the model.
+        schedule: the same as before when a run is continued.
+        out_dir: existing folder of the checkpoint, and of `losses/`.
+        progress: show a progress bar.
+
+    Returns:
+        The step the run was continued from: 0 for a new one, `schedule.steps` if there was nothing left to do.
+
+    Raises:
+        ConfigError: when the checkpoint cannot be read or belongs to another model.
+        KeyboardInterrupt: when interrupted; the checkpoint of the last epoch stays.
+    """
+    module = DetectorTraining(model, schedule.steps, schedule.learning_rate, schedule.weight_decay)
+    checkpoint = out_dir / CHECKPOINT
+    done = _restore(module, checkpoint) if checkpoint.exists() else 0
+    if done >= schedule.steps:
+        return done
+    data = TrainingData(
+        source,
+        # Where there is a second stage, torchvision keeps 0 for the background.
+        first_label=1 if isinstance(model, FasterRCNN) else 0,
+        batch_size=schedule.batch_size,
+        steps_per_epoch=schedule.steps_per_epoch,
+        masks=isinstance(model, MaskRCNN),
+        workers=schedule.workers,
+    )
+    callbacks: list[pl.Callback] = [
+        pl.callbacks.ModelCheckpoint(dirpath=out_dir, save_last=True, every_n_epochs=1, save_top_k=0)
+    ]
+    if progress:
+        callbacks.append(TrainingProgress(schedule.steps))
+    with _quiet_lightning():
+        trainer = pl.Trainer(
+            max_steps=schedule.steps,
+            precision=schedule.precision,  # type: ignore[arg-type]
+            gradient_clip_val=schedule.gradient_clip,
+            accelerator=schedule.accelerator,
+            devices=1,
+            logger=pl.loggers.CSVLogger(out_dir, name="losses", version=f"from_step_{done:06d}"),
+            callbacks=callbacks,
+            reload_dataloaders_every_n_epochs=1,
+            log_every_n_steps=_LOG_EVERY,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, data, ckpt_path=checkpoint if done else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return done
+
+
+def _restore(module: DetectorTraining, checkpoint: Path) -> int:
+    """Put the checkpoint's weights into the module; the steps it was trained for."""
+    try:
+        content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state, steps = content["state_dict"], int(content["global_step"])
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError) as error:
+        raise ConfigError(f"{checkpoint}: cannot be read as a checkpoint; remove it or choose another out_dir") from error
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{checkpoint}: belongs to another detector; choose another out_dir, or the training it was begun with"
+        ) from error
+    return steps
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's greetings, and without its advice about few workers: drawing a scene is quick."""
+    log = logging.getLogger("pytorch_lightning")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+            warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            yield
+    finally:
+        log.setLevel(level)
