@@ -128,13 +128,13 @@ def _box(path: Path, entry: dict[str, Any], image: dict[str, Any]) -> list[float
     where, given = _where(path, entry), entry["bbox"]
     if not isinstance(given, list) or len(given) != 4 or not all(is_coordinate(value) for value in given):
         raise LayoutError(f"{where}: its box {given} must be four finite numbers x, y, width, height")
-    x, y, w, h = given
+    x, y, w, h = (float(value) for value in given)
     height, width = image["height"], image["width"]
     if w <= 0 or h <= 0:
         raise LayoutError(f"{where}: its box {given} is reversed or empty (expected width and height above 0)")
     box = [x, y, x + w, y + h]
     limits = (width, height, width, height)
-    clipped = [min(max(float(value), 0.0), float(limit)) for value, limit in zip(box, limits, strict=True)]
+    clipped = [min(max(value, 0.0), float(limit)) for value, limit in zip(box, limits, strict=True)]
     # In the precision the layout will have, where a sliver may vanish.
     clipped = torch.tensor(clipped).tolist()
     out = max(abs(value - inside) for value, inside in zip(box, clipped, strict=True))
