@@ -36,6 +36,7 @@ def propose(
     """
     head = predictions.head
     post = head.post
+    rounds = None if predictions.logits.device.type == "cpu" else _ACCELERATOR_ROUNDS
     boxes, scores = [], []
     start = 0
     for size in head.level_sizes:
@@ -45,7 +46,7 @@ def propose(
         candidates = clip(decoded, limits[:, None].expand(-1, decoded.shape[1], -1))
         score = logits.sigmoid()
         fit = ((candidates[..., 2:] - candidates[..., :2]) >= min_size).all(-1) & (score >= post.score_thresh)
-        kept = suppress(candidates, fit, post.nms_thresh)
+        kept = suppress(candidates, fit, post.nms_thresh, rounds)
         boxes.append(candidates)
         scores.append(torch.where(kept, score, -1.0))
         start += size
@@ -59,35 +60,38 @@ def propose(
 
 @torch.no_grad()
 def suppress(
-    boxes: Float[Tensor, "batch candidate 4"], valid: Bool[Tensor, "batch candidate"], iou_thresh: float
+    boxes: Float[Tensor, "batch candidate 4"],
+    valid: Bool[Tensor, "batch candidate"],
+    iou_thresh: float,
+    rounds: int | None = None,
 ) -> Bool[Tensor, "batch candidate"]:
     """Which boxes greedy non-maximum suppression keeps; rows are ordered by descending score.
 
     All rows are decided at once, again and again: a row is kept when no kept row before it overlaps it by more than
-    `iou_thresh`. After n rounds every row is right whose chain of suppressions has fewer than n links, and a round
-    that changes nothing is the last. On the CPU that round is awaited, so the result is exact. An accelerator runs a
-    fixed number of rounds.
+    `iou_thresh`. After n rounds every row is right whose chain of suppressions has fewer than n links.
 
     Args:
         boxes: XYXY, not reversed.
         valid: rows that neither are kept nor suppress others are false.
+        rounds: this many; by default until a round changes nothing, which makes an accelerator wait.
 
     Source: cluster NMS, Zheng et al. 2020.
     """
-    overlaps = _exceeds(boxes, iou_thresh).triu(1).float()
-    awaited = boxes.device.type == "cpu"
+    overlaps = _overlaps(boxes, iou_thresh)
     kept = valid
-    for _ in range(boxes.shape[1] if awaited else min(_ACCELERATOR_ROUNDS, boxes.shape[1])):
+    for _ in range(boxes.shape[1] if rounds is None else rounds):
         suppressed = torch.bmm(kept[:, None].float(), overlaps)[:, 0] > 0
         decided = valid & ~suppressed
-        if awaited and torch.equal(decided, kept):
+        if rounds is None and torch.equal(decided, kept):
             break
         kept = decided
     return kept
 
 
-def _exceeds(boxes: Float[Tensor, "batch candidate 4"], iou_thresh: float) -> Bool[Tensor, "batch candidate candidate"]:
-    """Whether IoU exceeds the threshold, for all pairs."""
+def _overlaps(
+    boxes: Float[Tensor, "batch candidate 4"], iou_thresh: float
+) -> Float[Tensor, "batch candidate candidate"]:
+    """1 where the row's box comes before the column's and overlaps it by more than the threshold, else 0."""
     # The bulk of the work, hence in place and on contiguous columns.
     x0, y0, x1, y1 = (column.contiguous() for column in boxes.unbind(-1))
     intersection = torch.minimum(x1[:, :, None], x1[:, None])
@@ -97,7 +101,7 @@ def _exceeds(boxes: Float[Tensor, "batch candidate 4"], iou_thresh: float) -> Bo
     areas = (x1 - x0) * (y1 - y0)
     union = torch.add(areas[:, :, None], areas[:, None], out=other).sub_(intersection)
     # Two empty boxes give 0 / 0, which exceeds nothing.
-    return intersection.div_(union) > iou_thresh
+    return intersection.div_(union).gt_(iou_thresh).triu_(1)
 
 
 def unit_box(like: Tensor) -> Float[Tensor, " 4"]:

@@ -82,7 +82,8 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
             flatten_rows(objectness, 1), flatten_rows(deltas, 4), self._anchors.head(inputs, levels)
         )
         limits = size_limits(tuple((height, width) for height, width in image_sizes), inputs.device)
-        proposals, proposals_valid = propose(dense.detach(), limits, self.model.rpn.min_size)
+        with torch.autocast(inputs.device.type, enabled=False):
+            proposals, proposals_valid = propose(dense.detach(), limits, self.model.rpn.min_size)
         given = rois.detach().float()
         roi = self._second_stage(
             features,

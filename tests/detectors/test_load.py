@@ -53,7 +53,8 @@ def test_hydra_builds_the_same_from_the_leaf(tmp_path, convert):
     node = leaf("shapes_fcos")
     save_weights(instantiate(node.model), tmp_path / "w.safetensors", {})
     node.weights = str(tmp_path / "w.safetensors")
-    assert weight_hash(hydra_instantiate(node, _convert_=convert)) == weight_hash(load_detector("shapes_fcos", node.weights))
+    built = hydra_instantiate(node, _convert_=convert)
+    assert weight_hash(built) == weight_hash(load_detector("shapes_fcos", node.weights))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("shapes")])

@@ -36,16 +36,24 @@ def test_suppress_is_exact_in_chains_of_any_length(count):
     assert indices(kept) == list(range(0, count, 2))
 
 
-def test_suppress_equals_batched_nms_on_dense_groups():
+@pytest.mark.parametrize("rounds", [None, 48])
+def test_suppress_equals_batched_nms_on_dense_groups(rounds):
     groups = torch.stack(
         [random_boxes(300, spread, 30.0, seed) for seed, spread in enumerate((8.0, 30.0, 80.0, 200.0))]
     )
     scores = torch.linspace(1, 0, 300)
-    kept = suppress(groups, torch.ones(4, 300, dtype=torch.bool), 0.7)
+    kept = suppress(groups, torch.ones(4, 300, dtype=torch.bool), 0.7, rounds)
     numbers = torch.arange(4).repeat_interleave(300)
     wanted = batched_nms(groups.flatten(0, 1), scores.repeat(4), numbers, 0.7)
     assert indices(kept.flatten()) == sorted(wanted.tolist())
     assert len({int(row.sum()) for row in kept}) > 1
+
+
+def test_a_given_number_of_rounds_decides_chains_shorter_than_it():
+    boxes = torch.tensor([[10.0 * k, 0, 10.0 * k + 100, 10] for k in range(12)])[None]
+    kept = suppress(boxes, torch.ones(1, 12, dtype=torch.bool), 0.7, rounds=6)[0]
+    assert indices(kept[:7]) == [0, 2, 4, 6]
+    assert indices(kept) != list(range(0, 12, 2))
 
 
 def test_invalid_rows_are_not_kept_and_suppress_nobody():
