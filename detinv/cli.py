@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _MISTAKE, _INTERRUPTED = 2, 130
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "named values",
+}
 _HELP = {"-h", "--help"}
 
 
@@ -84,7 +92,9 @@ def _override(command: Command, word: str) -> str:
     """`word` as an override for Hydra: a bare word sets the command's subject."""
     if word.startswith("-"):
         key = word.lstrip("-")
-        raise ConfigError(f"unknown option {word!r}; options are written name=value" + (f": {key}" if "=" in key else ""))
+        raise ConfigError(
+            f"unknown option {word!r}; options are written name=value" + (f": {key}" if "=" in key else "")
+        )
     if "=" in word or word.startswith("~"):
         return word
     if command.subject:
@@ -215,54 +225,50 @@ def _first_line(error: BaseException) -> str:
     return text.splitlines()[0].rstrip(".:") if text else type(error).__name__
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted keys and values, groups of values included."""
+def _flat(node: "DictConfig") -> dict[str, Any]:
+    """Dotted keys and values as they are written, groups of values included."""
     from omegaconf import OmegaConf
 
-    values = OmegaConf.to_container(node, resolve=False) if not isinstance(node, dict) else node
-    assert isinstance(values, dict)
     flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat[name] = value
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{name}.")
+
+    def add(values: dict[Any, Any], prefix: str) -> None:
+        for key, value in values.items():
+            flat[f"{prefix}{key!s}"] = value
+            if isinstance(value, dict):
+                add(value, f"{prefix}{key!s}.")
+
+    values = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(values, dict)
+    add(values, "")
     return flat
 
 
 def _check_kinds(defaults: dict[str, Any], values: dict[str, Any]) -> None:
     for key, value in values.items():
         default = defaults.get(key)
-        wanted = _kind(default)
-        if wanted and value is not None and not _fits(value, default):
+        # A number at the top is a count or a seed; further down, YAML's 30 may be short for 30.0.
+        wanted = float if isinstance(default, int) and not isinstance(default, bool) and "." in key else type(default)
+        if wanted in _KINDS and value is not None and not _fits(value, default, wanted):
             given = repr(value) if isinstance(value, str) else value
             example = f"{key}.{next(iter(default))}=..." if isinstance(default, dict) else f"its default {default}"
-            raise ConfigError(f"{key}={given}: expected {wanted}, such as {example}")
+            raise ConfigError(f"{key}={given}: expected {_KINDS[wanted]}, such as {example}")
 
 
-def _kind(default: Any) -> str | None:
-    """In words; None where anything goes."""
-    names = {bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "named values"}
-    if isinstance(default, str):
-        # What is to be filled in or taken from elsewhere says nothing about its kind.
-        return None if default == "???" or "${" in default else "a text"
-    return names.get(type(default))
-
-
-def _fits(value: Any, default: Any) -> bool:
-    if isinstance(value, str) and "${" in value:
+def _fits(value: Any, default: Any, wanted: type) -> bool:
+    if any(isinstance(text, str) and ("${" in text or text == "???") for text in (value, default)):
+        # What is taken from elsewhere, or still to be given, says nothing about its kind.
         return True
-    if isinstance(default, str):
+    if wanted is str:
         return not isinstance(value, list | dict)
-    if isinstance(default, float):
+    if wanted is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is type(default)
+    return type(value) is wanted
 
 
 def _check_complete(config: "DictConfig", command: str, chosen: dict[str, str]) -> None:
     from omegaconf import OmegaConf
 
-    missing = sorted(OmegaConf.missing_keys(config))
+    missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     if not missing:
         return
     from detinv.command_help import options

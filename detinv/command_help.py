@@ -72,7 +72,11 @@ def options(folder: Path, command: str, chosen: Mapping[str, str] | None = None)
 
 def render(folder: Path, command: str, chosen: Mapping[str, str] | None = None) -> str:
     """The text of `detinv <command> --help`."""
-    lines = [*_description(folder / f"{command}.yaml"), "", f"usage: detinv {command} [group=choice ...] [name=value ...]"]
+    lines = [
+        *_description(folder / f"{command}.yaml"),
+        "",
+        f"usage: detinv {command} [group=choice ...] [name=value ...]",
+    ]
     found = groups(folder, command)
     if found:
         lines += ["", "groups (the default in brackets):"]

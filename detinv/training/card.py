@@ -50,7 +50,10 @@ def model_card(
         ("classes", ", ".join(training.class_names)),
         ("learnt from", data.learnt_from),
         ("seed of the first weights", str(training.seed)),
-        *((name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)) for name, value in _told(schedule)),
+        *(
+            (name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value))
+            for name, value in _told(schedule)
+        ),
         ("weights", f"`{training.name}.safetensors`, kernels in half precision; hash {weight_hash}"),
         ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
     ]

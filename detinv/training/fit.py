@@ -125,7 +125,9 @@ def _restore(module: DetectorTraining, checkpoint: Path) -> int:
         content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
         state, steps = content["state_dict"], int(content["global_step"])
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError) as error:
-        raise ConfigError(f"{checkpoint}: cannot be read as a checkpoint; remove it or choose another out_dir") from error
+        raise ConfigError(
+            f"{checkpoint}: cannot be read as a checkpoint; remove it or choose another out_dir"
+        ) from error
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 _RANDOM_STATE = "torch_random_state"
@@ -45,7 +46,7 @@ class DetectorTraining(pl.LightningModule):
         if _RANDOM_STATE in checkpoint:
             torch.set_rng_state(checkpoint[_RANDOM_STATE].cpu())
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
         warmup = max(self.steps // 20, 1)
 
