@@ -1,11 +1,10 @@
 """Where the configuration files lie, and how a `_target_` in them becomes an object."""
 
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from detinv.errors import ConfigError
+from detinv.errors import ConfigError, DetinvError
 
 
 def config_dir() -> Path:
@@ -28,15 +27,21 @@ def locate(path: str) -> Any:
         raise ConfigError(f"_target_ {path!r} cannot be imported ({error}); give module.name") from error
 
 
-def instantiate(node: Mapping[str, Any]) -> Any:
-    """Call what `node["_target_"]` names with the other entries; nested targets first, lists become tuples."""
-    values = {str(key): _value(value) for key, value in node.items()}
-    return locate(values.pop("_target_"))(**values)
+def instantiate(node: Any) -> Any:
+    """The object that a configuration entry with a `_target_` describes, by Hydra's rules; lists become Python lists.
 
+    Raises:
+        DetinvError: whatever the target raised of that kind; ConfigError when it knows no such argument.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate as hydra_instantiate
 
-def _value(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return instantiate(value) if "_target_" in value else {str(key): _value(item) for key, item in value.items()}
-    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
-        return value
-    return tuple(_value(item) for item in value)
+    try:
+        return hydra_instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, DetinvError):
+            raise cause from None
+        if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
+            raise ConfigError(f"an option that its target does not have: {cause}") from error
+        raise

@@ -17,7 +17,7 @@ def test_instantiate_calls_targets_from_the_inside_out():
         "sizes": [1, [2, 3]],
         "plain": {"a": "text"},
     }
-    assert instantiate(node) == {"half": fractions.Fraction(1, 2), "sizes": (1, (2, 3)), "plain": {"a": "text"}}
+    assert instantiate(node) == {"half": fractions.Fraction(1, 2), "sizes": [1, [2, 3]], "plain": {"a": "text"}}
 
 
 @pytest.mark.parametrize("path", ["detinv.nowhere.f", "detinv.errors.NoSuchError", "nodots", ""])

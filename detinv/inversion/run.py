@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from detinv import __version__
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
 from detinv.errors import LayoutError
@@ -33,7 +34,7 @@ from detinv.results.record import InversionResult
 from detinv.zoo.weights import weight_hash
 
 _DETECT_AT_ONCE = 16
-_PACKAGES = ("detinv", "torch", "torchvision", "pytorch-lightning", "kornia", "pycocotools")
+_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "kornia", "pycocotools")
 
 
 def invert(
@@ -217,4 +218,4 @@ def _quiet_lightning() -> Iterator[None]:
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    return {"detinv": __version__, "python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

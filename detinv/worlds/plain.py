@@ -11,10 +11,10 @@ from detinv.worlds.backgrounds import clouds
 from detinv.worlds.scene import ObjectKind, Scene
 
 KINDS = (
-    ObjectKind("circle", outlines.circle, textures.Stripes(degrees=90)),
-    ObjectKind("square", outlines.square, textures.Stripes(degrees=0)),
-    ObjectKind("triangle", outlines.triangle, textures.Stripes(degrees=45)),
-    ObjectKind("diamond", outlines.diamond, textures.Stripes(degrees=135)),
+    ObjectKind("circle", outlines.circle, textures.Stripes(degrees=90.0)),
+    ObjectKind("square", outlines.square, textures.Stripes(degrees=0.0)),
+    ObjectKind("triangle", outlines.triangle, textures.Stripes(degrees=45.0)),
+    ObjectKind("diamond", outlines.diamond, textures.Stripes(degrees=135.0)),
     ObjectKind("star", outlines.star, textures.Dots()),
     ObjectKind("cross", outlines.cross, textures.Checks()),
     ObjectKind("ring", outlines.ring, textures.Plain()),
@@ -51,7 +51,7 @@ class PlainWorld:
         canvas = clouds(generator, height, width)
         wanted = self._place(generator)
         owner = np.full((height, width), -1)
-        labels = []
+        labels: list[int] = []
         for box in wanted:
             label = int(generator.integers(len(self.kinds)))
             self.kinds[label].draw(canvas, owner, len(labels), box, generator)
@@ -59,7 +59,9 @@ class PlainWorld:
         visible = [k for k in range(len(labels)) if (owner == k).sum() >= 30]
         masks = np.stack([owner == k for k in visible]) if visible else np.zeros((0, height, width), bool)
         layout = Layout.from_masks(
-            torch.from_numpy(masks), torch.tensor([labels[k] for k in visible], dtype=torch.int64), id=f"plain-{self.seed}-{index:06d}"
+            torch.from_numpy(masks),
+            torch.tensor([labels[k] for k in visible], dtype=torch.int64),
+            id=f"plain-{self.seed}-{index:06d}",
         )
         image = torch.from_numpy(np.round(canvas * 255).astype(np.uint8)).permute(2, 0, 1).contiguous()
         return Scene(image=image, layout=layout)

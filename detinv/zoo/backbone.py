@@ -21,7 +21,9 @@ class ResidualBlock(nn.Module):
         self.shortcut = (
             nn.Identity()
             if stride == 1 and in_channels == out_channels
-            else nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+            else nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
         )
         self.relu = nn.ReLU()
 
@@ -57,7 +59,7 @@ class TinyPyramid(nn.Module):
 
     def forward(self, images: Tensor) -> "OrderedDict[str, Tensor]":
         features = self.stem(images)
-        levels = OrderedDict()
+        levels: OrderedDict[str, Tensor] = OrderedDict()
         for stride, stage in self.stages.items():
             features = stage(features)
             if int(stride) in self.strides:

@@ -1,5 +1,7 @@
 """Tiny detectors from torchvision's own classes, sized for the bundled worlds and the blood-cell photographs."""
 
+from collections.abc import Sequence
+
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -12,7 +14,7 @@ _BOX_FEATURES = 80
 _MASK_FEATURES = 32
 
 
-def build_retinanet(num_classes: int, image_size: tuple[int, int]) -> RetinaNet:
+def build_retinanet(num_classes: int, image_size: Sequence[int]) -> RetinaNet:
     """RetinaNet at strides 8, 16, 32 with nine anchors a cell, 20 to 127 pixels.
 
     Args:
@@ -28,7 +30,7 @@ def build_retinanet(num_classes: int, image_size: tuple[int, int]) -> RetinaNet:
     )
 
 
-def build_fcos(num_classes: int, image_size: tuple[int, int]) -> FCOS:
+def build_fcos(num_classes: int, image_size: Sequence[int]) -> FCOS:
     """FCOS at strides 8, 16, 32; an object belongs to the level whose 2 to 4 strides hold its largest distance."""
     return FCOS(
         TinyPyramid((8, 16, 32)),
@@ -40,7 +42,7 @@ def build_fcos(num_classes: int, image_size: tuple[int, int]) -> FCOS:
     )
 
 
-def build_fasterrcnn(num_classes: int, image_size: tuple[int, int], proposals: int = 50) -> FasterRCNN:
+def build_fasterrcnn(num_classes: int, image_size: Sequence[int], proposals: int = 50) -> FasterRCNN:
     """Faster R-CNN at strides 4 to 32, with `proposals` regions per image at inference."""
     return FasterRCNN(
         TinyPyramid((4, 8, 16, 32)),
@@ -50,7 +52,7 @@ def build_fasterrcnn(num_classes: int, image_size: tuple[int, int], proposals: i
     )
 
 
-def build_maskrcnn(num_classes: int, image_size: tuple[int, int], proposals: int = 50) -> MaskRCNN:
+def build_maskrcnn(num_classes: int, image_size: Sequence[int], proposals: int = 50) -> MaskRCNN:
     """The same with a mask branch of one convolution."""
     return MaskRCNN(
         TinyPyramid((4, 8, 16, 32)),
@@ -67,7 +69,7 @@ def _box_head() -> TwoMLPHead:
     return TwoMLPHead(PYRAMID_CHANNELS * 7 * 7, _BOX_FEATURES)
 
 
-def _two_stage(image_size: tuple[int, int], proposals: int) -> dict:
+def _two_stage(image_size: Sequence[int], proposals: int) -> dict:
     return {
         "rpn_anchor_generator": AnchorGenerator(((14,), (24,), (42,), (80,)), ((0.5, 1.0, 2.0),) * 4),
         "rpn_pre_nms_top_n_train": 200,
@@ -81,5 +83,5 @@ def _two_stage(image_size: tuple[int, int], proposals: int) -> dict:
     }
 
 
-def _sizes(image_size: tuple[int, int]) -> dict:
+def _sizes(image_size: Sequence[int]) -> dict:
     return {"min_size": image_size[0], "max_size": image_size[1]}

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
 from detinv.inversion.module import Inversion
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.viz.grid import image_grid
+from detinv.viz.image import Picture
 
 
 class ImageLogging(pl.Callback):
@@ -53,8 +53,8 @@ class ImageLogging(pl.Callback):
             _log_grid(logger, grid, self.first_step + step)
 
 
-def _log_grid(logger: Any, grid: Tensor, step: int) -> None:  # noqa: ANN401 - loggers share no type for images
+def _log_grid(logger: pl.loggers.Logger, grid: Picture, step: int) -> None:
     if isinstance(logger, pl.loggers.WandbLogger):
-        logger.log_image("images", [grid.permute(1, 2, 0).numpy()], step=step)
+        logger.log_image("images", [grid], step=step)
     elif isinstance(logger, pl.loggers.TensorBoardLogger):
-        logger.experiment.add_image("images", grid, step)
+        logger.experiment.add_image("images", grid, step, dataformats="HWC")
