@@ -1,11 +1,9 @@
 """The main job: layouts in, inverted images and what the detector sees in them out."""
 
-import logging
 import platform
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 
 import pytorch_lightning as pl
@@ -25,6 +23,7 @@ from detinv.inversion.data import step_loader
 from detinv.inversion.module import Inversion
 from detinv.inversion.pixels import batches_by_canvas
 from detinv.inversion.presets import load_recipe
+from detinv.inversion.quiet import quiet_lightning
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Detections, Layout
@@ -83,7 +82,7 @@ def invert(
     batches = batches_by_canvas(layouts, detector.size_divisor, batch_size)
     started = time.perf_counter()
     with ExitStack() as stack:
-        stack.enter_context(_quiet_lightning())
+        stack.enter_context(quiet_lightning())
         callbacks: list[pl.Callback] = []
         if progress:
             display = stack.enter_context(step_progress())
@@ -201,20 +200,6 @@ def _fit(
     if trainer.interrupted:
         raise KeyboardInterrupt
     return module
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's greetings, and without its advice on data loading: there is no data to load."""
-    log = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-        yield
-    log.setLevel(level)
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,154 @@
+"""Seconds per step of a full inversion against the bare forward and backward of the same frozen detector.
+
+The full step is Lightning's own: one `Trainer.fit` runs, and a callback stops the clock at its steps; between rounds it
+runs the bare passes, so both kinds take turns within one process.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from detinv.detectors.base import AbstractDetector
+from detinv.detectors.predictions import Predictions
+from detinv.inversion.callbacks.loss_recorder import LossRecorder
+from detinv.inversion.callbacks.pixel_updates import PixelUpdates
+from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
+from detinv.inversion.data import step_loader
+from detinv.inversion.module import Inversion
+from detinv.inversion.recipe import Recipe
+from detinv.inversion.quiet import quiet_lightning
+from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.layout import Layout
+
+
+def bench_step(
+    detector: AbstractDetector,
+    layouts: Sequence[Layout],
+    recipe: Recipe,
+    *,
+    rounds: int = 20,
+    steps_per_round: int = 5,
+    warmup: int = 5,
+    seed: int = 0,
+) -> dict[str, float | int]:
+    """Median seconds of a full step and of the bare passes, and the ratio.
+
+    The bare passes are what no inversion can do without: the detector's raw outputs of all heads on the same pixels,
+    at its own proposals, and their gradient to the pixels.
+
+    Args:
+        detector: on the device to be measured.
+        layouts: one batch of them.
+        recipe: of the full step.
+        rounds: that are timed.
+        steps_per_round: full steps and bare passes in each round.
+        warmup: rounds before.
+        seed: of the start images.
+
+    Returns:
+        "step_seconds", "bare_seconds" (medians per step), "ratio" (median of the rounds' ratios), "ratio_low",
+        "ratio_high" (quartiles), "batch_size", "rounds".
+    """
+    batch = LayoutBatch.collate(layouts, detector.size_divisor)
+    total = (rounds + warmup) * steps_per_round
+    module = Inversion(
+        detector,
+        batch,
+        recipe.pixels(batch, detector.pixel_mean.cpu().flatten(), seed),
+        recipe.objective,
+        recipe.optimizer,
+        recipe.schedule,
+        total,
+        recipe.augmentation,
+        seed,
+    )
+    clock = _Turns(steps_per_round)
+    device = detector.pixel_mean.device
+    with quiet_lightning():
+        pl.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            max_steps=total,
+            max_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            callbacks=[
+                PseudoTargets(recipe.rule, recipe.every_n_steps),
+                PixelUpdates(recipe.updates),
+                LossRecorder(),
+                clock,
+            ],
+        ).fit(module, step_loader(total))
+    full, bare = clock.full[warmup:], clock.bare[warmup:]
+    ratios = sorted(a / b for a, b in zip(full, bare, strict=True))
+    quartiles = statistics.quantiles(ratios, n=4)
+    return {
+        "step_seconds": statistics.median(full) / steps_per_round,
+        "bare_seconds": statistics.median(bare) / steps_per_round,
+        "ratio": statistics.median(ratios),
+        "ratio_low": quartiles[0],
+        "ratio_high": quartiles[2],
+        "batch_size": len(layouts),
+        "rounds": rounds,
+    }
+
+
+class _Turns(pl.Callback):
+    """Lets a round of full steps pass, then runs as many bare ones; both are timed."""
+
+    def __init__(self, steps_per_round: int) -> None:
+        self.steps_per_round = steps_per_round
+        self.full: list[float] = []
+        self.bare: list[float] = []
+        self._started = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = _now(pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.steps_per_round:
+            return
+        self.full.append(_now(pl_module.device) - self._started)
+        self.bare.append(_timed(lambda: _bare(pl_module), self.steps_per_round, pl_module.device))
+        self._started = _now(pl_module.device)
+
+
+def _bare(module: Inversion) -> None:
+    """Raw outputs of all heads, and the gradient of their sum to the pixels."""
+    pixels = module.pixels().detach().requires_grad_()
+    layouts = module.layouts
+    with torch.enable_grad():
+        # Not by calling the module: its hook, which builds targets, belongs to the full step.
+        predictions = module.detector.forward(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
+        total = torch.stack([output.sum() for output in _raw_outputs(predictions)]).sum()
+    torch.autograd.grad(total, pixels)
+
+
+def _raw_outputs(predictions: Predictions) -> list[Tensor]:
+    dense, roi = predictions.dense, predictions.roi
+    found = [dense.logits, dense.deltas, dense.quality_logits]
+    if roi is not None:
+        found += [roi.logits, roi.deltas, roi.mask_logits]
+    return [output for output in found if output is not None]
+
+
+def _timed(action: Callable[[], None], times: int, device: torch.device) -> float:
+    started = _now(device)
+    for _ in range(times):
+        action()
+    return _now(device) - started
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,30 @@
+"""Lightning without the remarks that do not apply here."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Message and why it does not apply.
+_BESIDE_THE_POINT = (
+    ".*does not have many workers.*",  # there is no data to load
+    ".*in eval mode at the start of training.*",  # the frozen detector is meant to be
+    ".*smaller than the logging interval.*",  # terms are logged by a callback of our own
+    ".*isinstance.treespec, LeafSpec.*",  # what Lightning asks torch by an older name
+    ".*`ModelCheckpoint` callback.*",  # a batch of images takes minutes
+)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's greetings, and without advice that does not apply to an inversion."""
+    log = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _BESIDE_THE_POINT:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        log.setLevel(level)

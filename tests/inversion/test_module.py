@@ -1,0 +1,215 @@
+"""The whole step with real torchvision architectures: what moves, what must not, and whose image depends on whom."""
+
+from functools import partial
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from detinv.errors import TargetError
+from detinv.inversion.augmentation import Augmentation
+from detinv.inversion.callbacks.loss_recorder import LossRecorder, NonFiniteLossError
+from detinv.inversion.callbacks.pixel_updates import Clamp, PeriodicBlur, PixelUpdates
+from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
+from detinv.inversion.data import step_loader
+from detinv.inversion.module import Inversion
+from detinv.inversion.objective import Objective
+from detinv.inversion.optimizers import NormalizedMomentum
+from detinv.inversion.pixels import FourierPixels, RawPixels
+from detinv.inversion.presets import load_recipe
+from detinv.inversion.quiet import quiet_lightning
+from detinv.inversion.schedule import Cosine
+from detinv.inversion.targets.code import CodeRule
+from detinv.inversion.targets.paper import PaperRule
+from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.layout import Layout
+from detinv.zoo.weights import weight_hash
+from tests.fakes import FAMILIES, tiny_detector
+
+STEPS = 6
+
+
+def layout(name: str, boxes: list[list[float]], labels: list[int]) -> Layout:
+    masks = torch.zeros(len(boxes), 64, 64, dtype=torch.bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
+        mask[int(y0) : int(y1), int(x0) : int(x1)] = True
+    return Layout(torch.tensor(boxes).view(-1, 4), torch.tensor(labels, dtype=torch.int64), (64, 64), name, masks)
+
+
+LAYOUTS = [
+    layout("a", [[4.0, 6.0, 30.0, 28.0], [32.0, 30.0, 60.0, 62.0]], [0, 2]),
+    layout("b", [[20.0, 12.0, 44.0, 52.0]], [1]),
+    layout("empty", [], []),
+]
+
+
+def inversion(detector, layouts, *, steps=STEPS, pixels=RawPixels, augmentation=None, optimizer=None, seed=0):
+    batch = LayoutBatch.collate(layouts, detector.size_divisor)
+    recipe = load_recipe("default")
+    return Inversion(
+        detector,
+        batch,
+        pixels(batch, detector.pixel_mean.flatten(), seed, 0.05),
+        recipe.objective,
+        optimizer or partial(NormalizedMomentum, lr=0.01),
+        Cosine(),
+        steps,
+        augmentation or Augmentation(),
+        seed,
+    )
+
+
+def fit(module, *callbacks, rule=None, every_n_steps=1):
+    callbacks = callbacks or (PixelUpdates([Clamp(), PeriodicBlur(start=0.8, end=0.3)]),)
+    targets = PseudoTargets(rule or CodeRule(), every_n_steps)
+    with quiet_lightning():
+        pl.Trainer(
+            accelerator="cpu",
+            max_steps=module.steps,
+            max_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            callbacks=[targets, *callbacks],
+        ).fit(module, step_loader(module.steps))
+    return module
+
+
+@pytest.mark.parametrize("rule", [CodeRule(), PaperRule()], ids=["code", "paper"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_steps_lower_the_loss_and_leave_the_detector_alone(family: str, rule):
+    detector = tiny_detector(family)
+    before, state = weight_hash(detector), {name: value.clone() for name, value in detector.state_dict().items()}
+    recorder = LossRecorder(every_n_steps=1)
+    module = inversion(detector, LAYOUTS, steps=12)
+    start = module.pixels().detach().clone()
+    fit(module, recorder, rule=rule)
+
+    assert [name for name, value in module.named_parameters() if value.requires_grad] == ["pixels.values"]
+    # The targets move with the image, so single steps may rise.
+    assert min(row["total"] for row in recorder.rows[-4:]) < recorder.rows[0]["total"]
+    assert not torch.equal(module.pixels(), start)
+    assert weight_hash(detector) == before
+    assert all(torch.equal(value, state[name]) for name, value in detector.state_dict().items())
+    assert not detector._forward_hooks
+    assert not any(parameter.grad is not None for parameter in detector.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_image_does_not_depend_on_its_batch(family: str):
+    augmentation = Augmentation(shift=2.0, scale=0.05, contrast=0.1)
+    together = fit(inversion(tiny_detector(family), LAYOUTS, augmentation=augmentation)).pixels()
+    for index, single in enumerate(LAYOUTS):
+        alone = fit(inversion(tiny_detector(family), [single], augmentation=augmentation)).pixels()
+        torch.testing.assert_close(alone[0], together[index], atol=2e-3, rtol=0)
+
+
+def test_same_seed_same_bits_other_seed_other_image():
+    first, again, other = (
+        fit(inversion(tiny_detector("retinanet"), LAYOUTS, seed=seed)).pixels() for seed in (3, 3, 4)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradient_reaches_the_pixels_of_every_image_through_every_head(family: str):
+    """Would fail if a head were read behind a detach."""
+    detector = tiny_detector(family)
+    module = inversion(detector, LAYOUTS[:2])
+    callback = PseudoTargets(CodeRule())
+    pixels = module.pixels
+    predictions = detector(pixels(), module.layouts.image_sizes, module.layouts.boxes, module.layouts.valid)
+    targets = callback._build(module, predictions.detach())
+    terms = module.objective.terms(predictions, targets, pixels.centred())
+    expected = {"cls", "reg", "positive"} if predictions.roi is None else {"rpn_cls", "rpn_reg", "roi_cls", "roi_reg"}
+    assert expected <= set(terms)
+    for name, value in terms.items():
+        (gradient,) = torch.autograd.grad(value.sum(), pixels.values, retain_graph=True)
+        assert bool(torch.isfinite(gradient).all()), name
+        assert bool((gradient.abs().amax((1, 2, 3)) > 0).all()), name
+
+
+def test_without_pseudo_targets_the_step_refuses():
+    module = inversion(tiny_detector("retinanet"), LAYOUTS)
+    with pytest.raises(TargetError, match="PseudoTargets"):
+        module.training_step(0, 0)
+
+
+def test_no_hook_stays_behind_after_an_exception():
+    class Stop(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            raise RuntimeError("stop")
+
+    detector = tiny_detector("fcos")
+    with pytest.raises(RuntimeError, match="stop"):
+        fit(inversion(detector, LAYOUTS), Stop())
+    assert not detector._forward_hooks
+
+
+def test_a_non_finite_term_stops_the_run_and_is_named():
+    class Spoil(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if batch_idx == 2:
+                pl_module.pixels.values.data[:] = torch.nan
+
+    with pytest.raises(NonFiniteLossError, match=r"'\w+' is nan at step 2"):
+        fit(inversion(tiny_detector("retinanet"), LAYOUTS), Spoil(), LossRecorder(every_n_steps=1))
+
+
+def test_targets_are_held_between_swaps():
+    class Watch(pl.Callback):
+        seen: list[int] = []
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.seen.append(id(pl_module.targets))
+
+    watch, module = Watch(), inversion(tiny_detector("retinanet"), LAYOUTS)
+    fit(module, watch, every_n_steps=3)
+    assert watch.seen[0] == watch.seen[1] == watch.seen[2]
+    assert watch.seen[3] == watch.seen[4] == watch.seen[5]
+    assert watch.seen[2] != watch.seen[3]
+
+
+def test_fourier_pixels_start_like_raw_ones_and_move():
+    detector = tiny_detector("retinanet")
+    batch = LayoutBatch.collate(LAYOUTS, detector.size_divisor)
+    raw = RawPixels(batch, detector.pixel_mean.flatten(), 0, 0.02)()
+    fourier = FourierPixels(batch, detector.pixel_mean.flatten(), 0, 0.02)()
+    torch.testing.assert_close(raw, fourier, atol=5e-3, rtol=0)
+    module = inversion(detector, LAYOUTS, pixels=FourierPixels)
+    start = module.pixels().detach().clone()
+    fit(module)
+    assert not torch.equal(module.pixels(), start)
+    images = module.pixels().detach()
+    assert float(images.min()) >= 0
+    assert float(images.max()) <= 1
+
+
+def test_checkpoints_hold_the_pixels_and_not_the_detector(tmp_path):
+    module = fit(inversion(tiny_detector("retinanet"), LAYOUTS))
+    checkpoint = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    assert set(checkpoint["state_dict"]) == {"pixels.values"}
+    fresh = inversion(tiny_detector("retinanet"), LAYOUTS)
+    fresh.on_load_checkpoint(checkpoint)
+    fresh.load_state_dict(checkpoint["state_dict"])
+    assert torch.equal(fresh.pixels(), module.pixels())
+
+
+def test_layouts_of_other_sizes_leave_their_padding_at_the_mean_colour():
+    detector = tiny_detector("retinanet")
+    small = Layout(torch.tensor([[2.0, 3.0, 30.0, 40.0]]), torch.tensor([1]), (50, 41), "small")
+    module = fit(inversion(detector, [small]))
+    pixels, mean = module.pixels()[0], detector.pixel_mean.view(3, 1, 1)
+    torch.testing.assert_close(pixels[:, 50:], mean.expand_as(pixels[:, 50:]))
+    torch.testing.assert_close(pixels[:, :, 41:], mean.expand_as(pixels[:, :, 41:]))
+    assert module.images()[0].shape == (3, 50, 41)
+
+
+def test_objective_suggests_the_nearest_term():
+    from detinv.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="did you mean 'roi_mask'"):
+        Objective({"roi_maks": 1.0})
