@@ -76,7 +76,9 @@ def _dispatch(words: list[str]) -> int:
         print(render(config_dir(), name, _choices(overrides)))
         return 0
     config = compose_config(name, overrides)
-    import_module(f"detinv.commands.{name}").run(config, build)
+    from detinv.configuration import instantiate
+
+    import_module(f"detinv.commands.{name}").run(config, instantiate)
     return 0
 
 
@@ -129,26 +131,6 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> "DictConfig":
         config.out_dir = str(_dated_folder(command))
     OmegaConf.resolve(config)
     return config
-
-
-def build(node: Any) -> Any:
-    """The object that a configuration entry with a `_target_` describes; lists in it become Python lists.
-
-    Raises:
-        DetinvError: whatever the target raised of that kind; ConfigError when it knows no such argument.
-    """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    try:
-        return instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, DetinvError):
-            raise cause from None
-        if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
-            raise ConfigError(f"an option that its target does not have: {cause}") from error
-        raise
 
 
 def _compose(command: str, overrides: Sequence[str], chosen: dict[str, str]) -> "DictConfig":

@@ -155,13 +155,16 @@ class TrainingData(pl.LightningDataModule):
         self.workers = workers
 
     def train_dataloader(self) -> DataLoader:
-        epoch = 0 if self.trainer is None else self.trainer.current_epoch
-        length = self.batch_size * self.steps_per_epoch
+        """Batches of one epoch, from the first sample that the steps taken so far have not used."""
+        # Not from the epoch's number: while Lightning continues a run, that is still the number of the one before.
+        steps = 0 if self.trainer is None else self.trainer.global_step
         return DataLoader(
-            _Slice(self.source, epoch * length, length),
+            _Slice(self.source, steps * self.batch_size, self.batch_size * self.steps_per_epoch),
             self.batch_size,
             collate_fn=self._collate,
             num_workers=self.workers,
+            # Of the workers' seeds, which nothing uses: the numbers the model draws must not depend on loaders.
+            generator=torch.Generator().manual_seed(0),
         )
 
     def _collate(self, samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:

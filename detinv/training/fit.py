@@ -94,8 +94,16 @@ def fit(
         masks=isinstance(model, MaskRCNN),
         workers=schedule.workers,
     )
+    # One file, replaced after every epoch: with save_top_k=0 Lightning would write it only at the very end.
     callbacks: list[pl.Callback] = [
-        pl.callbacks.ModelCheckpoint(dirpath=out_dir, save_last=True, every_n_epochs=1, save_top_k=0)
+        pl.callbacks.ModelCheckpoint(
+            dirpath=out_dir,
+            filename=Path(CHECKPOINT).stem,
+            save_top_k=1,
+            every_n_epochs=1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
     ]
     if progress:
         callbacks.append(TrainingProgress(schedule.steps))
@@ -139,7 +147,7 @@ def _restore(module: DetectorTraining, checkpoint: Path) -> int:
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's greetings, and without its advice about few workers: drawing a scene is quick."""
+    """Without Lightning's greetings and its advice: scenes are quickly drawn, and samples follow the step's number."""
     log = logging.getLogger("pytorch_lightning")
     level = log.level
     log.setLevel(logging.WARNING)
@@ -148,6 +156,7 @@ def _quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
             warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+            warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
             yield
     finally:

@@ -1,0 +1,287 @@
+"""The command line: quick help, one clear line for every mistake, and a complete configuration."""
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import yaml
+
+import detinv
+from detinv import cli
+from detinv.command_help import Option, groups, options, render
+from detinv.commands import COMMANDS
+from detinv.configuration import config_dir
+from detinv.errors import LayoutError
+
+HEAVY = ("torch", "torchvision", "pytorch_lightning", "kornia", "wandb", "hydra", "omegaconf", "numpy")
+
+
+def run_cli(*words, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "detinv", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={"PYTHONPATH": str(Path(detinv.__file__).parents[1]), "PATH": ""},
+        timeout=120,
+        check=False,
+    )
+
+
+def loaded_after(code):
+    """Which heavy libraries a fresh interpreter has loaded after running `code`."""
+    script = f"import sys\n{code}\nprint(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    process = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(detinv.__file__).parents[1]), "PATH": ""},
+        timeout=120,
+        check=True,
+    )
+    return process.stderr.split()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import detinv",
+        "from detinv.cli import main; main(['--help'])",
+        *(f"from detinv.cli import main; main([{name!r}, '--help'])" for name in COMMANDS),
+    ],
+)
+def test_help_loads_nothing_heavy(code):
+    assert loaded_after(code) == []
+
+
+def test_public_names_are_listed_and_load_when_asked_for():
+    assert set(detinv.__all__) <= set(dir(detinv))
+    assert detinv.Layout.__name__ == "Layout"
+    assert callable(detinv.load_detector)
+    assert callable(detinv.invert)
+    with pytest.raises(AttributeError, match="no attribute 'inver'"):
+        detinv.inver  # noqa: B018
+
+
+def test_help_names_all_commands(capsys):
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMMANDS)
+
+
+def test_version_is_the_package_s(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"detinv {detinv.__version__}\n"
+
+
+def test_module_and_mistakes_end_with_their_status(tmp_path):
+    assert run_cli("--version", cwd=tmp_path).returncode == 0
+    mistake = run_cli("trian", cwd=tmp_path)
+    assert mistake.returncode == 2
+    assert mistake.stdout == ""
+    assert mistake.stderr.count("\n") == 1
+    assert "did you mean 'train'?" in mistake.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["invrt"], ["unknown command 'invrt'", "did you mean 'invert'?"]),
+        (["--hlep"], ["unknown option '--hlep'"]),
+        (["train", "--steps=3"], ["unknown option '--steps=3'", "name=value: steps=3"]),
+        (["train", "steps"], ["cannot read 'steps'", "name=value"]),
+        (["train", "stpes=3"], ["no option 'stpes'", "did you mean 'steps'?"]),
+        (["train", "data.sede=3"], ["no option 'data.sede'", "did you mean 'data.seed'?"]),
+        (["train", "trainig=shapes_fcos"], ["no option 'trainig'", "did you mean 'training'?"]),
+        (["train", "training=shapes_fco"], ["unknown training 'shapes_fco'", "did you mean 'shapes_fcos'?"]),
+        (["train", "detector=shapes_retinanett"], ["unknown detector", "did you mean 'shapes_retinanet'?"]),
+        (["train", "experiment=nothing"], ["unknown experiment 'nothing'"]),
+        (["train", "training=bccd_retinanet"], ["detinv train needs data.root=...", "folder that holds"]),
+        (["train", "training=bccd_retinanet", "data.root=/nowhere"], ["data.root=/nowhere: no such folder"]),
+        (["train", "steps=abc"], ["steps='abc': expected a whole number, such as its default 2500"]),
+        (["train", "steps=2.5"], ["steps=2.5: expected a whole number"]),
+        (["train", "learning_rate=true"], ["learning_rate=True: expected a number"]),
+        (["train", "data.image_size=64"], ["data.image_size=64: expected a list"]),
+        (["train", "data=1"], ["data=1: expected named values"]),
+        (["train", "steps=["], ["cannot read 'steps=['", "name=value"]),
+        (["train", "steps=1,2"], ["Ambiguous value", "detinv train --help"]),
+        (["train", "+data.colour=red"], ["an option that its target does not have", "colour"]),
+        (["train", "steps=0"], ["steps=0: choose at least 1"]),
+        (["train", "data.evaluation_seed=1"], ["data.seed and data.evaluation_seed are both 1"]),
+        (["train", "detector=bccd_retinanet"], ["bccd_retinanet knows the classes RBC"]),
+        (["invert", "layout=coco"], ["detinv invert needs layout.annotations=..."]),
+        (["detect"], ["detinv detect needs images=..."]),
+    ],
+)
+def test_mistakes_are_told_in_one_line(words, parts, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("detinv: ")
+    assert told.err.count("\n") == 1
+    for part in parts:
+        assert part in told.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def command(monkeypatch, run):
+    """Put a command in the place of `train`."""
+    module = types.ModuleType("detinv.commands.train")
+    module.run = run
+    monkeypatch.setitem(sys.modules, "detinv.commands.train", module)
+
+
+def test_a_layout_error_of_a_command_becomes_one_line(capsys, monkeypatch):
+    def run(config, build):
+        raise LayoutError("first line\n  second line")
+
+    command(monkeypatch, run)
+    assert cli.main(["train"]) == 2
+    assert capsys.readouterr().err == "detinv: first line second line\n"
+
+
+def test_an_interruption_ends_quietly(capsys, monkeypatch):
+    def run(config, build):
+        raise KeyboardInterrupt
+
+    command(monkeypatch, run)
+    assert cli.main(["train"]) == 130
+    assert capsys.readouterr().err == "detinv: interrupted\n"
+
+
+def test_lightning_s_way_of_passing_on_an_interruption_is_understood(monkeypatch):
+    def run(config, build):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    command(monkeypatch, run)
+    assert cli.main(["train"]) == 130
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), SystemExit(7)])
+def test_other_errors_are_not_hidden(error, monkeypatch):
+    def run(config, build):
+        raise error
+
+    command(monkeypatch, run)
+    with pytest.raises(type(error)):
+        cli.main(["train"])
+
+
+def test_a_command_gets_the_composed_values(monkeypatch):
+    seen = {}
+
+    def run(config, build):
+        seen["config"] = config
+
+    command(monkeypatch, run)
+    assert cli.main(["train", "training=shapes_fcos", "steps=7", "data.seed=3"]) == 0
+    config = seen["config"]
+    assert (config.steps, config.data.seed, config.detector.name) == (7, 3, "shapes_fcos")
+    assert Path(config.out_dir).parent == Path("outputs")
+    assert config.out_dir.endswith("_train")
+
+
+def test_out_dir_is_not_reused_within_a_second(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    first = cli.compose_config("train").out_dir
+    Path(first).mkdir(parents=True)
+    assert cli.compose_config("train").out_dir != first
+
+
+def test_none_switches_a_value_off():
+    assert cli.compose_config("train", ["gradient_clip=null"]).gradient_clip is None
+
+
+def test_a_bare_word_is_the_subject_of_a_command_that_has_one():
+    assert cli._override(COMMANDS["bench"], "step") == "benchmark=step"
+
+
+def test_a_recipe_can_be_chosen_by_name(monkeypatch, tmp_path):
+    (tmp_path / "quick.yaml").write_text("steps: 3\ndata:\n  seed: 9\n")
+    monkeypatch.setattr(cli, "_recipes", lambda: tmp_path)
+    config = cli.compose_config("train", ["experiment=quick", "data.seed=4"])
+    assert (config.steps, config.data.seed) == (3, 4)
+
+
+def training_names():
+    return sorted(path.stem for path in (config_dir() / "training").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", training_names())
+def test_every_training_composes_with_the_detector_of_its_name(name):
+    overrides = [f"training={name}", "data.root=somewhere"][: 2 if name.startswith("bccd") else 1]
+    config = cli.compose_config("train", overrides)
+    assert config.detector.name == name
+    assert config.steps > 0
+
+
+def test_trainings_and_detectors_have_the_same_names():
+    assert training_names() == sorted(path.stem for path in (config_dir() / "detector").glob("*.yaml"))
+
+
+def test_help_shows_groups_values_and_comments():
+    text = render(config_dir(), "train")
+    assert "[shapes_retinanet]" in text
+    assert "batch_size=16" in text
+    assert "images per update" in text
+    assert "detinv train training=bccd_retinanet data.root=PATH" in text
+    assert "_target_" not in text
+
+
+def test_help_of_a_choice_shows_that_choice():
+    text = render(config_dir(), "train", {"training": "bccd_fasterrcnn"})
+    assert "data.root=(required)" in text
+    assert "detector.name=bccd_fasterrcnn" in text
+    assert "batch_size=8" in text
+
+
+def test_help_knows_all_values_that_can_be_overridden():
+    """Every leaf of the composed configuration is listed, so that suggestions can find it."""
+    config = cli.compose_config("train")
+    listed = {option.key for option in options(config_dir(), "train")}
+
+    def leaves(node, prefix=""):
+        for key, value in node.items():
+            if key.startswith("_"):
+                continue
+            if isinstance(value, dict) and value:
+                yield from leaves(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}"
+
+    assert set(leaves(yaml.safe_load(cli_yaml(config)))) == listed
+
+
+def cli_yaml(config):
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(config)
+
+
+def test_options_are_read_from_yaml_with_their_comments(tmp_path):
+    (tmp_path / "job.yaml").write_text(
+        "# Does a job.\ndefaults:\n  - _self_\n  - kind: b\nsteps: 3  # how many\n"
+        "nested:\n  sizes: [1, 2]\n  name: '#1'\nempty: {}\nlast: ???  # must be given\n"
+    )
+    (tmp_path / "kind").mkdir()
+    (tmp_path / "kind" / "a.yaml").write_text("weight: 1.0\n")
+    (tmp_path / "kind" / "b.yaml").write_text("# b\n_target_: x.y\nweight: 2.0  # of b\n")
+    assert [group.choices for group in groups(tmp_path, "job")] == [("a", "b")]
+    found = options(tmp_path, "job")
+    assert found == [
+        Option("steps", "3", "how many"),
+        Option("nested.sizes", "[1, 2]", ""),
+        Option("nested.name", "#1", ""),
+        Option("empty", "{}", ""),
+        Option("last", "???", "must be given"),
+        Option("kind.weight", "2.0", "of b"),
+    ]
+    assert [option.key for option in found if option.required] == ["last"]
+    assert options(tmp_path, "job", {"kind": "a"})[-1] == Option("kind.weight", "1.0", "")

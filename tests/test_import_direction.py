@@ -1,0 +1,108 @@
+"""Data flows one way: a file imports only from its own stage, or from stages that come before it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "detinv"
+
+_CHAIN = ["foundation", "layouts", "worlds", "zoo", "detectors"]
+ALLOWED = {
+    "foundation": ["foundation"],
+    **{stage: _CHAIN[: number + 1] for number, stage in enumerate(_CHAIN) if number},
+    "metrics": ["foundation", "layouts", "metrics"],
+    "viz": ["foundation", "layouts", "viz"],
+    "results": ["foundation", "layouts", "metrics", "viz", "results"],
+    "inversion": [*_CHAIN, "metrics", "viz", "results", "inversion"],
+    "training": [*_CHAIN, "metrics", "training"],
+    "benchmarks": [*_CHAIN, "metrics", "viz", "results", "inversion", "benchmarks"],
+}
+EVERYTHING = [*ALLOWED, "cli"]
+# What stands beside the stages' folders; all else there belongs to the command line.
+_STAGE_OF_FILE = {
+    "types": "foundation",
+    "errors": "foundation",
+    "configuration": "foundation",
+    "__init__": "foundation",
+}
+# The package offers its public names lazily, from wherever they live.
+_LAZY = PACKAGE / "__init__.py"
+
+
+def _files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _stage(module: str) -> str:
+    """Of a dotted name inside the package, `detinv` itself included."""
+    name = module.split(".")[1] if "." in module else "__init__"
+    return name if name in ALLOWED else _STAGE_OF_FILE.get(name, "cli")
+
+
+def _module(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imports(source: str) -> Iterator[str]:
+    """Dotted names of all imported modules, those inside functions included."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            # `from detinv import layouts` imports the folder; `from detinv import __version__` a value of the package.
+            yield from (
+                f"detinv.{alias.name}" if node.module == "detinv" and not alias.name.startswith("__") else node.module
+                for alias in node.names
+            )
+
+
+def _violations(module: str, source: str) -> list[str]:
+    allowed = ALLOWED.get(_stage(module), EVERYTHING)
+    return [
+        f"{module} imports {name}"
+        for name in _imports(source)
+        if name.split(".")[0] == "detinv" and _stage(name) not in allowed
+    ]
+
+
+@pytest.mark.parametrize("file", _files(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_come_from_earlier_stages(file):
+    if file != _LAZY:
+        assert not _violations(_module(file), file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("detinv.layouts.layout", "from detinv.detectors.base import AbstractDetector"),
+        ("detinv.errors", "import detinv.layouts.layout"),
+        ("detinv.metrics.coco_ap", "def late():\n    from detinv.inversion.run import invert"),
+        ("detinv.training.fit", "from detinv.inversion import run"),
+        ("detinv.inversion.run", "from detinv.training.fit import fit"),
+        ("detinv.viz.draw", "from detinv.metrics.redetection import redetection"),
+        ("detinv.results.write", "from detinv import cli"),
+        ("detinv.detectors.load", "from detinv.commands import train"),
+        ("detinv.zoo.models", "from detinv.detectors.base import AbstractDetector"),
+    ],
+)
+def test_a_wrong_import_is_found(module, source):
+    assert len(_violations(module, source)) == 1
+
+
+def test_only_two_files_import_hydra():
+    users = {
+        str(file.relative_to(PACKAGE))
+        for file in _files()
+        if any(name.split(".")[0] == "hydra" for name in _imports(file.read_text()))
+    }
+    assert users == {"cli.py", "configuration.py"}
+
+
+def test_every_folder_is_a_known_stage():
+    folders = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
+    assert folders - set(ALLOWED) == {"commands"}

@@ -1,0 +1,73 @@
+"""`detinv train` from its options to its files, on a tiny world."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from detinv import cli
+from detinv.detectors.load import load_detector
+
+QUICK = [
+    "steps=2",
+    "batch_size=2",
+    "steps_per_epoch=1",
+    "workers=0",
+    "precision=32-true",
+    "accelerator=cpu",
+    "data.image_size=[64,64]",
+    "data.evaluation_scenes=3",
+    "detector.model.image_size=[64,64]",
+]
+
+
+def train(out_dir, *overrides):
+    return cli.main(["train", *QUICK, f"out_dir={out_dir}", *overrides])
+
+
+def test_train_leaves_weights_card_and_metrics(tmp_path, capsys):
+    out_dir = tmp_path / "run"
+    assert train(out_dir, "training=shapes_maskrcnn") == 0
+    told = capsys.readouterr().out
+    assert "shapes_maskrcnn.safetensors" in told
+    assert str(out_dir) in told
+
+    metrics = json.loads((out_dir / "metrics.json").read_text())
+    assert {"AP", "AP50", "mask_AP", "weight_hash", "versions"} <= set(metrics)
+    assert (metrics["images"], metrics["steps"], metrics["name"]) == (3, 2, "shapes_maskrcnn")
+
+    card = (out_dir / "shapes_maskrcnn.md").read_text()
+    for part in ("detinv train training=shapes_maskrcnn", "MaskRCNN", "circle, square", "seed 2000000", "masks", "MIT"):
+        assert part in card
+    assert f"| parameters | {metrics['parameters']:,} |" in card
+    assert metrics["weight_hash"] in card
+    assert (out_dir / "config.yaml").is_file()
+    assert not [path for path in out_dir.iterdir() if path.name.startswith(".")]
+
+    weights = load_file(out_dir / "shapes_maskrcnn.safetensors")
+    assert {value.dtype for value in weights.values() if value.ndim == 4} == {torch.float16}
+    # The file can be used at once by whoever has it.
+    assert load_detector("shapes_maskrcnn", out_dir / "shapes_maskrcnn.safetensors").has_masks
+
+
+def test_a_finished_run_is_only_measured_again(tmp_path, capsys):
+    assert train(tmp_path) == 0
+    first = load_file(tmp_path / "shapes_retinanet.safetensors")
+    metrics = (tmp_path / "metrics.json").read_text()
+    capsys.readouterr()
+    assert train(tmp_path) == 0
+    assert "measuring only" in capsys.readouterr().out
+    again = load_file(tmp_path / "shapes_retinanet.safetensors")
+    assert all(torch.equal(again[name], value) for name, value in first.items())
+    assert (tmp_path / "metrics.json").read_text() == metrics
+
+
+@pytest.mark.parametrize("folder", ["file", "file/inside"])
+def test_an_out_dir_that_is_a_file_is_one_line(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert train(tmp_path / folder) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert "out_dir" in told.err
+    assert (tmp_path / "file").read_text() == "mine"
