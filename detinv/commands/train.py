@@ -17,6 +17,8 @@ from detinv.training.evaluate import evaluate
 from detinv.training.fit import Schedule, fit
 from detinv.zoo.weights import save_weights, weight_hash
 
+# Lines stay whole, so that paths can be copied, and numbers keep the colour of their sentence.
+_PLAIN: dict[str, Any] = {"soft_wrap": True, "highlight": False}
 _CHOICES = ("steps", "batch_size", "learning_rate", "weight_decay", "gradient_clip", "steps_per_epoch", "precision")
 
 
@@ -37,10 +39,10 @@ def run(config: DictConfig, build: Build) -> None:
         )
     out_dir = prepare_out_dir(config.out_dir)
     write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
-    console.print(f"training {name} in {out_dir}; interrupt at will: the same out_dir continues", highlight=False)
+    console.print(f"training {name} in {out_dir}; interrupt at will: the same out_dir continues", **_PLAIN)
     begun = fit(model, data.source, schedule, out_dir)
     if begun >= schedule.steps:
-        console.print(f"already trained for {begun} steps: measuring only", highlight=False)
+        console.print(f"already trained for {begun} steps: measuring only", **_PLAIN)
 
     training = Training(
         name,
@@ -53,7 +55,7 @@ def run(config: DictConfig, build: Build) -> None:
     weights = out_dir / f"{name}.safetensors"
     save_weights(model, weights, _header(training, schedule, data))
     detector = build(OmegaConf.merge(config.detector, {"weights": str(weights)}))
-    console.print(f"measuring on {data.measured_on}", highlight=False)
+    console.print(f"measuring on {data.measured_on}", **_PLAIN)
     scores = evaluate(detector, data.held_out)
     digest = weight_hash(detector)
     card = out_dir / f"{name}.md"
@@ -90,7 +92,7 @@ def _metrics(training: Training, schedule: Schedule, scores: dict[str, float], d
 
 
 def _summary(name: str, scores: dict[str, float]) -> Table:
-    table = Table(title=f"{name}: average precision in percent")
+    table = Table(title=name)
     kinds = [("boxes", ""), *([("masks", "mask_")] if "mask_AP" in scores else [])]
     for column in ("", "AP", "AP50", "AP75"):
         table.add_column(column, justify="right" if column else "left")
@@ -100,6 +102,5 @@ def _summary(name: str, scores: dict[str, float]) -> Table:
 
 
 def _say_where(console: Console, out_dir: Path, weights: Path, card: Path) -> None:
-    # Paths are printed whole, so that they can be copied.
     for what, path in (("weights", weights), ("card", card), ("all results", out_dir)):
-        console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
+        console.print(f"{what}: {path}", **_PLAIN)
