@@ -3,6 +3,7 @@
 What is read in every view cannot hang on a single pixel; that is what makes inversions transfer to other detectors.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,7 +15,10 @@ from detinv.inversion.seeds import layout_generator
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import clip
 
-# Uniform numbers drawn for each step: two shifts, flip, scale, brightness, contrast, and three colour gains.
+Centred = Float[Tensor, "batch 3 height width"]
+Draw = Float[Tensor, "batch draw"]
+
+# Uniform numbers of a view: two shifts, flip, scale, brightness, contrast, and three colour gains.
 _DRAWS = 9
 
 
@@ -23,90 +27,140 @@ class Augmentation:
     """Which views are drawn; each ingredient is off at its default.
 
     Args:
-        shift: largest shift along each axis, in pixels.
+        shift: largest shift along each axis, in whole pixels; nothing is interpolated.
         flip: probability of a horizontal mirror image.
         scale: largest relative change of size, 0.1 for 0.9 to 1.1.
         brightness: largest offset, in units of [0, 1].
         contrast: largest relative change of the distance from the mean colour.
         colour: largest relative change of each channel on its own.
+        hold: steps for which a view is kept.
+        until: share of the steps that are augmented; the rest sees the image as it is.
     """
 
-    shift: float = 0.0
+    shift: int = 0
     flip: float = 0.0
     scale: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     colour: float = 0.0
+    hold: int = 1
+    until: float = 1.0
 
-    @property
-    def moves_boxes(self) -> bool:
-        """Whether views differ in geometry, so that what is known from the layout alone changes every step."""
-        return bool(self.shift or self.flip or self.scale)
+    def __post_init__(self) -> None:
+        if self.hold < 1:
+            raise ValueError(f"hold must be at least 1, got {self.hold}")
 
-    @property
-    def changes_colours(self) -> bool:
-        """Whether views differ in brightness or colour."""
-        return bool(self.brightness or self.contrast or self.colour)
-
-    def draws(self, batch: LayoutBatch, steps: int, seed: int) -> Float[Tensor, "step batch draw"]:
-        """Uniform numbers in [-1, 1) for all steps, each layout's from its own generator."""
+    def views(self, layouts: LayoutBatch, steps: int, seed: int) -> "Views":
+        """All views of a run, each layout's drawn from its own generator."""
+        any_on = self.shift or self.flip or self.scale or self.brightness or self.contrast or self.colour
+        count = -(-round(self.until * steps) // self.hold) if any_on else 0
         columns = [
-            torch.rand(steps, _DRAWS, generator=layout_generator(seed, layout_id, "augmentation"))
-            for layout_id in batch.ids
+            torch.rand(count, _DRAWS, generator=layout_generator(seed, layout_id, "augmentation"))
+            for layout_id in layouts.ids
         ]
-        return torch.stack(columns, dim=1) * 2 - 1
+        return Views(self, layouts, torch.stack(columns, dim=1) * 2 - 1)
 
-    def __call__(
-        self,
-        centred: Float[Tensor, "batch 3 height width"],
-        mean: Float[Tensor, "1 3 1 1"],
-        layouts: LayoutBatch,
-        image_mask: Float[Tensor, "batch 1 height width"],
-        draws: Float[Tensor, "batch draw"],
-    ) -> tuple[Float[Tensor, "batch 3 height width"], LayoutBatch]:
-        """One view of each image and the layout that holds in it.
+
+class Views:
+    """The views of one run; moves between devices by `to`.
+
+    Args:
+        augmentation: which ingredients there are.
+        layouts: as they are without a view.
+        draws: uniform numbers in [-1, 1): view, image, ingredient.
+    """
+
+    def __init__(
+        self, augmentation: Augmentation, layouts: LayoutBatch, draws: Float[Tensor, "view batch draw"]
+    ) -> None:
+        self.augmentation = augmentation
+        self.layouts = layouts
+        self._draws = draws
+        # Known on the host as well: slicing by numbers that lie on the device would wait for it.
+        self._shifts: list[list[list[int]]] = self._whole(draws[..., :2]).int().tolist()
+        self._current = -1
+        self._viewed = layouts
+
+    def to(self, device: torch.device) -> None:
+        """Move layouts and draws to `device`."""
+        self.layouts = self._viewed = self.layouts.to(device)
+        self._draws = self._draws.to(device)
+        self._current = -1
+
+    def at(self, step: int, centred: Centred, mean: Float[Tensor, "1 3 1 1"], mask: Tensor) -> tuple[Centred, LayoutBatch]:
+        """What the detector is shown at `step`, and the layouts that hold in it.
+
+        The layouts are the very same object for as long as a view is kept.
 
         Args:
             centred: pixels minus mean; differentiable.
             mean: the detector's mean colour.
-            layouts: in the frame of `centred`.
-            image_mask: 1 inside each image.
-            draws: one step's numbers.
+            mask: (batch, 1, height, width), 1 inside each image.
         """
-        if self.moves_boxes:
-            centred, layouts = self._move(centred, layouts, draws)
-            centred = centred * image_mask
-        if self.changes_colours:
-            gain = (1 + self.contrast * draws[:, 5, None]) * (1 + self.colour * draws[:, 6:9])
-            offset = self.brightness * draws[:, 4]
-            coloured = mean + centred * gain[..., None, None] + offset[:, None, None, None]
-            centred = (coloured.clamp(0, 1) - mean) * image_mask
-        return centred, layouts
+        number = step // self.augmentation.hold
+        if number >= len(self._draws):
+            return centred, self.layouts
+        options, draw = self.augmentation, self._draws[number]
+        matrix = _warp_matrix(options, self.layouts, draw) if options.flip or options.scale else None
+        if matrix is not None:
+            size = self.layouts.canvas_size
+            centred = warp_affine(centred, matrix, size, padding_mode="zeros", align_corners=True) * mask
+        if options.shift:
+            centred = _shifted(centred, self._shifts[number], options.shift) * mask
+        if options.brightness or options.contrast or options.colour:
+            gain = (1 + options.contrast * draw[:, 5, None]) * (1 + options.colour * draw[:, 6:9])
+            offset = options.brightness * draw[:, 4, None, None, None]
+            centred = ((mean + centred * gain[..., None, None] + offset).clamp(0, 1) - mean) * mask
+        if number != self._current:
+            shift = self._whole(draw[:, :2])
+            self._viewed = _moved(self.layouts, matrix, shift, self._shifts[number], options.shift)
+            self._current = number
+        return centred, self._viewed
 
-    def _move(
-        self, centred: Float[Tensor, "batch 3 height width"], layouts: LayoutBatch, draws: Float[Tensor, "batch draw"]
-    ) -> tuple[Float[Tensor, "batch 3 height width"], LayoutBatch]:
-        sizes = torch.tensor(layouts.image_sizes, device=centred.device, dtype=centred.dtype)
-        limits = sizes.flip(1)
-        factor = 1 + self.scale * draws[:, 3]
-        mirror = torch.where((draws[:, 2] + 1) / 2 < self.flip, -1.0, 1.0)
-        scale = torch.stack([factor * mirror, factor], dim=1)
-        # Boxes use edge coordinates: the image's centre stays where it is, but for the shift.
-        offset = limits / 2 * (1 - scale) + self.shift * draws[:, :2]
-        # The warp counts pixel centres, half a pixel off.
-        matrix = torch.zeros(len(centred), 2, 3, device=centred.device, dtype=centred.dtype)
-        matrix[:, 0, 0], matrix[:, 1, 1] = scale[:, 0], scale[:, 1]
-        matrix[:, :, 2] = offset + 0.5 * (scale - 1)
-        canvas = layouts.canvas_size
-        moved = warp_affine(centred, matrix, canvas, padding_mode="zeros", align_corners=True)
+    def _whole(self, draws: Tensor) -> Tensor:
+        return (draws * (self.augmentation.shift + 0.5)).round().clamp(-self.augmentation.shift, self.augmentation.shift)
 
-        corners = layouts.boxes.view(len(centred), -1, 2, 2) * scale[:, None, None] + offset[:, None, None]
-        boxes = torch.cat([corners.amin(2), corners.amax(2)], dim=-1)
-        boxes = clip(boxes, limits[:, None].expand(-1, boxes.shape[1], -1))
-        # A box pushed beyond the border keeps a pixel, so that it stays a box.
-        low = torch.minimum(boxes[..., :2], limits[:, None] - 1)
-        boxes = torch.cat([low, torch.maximum(boxes[..., 2:], low + 1)], dim=-1)
-        masks = layouts.masks
+
+def _shifted(images: Tensor, shifts: Sequence[Sequence[int]], most: int) -> Tensor:
+    """Each image moved right and down by whole pixels; what comes in is zero."""
+    height, width = images.shape[-2:]
+    padded = torch.nn.functional.pad(images, (most, most, most, most)).unbind(0)
+    return torch.stack(
+        [
+            image[:, most - down : most - down + height, most - right : most - right + width]
+            for image, (right, down) in zip(padded, shifts, strict=True)
+        ]
+    )
+
+
+def _warp_matrix(options: Augmentation, layouts: LayoutBatch, draw: Draw) -> Float[Tensor, "batch 2 3"]:
+    """Mirror and scale about each image's centre, in the warp's coordinates, which count pixel centres."""
+    factor = 1 + options.scale * draw[:, 3]
+    mirror = torch.where((draw[:, 2] + 1) / 2 < options.flip, -1.0, 1.0)
+    scale = torch.stack([factor * mirror, factor], dim=1)
+    return torch.cat([torch.diag_embed(scale), ((layouts.limits - 1) / 2 * (1 - scale))[..., None]], dim=2)
+
+
+def _moved(
+    layouts: LayoutBatch,
+    matrix: Float[Tensor, "batch 2 3"] | None,
+    shift: Float[Tensor, "batch 2"],
+    shifts: Sequence[Sequence[int]],
+    most: int,
+) -> LayoutBatch:
+    """The layouts under warp and shift; `shifts` are the numbers in `shift`, on the host."""
+    boxes, masks, size = layouts.boxes, layouts.masks, layouts.canvas_size
+    if matrix is not None:
+        scale = matrix[:, None, None].diagonal(dim1=-2, dim2=-1)
+        corners = (boxes.unflatten(-1, (2, 2)) - 0.5) * scale + matrix[:, None, None, :, 2] + 0.5
+        boxes = torch.cat([corners.amin(-2), corners.amax(-2)], dim=-1)
         if masks is not None:
-            masks = warp_affine(masks.float(), matrix, canvas, mode="nearest", padding_mode="zeros") > 0.5
-        return moved, replace(layouts, boxes=boxes, masks=masks)
+            masks = warp_affine(masks.float(), matrix, size, mode="nearest", padding_mode="zeros") > 0.5
+    boxes = boxes + shift.repeat(1, 2)[:, None]
+    if masks is not None:
+        masks = _shifted(masks, shifts, most)
+    limits = layouts.limits[:, None]
+    boxes = clip(boxes, limits.expand(-1, boxes.shape[1], -1))
+    # A box pushed beyond the border keeps a pixel, so that it stays a box.
+    low = torch.minimum(boxes[..., :2], limits - 1)
+    return replace(layouts, boxes=torch.cat([low, torch.maximum(boxes[..., 2:], low + 1)], dim=-1), masks=masks)

@@ -69,23 +69,16 @@ class Inversion(pl.LightningModule):
         self.layouts = layouts
         self.objective = objective
         self.steps = steps
-        self.augmentation = augmentation
+        self.views = augmentation.views(layouts, steps, seed)
         self.viewed_layouts = layouts
         self.targets: Targets | None = None
         self.outcome: StepOutcome | None = None
         self._optimizer = optimizer
         self._schedule = schedule
-        varied = augmentation.moves_boxes or augmentation.changes_colours
-        draws = augmentation.draws(layouts, steps, seed) if varied else torch.zeros(0)
-        self.register_buffer("draws", draws, persistent=False)
 
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
         centred = self.pixels.centred()
-        view, self.viewed_layouts = centred, self.layouts
-        if len(self.draws):
-            view, self.viewed_layouts = self.augmentation(
-                centred, self.pixels.mean, self.layouts, self.pixels.mask, self.draws[self.global_step]
-            )
+        view, self.viewed_layouts = self.views.at(self.global_step, centred, self.pixels.mean, self.pixels.mask)
         predictions = self.detector(
             self.pixels.mean + view, self.layouts.image_sizes, self.viewed_layouts.boxes, self.layouts.valid
         )
@@ -104,7 +97,8 @@ class Inversion(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        self.layouts = self.layouts.to(self.device)
+        self.views.to(self.device)
+        self.layouts = self.views.layouts
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Leave the detector out: its weights never change, and are often a thousand times the pixels."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -76,6 +77,12 @@ class LayoutBatch:
             tuple(layout.id for layout in layouts),
             masks,
         )
+
+    @cached_property
+    def limits(self) -> Float[Tensor, "batch 2"]:
+        """(width, height) of each image, on the device of the boxes."""
+        sizes = torch.tensor(self.image_sizes, dtype=self.boxes.dtype, device=self.boxes.device)
+        return sizes.flip(1)
 
     def pixel_mask(self) -> Float[Tensor, "batch 1 height width"]:
         """1 inside each image, 0 on the rest of its canvas."""

@@ -5,6 +5,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
+# Rows of each object that take part in the exact ranking; beyond them only an object with more equals is arbitrary.
+_PRESELECTED = 64
+
+
 def distinct_best(
     affinity: Float[Tensor, "batch object row"], valid: Bool[Tensor, "batch object"]
 ) -> Int64[Tensor, "batch object"]:
@@ -41,6 +45,9 @@ def _ranked(
 
     `topk` alone breaks ties differently for different `count`; one integer key, value first and row second, has none.
     """
+    # Sorting keys is slow, so few rows are sorted; how many does not depend on the number of slots.
+    few = affinity.topk(min(max(_PRESELECTED, count), affinity.shape[2]), dim=2).indices.sort(dim=2).values
+    affinity = affinity.gather(2, few)
     # A float's bits, read as an integer, are in the order of the values once those of negative ones are flipped.
     # Adding 0 turns -0 into 0.
     bits = (affinity + 0.0).view(torch.int32)
@@ -49,4 +56,4 @@ def _ranked(
     backwards = last - torch.arange(last + 1, device=affinity.device)
     key = (ordered << 32) + backwards
     rows = last - (key.topk(count, dim=2).values & 0xFFFFFFFF)
-    return affinity.gather(2, rows), rows
+    return affinity.gather(2, rows), few.gather(2, rows)

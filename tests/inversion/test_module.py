@@ -98,7 +98,7 @@ def test_steps_lower_the_loss_and_leave_the_detector_alone(family: str, rule):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_image_does_not_depend_on_its_batch(family: str):
-    augmentation = Augmentation(shift=2.0, scale=0.05, contrast=0.1)
+    augmentation = Augmentation(shift=2, scale=0.05, contrast=0.1, hold=2)
     together = fit(inversion(tiny_detector(family), LAYOUTS, augmentation=augmentation)).pixels()
     for index, single in enumerate(LAYOUTS):
         alone = fit(inversion(tiny_detector(family), [single], augmentation=augmentation)).pixels()

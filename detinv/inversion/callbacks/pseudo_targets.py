@@ -9,6 +9,7 @@ from detinv.detectors.assign import Assignment
 from detinv.detectors.predictions import Predictions
 from detinv.inversion.module import Inversion
 from detinv.inversion.targets.base import TargetRule, Targets
+from detinv.layouts.batch import LayoutBatch
 
 
 class PseudoTargets(pl.Callback):
@@ -28,6 +29,7 @@ class PseudoTargets(pl.Callback):
         self.rule = rule
         self.every_n_steps = every_n_steps
         self._assignment: Assignment | None = None
+        self._assigned: LayoutBatch | None = None
         self._handle: RemovableHandle | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Inversion) -> None:
@@ -53,8 +55,9 @@ class PseudoTargets(pl.Callback):
 
     def _build(self, pl_module: Inversion, predictions: Predictions) -> Targets:
         layouts, head = pl_module.viewed_layouts, predictions.dense.head
-        if self._assignment is None or pl_module.augmentation.moves_boxes:
+        if self._assignment is None or layouts is not self._assigned:
             self._assignment = head.assigner.assign(head.anchors, head.level_sizes, layouts.boxes, layouts.valid)
+            self._assigned = layouts
         if predictions.roi is None:
             return Targets(dense=self.rule.dense(predictions.dense, layouts, self._assignment))
         return Targets(
