@@ -7,7 +7,6 @@ runs the bare passes, so both kinds take turns within one process.
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -15,13 +14,14 @@ from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.predictions import Predictions
+from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.data import step_loader
 from detinv.inversion.module import Inversion
-from detinv.inversion.recipe import Recipe
 from detinv.inversion.quiet import quiet_lightning
+from detinv.inversion.recipe import Recipe
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 
@@ -100,7 +100,7 @@ def bench_step(
     }
 
 
-class _Turns(pl.Callback):
+class _Turns(AbstractStepCallback):
     """Lets a round of full steps pass, then runs as many bare ones; both are timed."""
 
     def __init__(self, steps_per_round: int) -> None:
@@ -112,14 +112,12 @@ class _Turns(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = _now(pl_module.device)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step % self.steps_per_round:
+    def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
+        if (step + 1) % self.steps_per_round:
             return
-        self.full.append(_now(pl_module.device) - self._started)
-        self.bare.append(_timed(lambda: _bare(pl_module), self.steps_per_round, pl_module.device))
-        self._started = _now(pl_module.device)
+        self.full.append(_now(module.device) - self._started)
+        self.bare.append(_timed(lambda: _bare(module), self.steps_per_round, module.device))
+        self._started = _now(module.device)
 
 
 def _bare(module: Inversion) -> None:

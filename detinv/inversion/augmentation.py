@@ -87,7 +87,9 @@ class Views:
         self._draws = self._draws.to(device)
         self._current = -1
 
-    def at(self, step: int, centred: Centred, mean: Float[Tensor, "1 3 1 1"], mask: Tensor) -> tuple[Centred, LayoutBatch]:
+    def at(
+        self, step: int, centred: Centred, mean: Float[Tensor, "1 3 1 1"], mask: Tensor
+    ) -> tuple[Centred, LayoutBatch]:
         """What the detector is shown at `step`, and the layouts that hold in it.
 
         The layouts are the very same object for as long as a view is kept.
@@ -118,7 +120,8 @@ class Views:
         return centred, self._viewed
 
     def _whole(self, draws: Tensor) -> Tensor:
-        return (draws * (self.augmentation.shift + 0.5)).round().clamp(-self.augmentation.shift, self.augmentation.shift)
+        most = self.augmentation.shift
+        return (draws * (most + 0.5)).round().clamp(-most, most)
 
 
 def _shifted(images: Tensor, shifts: Sequence[Sequence[int]], most: int) -> Tensor:

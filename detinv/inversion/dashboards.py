@@ -26,7 +26,8 @@ def wandb_logger(
         offline = os.environ.get("WANDB_MODE", "offline") != "online"
     # Its greetings would hide the table and the path of the picture.
     os.environ.setdefault("WANDB_SILENT", "true")
-    return WandbLogger(name=name or Path(save_dir).name, save_dir=save_dir, project=project, group=group, offline=offline)
+    name = name or Path(save_dir).name
+    return WandbLogger(name=name, save_dir=save_dir, project=project, group=group, offline=offline)
 
 
 def tensorboard_logger(save_dir: str | Path) -> Logger:

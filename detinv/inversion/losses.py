@@ -4,7 +4,6 @@ Legend: B images, R rows, K classes, M object slots, P regions, w level weights.
 All sums are over the rows of one image only, so that images of a batch do not influence each other.
 """
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
@@ -91,7 +92,7 @@ class Inversion(pl.LightningModule):
         self.outcome = StepOutcome({name: value.detach() for name, value in terms.items()}, total.detach())
         return total.sum()
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self._optimizer(self.pixels.parameters())
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._schedule(step, self.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,6 +1,7 @@
 """Optimisers for batches of images: every image is updated as if it were alone."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +23,8 @@ class NormalizedMomentum(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure=None):  # noqa: ANN001, ANN201 - the signature of torch's own optimisers
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update; `closure`, where given, computes the gradients first, and its value is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

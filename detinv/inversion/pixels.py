@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from detinv.inversion.seeds import layout_generator
 from detinv.inversion.updates import gaussian_blur
 from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.layout import Layout
 
 
 class AbstractPixels(nn.Module, ABC):
@@ -100,28 +101,25 @@ class FourierPixels(AbstractPixels):
     """
 
     _scale: Tensor
+    _frequencies: Tensor
 
     def __init__(
         self, batch: LayoutBatch, mean: Float[Tensor, " 3"], seed: int, start_std: float, decay: float = 1.0
     ) -> None:
-        height, width = batch.canvas_size
-        frequencies = torch.sqrt(torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(width) ** 2)
-        scale = 1 / frequencies.clamp(min=1 / max(height, width)) ** decay
-        # So scaled that a unit step of all coefficients is a unit step of the image's root mean square.
-        self._initial_scale = scale / scale.square().mean().sqrt()
+        self._decay = decay
         super().__init__(batch, mean, seed, start_std)
 
     def _start(self, noise: Float[Tensor, "batch 3 height width"]) -> Tensor:
-        self.register_buffer("_frequencies", self._grid(noise), persistent=False)
-        self.register_buffer("_scale", self._initial_scale, persistent=False)
+        height, width = noise.shape[-2:]
+        frequencies = torch.sqrt(torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(width) ** 2)
+        scale = 1 / frequencies.clamp(min=1 / max(height, width)) ** self._decay
+        self.register_buffer("_frequencies", frequencies, persistent=False)
+        # So scaled that a unit step of all coefficients is a unit step of the image's root mean square.
+        self.register_buffer("_scale", scale / scale.square().mean().sqrt(), persistent=False)
         # d pixels / d logits at the mean colour.
         slope = self.mean * (1 - self.mean)
         spectrum = torch.fft.rfft2(noise / slope, norm="ortho") / self._scale
         return torch.view_as_real(spectrum).contiguous()
-
-    def _grid(self, noise: Tensor) -> Tensor:
-        height, width = noise.shape[-2:]
-        return torch.sqrt(torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(width) ** 2)
 
     def centred(self) -> Float[Tensor, "batch 3 height width"]:
         spectrum = torch.view_as_complex(self.values) * self._scale
@@ -137,9 +135,7 @@ class FourierPixels(AbstractPixels):
         self.values.mul_(transfer[..., None])
 
 
-def batches_by_canvas(
-    layouts: Sequence, divisor: int, batch_size: int
-) -> list[list[int]]:
+def batches_by_canvas(layouts: Sequence[Layout], divisor: int, batch_size: int) -> list[list[int]]:
     """Indices of layouts grouped into batches of one canvas size each, so that no image sees another's padding."""
     groups: dict[tuple[int, int], list[int]] = {}
     for index, layout in enumerate(layouts):

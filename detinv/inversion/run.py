@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from importlib.metadata import version
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 
 from detinv import __version__

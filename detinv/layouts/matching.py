@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-
 # Rows of each object that take part in the exact ranking; beyond them only an object with more equals is arbitrary.
 _PRESELECTED = 64
 

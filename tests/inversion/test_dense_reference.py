@@ -85,7 +85,8 @@ def owners_by_iou(anchors, boxes):
             owner[a] = best
     free_objects, free_anchors, best_of = set(range(len(boxes))), set(range(len(anchors))), {}
     while free_objects:
-        j, a = max(((j, a) for j in free_objects for a in free_anchors), key=lambda p: (table[p[1]][p[0]], -p[0], -p[1]))
+        pairs = [(j, a) for j in free_objects for a in free_anchors]
+        j, a = max(pairs, key=lambda p: (table[p[1]][p[0]], -p[0], -p[1]))
         owner[a] = j
         best_of[j] = a
         free_objects.remove(j)
@@ -212,7 +213,8 @@ def test_terms_and_gradients_equal_the_slow_loop(kind: str, seed: int):
         expected = reference_terms(p, layout, image, LEVEL_WEIGHTS)
         assert set(expected) == set(terms)
         for name, value in expected.items():
-            torch.testing.assert_close(terms[name][image], value, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+            close = {"atol": 1e-5, "rtol": 1e-5, "msg": lambda m, n=name: f"{n}: {m}"}
+            torch.testing.assert_close(terms[name][image], value, **close)
     ours = torch.autograd.grad(sum(value.sum() for value in terms.values()), (logits, deltas))
     slow = sum(sum(reference_terms(p, layout, i, LEVEL_WEIGHTS).values()) for i, layout in enumerate(items))
     for got, wanted in zip(ours, torch.autograd.grad(slow, (logits, deltas)), strict=True):

@@ -1,11 +1,11 @@
 """The current images and their average precision, to whatever dashboard is attached."""
 
 import math
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
+from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.module import Inversion
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
@@ -13,7 +13,7 @@ from detinv.viz.grid import image_grid
 from detinv.viz.image import Picture
 
 
-class ImageLogging(pl.Callback):
+class ImageLogging(AbstractStepCallback):
     """Every so many steps, one grid of images and the AP of the current images, as they would be saved.
 
     Args:
@@ -31,21 +31,13 @@ class ImageLogging(pl.Callback):
         self.first_step = first_step
         self.max_images = max_images
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: Inversion,
-        outputs: Any,  # noqa: ANN401
-        batch: Any,  # noqa: ANN401
-        batch_idx: int,
-    ) -> None:
-        step = trainer.global_step - 1
-        if not trainer.loggers or (step % self.every_n_steps and step != pl_module.steps - 1):
+    def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
+        if not trainer.loggers or (step % self.every_n_steps and step != module.steps - 1):
             return
-        images = pl_module.images()
-        with torch.autocast(pl_module.device.type, enabled=False):
-            detections = pl_module.detector.detect(images)
-        scores = average_precision(self.layouts, detections, pl_module.detector.class_names)
+        images = module.images()
+        with torch.autocast(module.device.type, enabled=False):
+            detections = module.detector.detect(images)
+        scores = average_precision(self.layouts, detections, module.detector.class_names)
         metrics = {f"current/{name}": scores[name] for name in ("AP", "AP50") if math.isfinite(scores[name])}
         grid = image_grid(images[: self.max_images])
         for logger in trainer.loggers:

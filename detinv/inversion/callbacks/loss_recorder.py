@@ -1,11 +1,12 @@
 """Loss terms over the steps: kept on the device, copied to the host now and then, logged and checked."""
 
-from typing import Any
+import math
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.module import Inversion
 
 
@@ -13,7 +14,7 @@ class NonFiniteLossError(RuntimeError):
     """A loss term became infinite or NaN."""
 
 
-class LossRecorder(pl.Callback):
+class LossRecorder(AbstractStepCallback):
     """Records the mean over the images of every term and of the weighted total.
 
     Args:
@@ -38,18 +39,10 @@ class LossRecorder(pl.Callback):
         self._pending: list[tuple[int, Tensor]] = []
         self._names: tuple[str, ...] = ()
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: Inversion,
-        outputs: Any,  # noqa: ANN401
-        batch: Any,  # noqa: ANN401
-        batch_idx: int,
-    ) -> None:
-        step = trainer.global_step - 1
-        last = step == pl_module.steps - 1
-        if (step % self.every_n_steps == 0 or last) and pl_module.outcome is not None:
-            outcome = pl_module.outcome
+    def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
+        last = step == module.steps - 1
+        if (step % self.every_n_steps == 0 or last) and module.outcome is not None:
+            outcome = module.outcome
             self._names = ("total", *outcome.terms)
             self._pending.append((step, torch.stack([outcome.total, *outcome.terms.values()]).mean(1)))
         if last or step % self._flush_every == self._flush_every - 1:
@@ -62,8 +55,9 @@ class LossRecorder(pl.Callback):
         for (step, _), numbers in zip(self._pending, values, strict=True):
             row = dict(zip(self._names, numbers, strict=True))
             for name, number in row.items():
-                if number - number != 0:
-                    raise NonFiniteLossError(f"loss term {name!r} is {number} at step {step} of batch {self.batch_number}")
+                if not math.isfinite(number):
+                    where = f"at step {step} of batch {self.batch_number}"
+                    raise NonFiniteLossError(f"loss term {name!r} is {number} {where}; smaller steps may help")
             self.rows.append({"step": step, "batch": self.batch_number, **row})
             for logger in trainer.loggers:
                 logger.log_metrics({f"loss/{name}": number for name, number in row.items()}, self.first_step + step)

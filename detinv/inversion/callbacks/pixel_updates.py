@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 
+from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.module import Inversion
 from detinv.inversion.pixels import AbstractPixels
 
@@ -54,19 +55,12 @@ class PeriodicBlur:
             pixels.blur_(self.sigma(step))
 
 
-class PixelUpdates(pl.Callback):
+class PixelUpdates(AbstractStepCallback):
     """Applies updates in the given order after every optimiser step."""
 
     def __init__(self, updates: Sequence[PixelUpdate]) -> None:
         self.updates = tuple(updates)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: Inversion,
-        outputs: Any,  # noqa: ANN401
-        batch: Any,  # noqa: ANN401
-        batch_idx: int,
-    ) -> None:
+    def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
         for update in self.updates:
-            update(pl_module.pixels, trainer.global_step - 1)
+            update(module.pixels, step)

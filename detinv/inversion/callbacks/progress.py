@@ -1,10 +1,10 @@
 """One progress bar for all batches of an inversion."""
 
-from typing import Any
 
 import pytorch_lightning as pl
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.module import Inversion
 
 
@@ -20,19 +20,12 @@ def step_progress() -> Progress:
     )
 
 
-class StepProgress(pl.Callback):
+class StepProgress(AbstractStepCallback):
     """Advances `progress` by one at every step, drawing at most every tenth of a second."""
 
     def __init__(self, progress: Progress, description: str, total: int) -> None:
         self.progress = progress
         self.task = progress.add_task(description, total=total)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: Inversion,
-        outputs: Any,  # noqa: ANN401
-        batch: Any,  # noqa: ANN401
-        batch_idx: int,
-    ) -> None:
+    def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
         self.progress.advance(self.task)

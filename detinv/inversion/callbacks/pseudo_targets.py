@@ -1,7 +1,5 @@
 """When the pseudo-targets are swapped."""
 
-from typing import Any
-
 import pytorch_lightning as pl
 from torch.utils.hooks import RemovableHandle
 
@@ -32,7 +30,8 @@ class PseudoTargets(pl.Callback):
         self._assigned: LayoutBatch | None = None
         self._handle: RemovableHandle | None = None
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: Inversion) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Inversion)
         self._assignment = None
 
         def swap(module: object, arguments: tuple, predictions: Predictions) -> None:
@@ -41,17 +40,16 @@ class PseudoTargets(pl.Callback):
 
         self._handle = pl_module.detector.register_forward_hook(swap)
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: Inversion) -> None:
-        self._release(pl_module)
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._release()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:  # noqa: ANN401
-        self._release(pl_module)
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._release()
 
-    def _release(self, pl_module: Inversion) -> None:
+    def _release(self) -> None:
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
-        pl_module.targets = None
 
     def _build(self, pl_module: Inversion, predictions: Predictions) -> Targets:
         layouts, head = pl_module.viewed_layouts, predictions.dense.head
