@@ -1,5 +1,6 @@
 """`detinv invert`: layouts in, inverted images out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,20 @@ from rich.table import Table
 from detinv.commands import Build
 from detinv.inversion.recipe import Recipe
 from detinv.inversion.run import check_layouts, invert
+from detinv.layouts.sources import LayoutSource
+from detinv.metrics.cues import orientation_agreement
 from detinv.results.files import prepare_out_dir
 from detinv.results.record import InversionResult
 from detinv.results.write import write_inversion
+from detinv.worlds.sources import PlainLayouts, planted_orientations
 
 
 def run(config: DictConfig, build: Build) -> None:
     """Build detector, layouts and recipe; invert; write everything to `config.out_dir`."""
     console = Console()
     detector = build(config.detector)
-    layouts = build(config.layout).layouts(
-        detector.class_names, detector.network_size, detector.detections_per_image
-    )
+    source = build(config.layout)
+    layouts = source.layouts(detector.class_names, detector.network_size, detector.detections_per_image)
     check_layouts(layouts, detector)
     recipe: Recipe = build(config.preset)
     # Only now, when the input has proved to be good: a mistake leaves no folder behind.
@@ -41,6 +44,7 @@ def run(config: DictConfig, build: Build) -> None:
             loggers=[] if logger is None else [logger],
             log_images_every_n_steps=config.log_images_every_n_steps,
         )
+        result = replace(result, metrics={**result.metrics, **_cues(source, result)})
         if logger is not None:
             logger.log_metrics({f"final/{name}": value for name, value in _numbers(result).items()})
     finally:
@@ -48,6 +52,22 @@ def run(config: DictConfig, build: Build) -> None:
             _finish(logger)
     picture = write_inversion(result, out_dir, OmegaConf.to_yaml(config), title=f"{config.detector.name} inverted")
     _show(console, result, picture)
+
+
+def _cues(source: LayoutSource, result: InversionResult) -> dict[str, Any]:
+    """In a world whose textures are known: do the images show them?"""
+    if not isinstance(source, PlainLayouts):
+        return {}
+    planted = planted_orientations(result.class_names)
+    found = orientation_agreement(result.layouts, result.images, planted)
+    return {
+        "striped_objects": found["objects"],
+        "planted_orientation": round(found["share"], 3),
+        **{
+            f"planted_orientation/{result.class_names[label]}": round(share, 3)
+            for label, share in found["per_class"].items()
+        },
+    }
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import wandb
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from detinv.errors import ConfigError
@@ -24,10 +25,16 @@ def wandb_logger(
     """
     if offline is None:
         offline = os.environ.get("WANDB_MODE", "offline") != "online"
-    # Its greetings would hide the table and the path of the picture.
-    os.environ.setdefault("WANDB_SILENT", "true")
-    name = name or Path(save_dir).name
-    return WandbLogger(name=name, save_dir=save_dir, project=project, group=group, offline=offline)
+    run = wandb.init(
+        project=project,
+        name=name or Path(save_dir).name,
+        group=group,
+        dir=save_dir,
+        mode="offline" if offline else "online",
+        # Its greetings would hide the table and the path of the picture.
+        settings=wandb.Settings(silent=True),
+    )
+    return WandbLogger(experiment=run)
 
 
 def tensorboard_logger(save_dir: str | Path) -> Logger:

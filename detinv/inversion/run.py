@@ -32,6 +32,7 @@ from detinv.results.record import InversionResult
 from detinv.zoo.weights import weight_hash
 
 _DETECT_AT_ONCE = 16
+_DECIMALS = 3
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "kornia", "pycocotools")
 
 
@@ -40,7 +41,7 @@ def invert(
     layouts: Sequence[Layout],
     recipe: Recipe | str = "default",
     *,
-    steps: int = 250,
+    steps: int = 200,
     seed: int = 0,
     batch_size: int = 16,
     trainer: Mapping[str, object] | None = None,
@@ -54,7 +55,7 @@ def invert(
         detector: or the name of a bundled one. It is frozen and stays unchanged.
         layouts: boxes in any frame; they are resized to the detector's own input size.
         recipe: or the name of a preset.
-        steps: optimiser updates for each image.
+        steps: optimiser updates for each image; 0 gives the start images, the control of every figure.
         seed: of start images and views; each layout draws its own numbers from it.
         batch_size: images optimised together; it does not change any image.
         trainer: arguments of `pytorch_lightning.Trainer`, such as `precision` or `accelerator`.
@@ -109,9 +110,10 @@ def invert(
     detections = detect_all(detector, ordered)
     metrics = judge(layouts, detections, detector.class_names)
     metrics |= {
+        "AP_of_other_layouts": _mismatched(layouts, detections, detector.class_names),
         "steps": steps,
         "seconds": round(seconds, 3),
-        "seconds_per_step": round(seconds / (steps * len(batches)), 5),
+        "seconds_per_step": round(seconds / (steps * len(batches)), 5) if steps else None,
         "images": len(layouts),
         "batch_size": batch_size,
         "seed": seed,
@@ -150,14 +152,25 @@ def detect_all(detector: AbstractDetector, images: Sequence[Tensor]) -> list[Det
     return found
 
 
-def judge(layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]) -> dict:
+def judge(
+    layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]
+) -> dict[str, float | int]:
     """Average precision (percent) and redetection counts; mask AP as "mask_AP" where both sides have masks."""
-    scores: dict = dict(average_precision(layouts, detections, class_names))
+    scores = dict(average_precision(layouts, detections, class_names))
     wanted = [layout for layout in layouts if len(layout)]
     if wanted and all(layout.masks is not None for layout in wanted) and all(d.masks is not None for d in detections):
         masked = average_precision(layouts, detections, class_names, iou_type="segm")
         scores |= {f"mask_{name}": value for name, value in masked.items() if name.startswith("AP")}
-    return scores | redetection(layouts, detections)
+    return {name: round(value, _DECIMALS) for name, value in scores.items()} | redetection(layouts, detections)
+
+
+def _mismatched(
+    layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]
+) -> float | None:
+    """AP of the same detections against the next image's layout: a control that must be near zero."""
+    if len(layouts) < 2 or len({layout.image_size for layout in layouts}) > 1:
+        return None
+    return round(average_precision([*layouts[1:], layouts[0]], detections, class_names)["AP"], _DECIMALS)
 
 
 def _fit(
@@ -195,7 +208,8 @@ def _fit(
             "callbacks": [PseudoTargets(recipe.rule, recipe.every_n_steps), PixelUpdates(recipe.updates), *callbacks],
         }
     )
-    trainer.fit(module, step_loader(steps))
+    if steps:
+        trainer.fit(module, step_loader(steps))
     if trainer.interrupted:
         raise KeyboardInterrupt
     return module
