@@ -4,6 +4,8 @@ Legend: B images, R rows, K classes, M object slots, P regions, w level weights.
 All sums are over the rows of one image only, so that images of a batch do not influence each other.
 """
 
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -20,30 +22,53 @@ _POSITIVE_NORMALIZER = 100.0
 Terms = dict[str, Float[Tensor, " batch"]]
 
 
+@dataclass(frozen=True)
+class TermOptions:
+    """Where the terms may leave their published form.
+
+    Args:
+        positive_cap: logit above which the positive term asks for no more; null for never, as published.
+        per_object: divide "cls" by the rows that stand for objects instead of by all compared rows, as detectors are
+            trained: then false positives weigh the more, the more there are.
+    """
+
+    positive_cap: float | None = None
+    per_object: bool = False
+
+    def capped(self, logits: Float[Tensor, "batch object"]) -> Float[Tensor, "batch object"]:
+        """Logits, constant beyond the cap."""
+        return logits if self.positive_cap is None else logits.clamp(max=self.positive_cap)
+
+
 def dense_terms(
-    predictions: DensePredictions, targets: DenseTargets, level_weights: Float[Tensor, " level"]
+    predictions: DensePredictions,
+    targets: DenseTargets,
+    level_weights: Float[Tensor, " level"],
+    options: TermOptions | None = None,
 ) -> Terms:
     """Terms of a one-stage head: "cls", "reg", "positive" and, with a quality output, "centerness".
 
-    - cls: sigmoid focal loss (alpha 0.25, gamma 2) over the compared classes, per compared row;
+    - cls: sigmoid focal loss (alpha 0.25, gamma 2) over the compared classes, per compared row (or per object's row);
     - reg: 1 - GIoU of decoded box and object, per row that stands for an object;
     - positive: minus the raw logit of each object's class at its best row, over 100;
     - centerness: binary cross-entropy, per compared row.
 
     Source: section B.3 of the method as published in code; the paper's equation 9 says cross-entropy for "cls".
-    Departures: normalised per image, never by zero.
+    Departures: normalised per image, never by zero; see `TermOptions`.
     """
+    options = options or TermOptions()
     weights = level_weights[predictions.head.levels]
     row_weights = weights[targets.rows]
     focal = sigmoid_focal_loss(take(predictions.logits, targets.rows), targets.class_targets, alpha=0.25, gamma=2.0)
-    compared = targets.class_weights.amax(-1).sum(1).clamp(min=1)
-    terms = {"cls": ((focal * targets.class_weights).sum(-1) * row_weights).sum(1) / compared}
+    counted = targets.box_weights if options.per_object else targets.class_weights.amax(-1)
+    focal = (focal * targets.class_weights).sum(-1) * row_weights
+    terms = {"cls": focal.sum(1) / counted.sum(1).clamp(min=1)}
 
     giou = generalized_iou(predictions.boxes(targets.rows), targets.box_targets)
     matched = targets.box_weights.sum(1).clamp(min=1)
     terms["reg"] = ((1 - giou) * targets.box_weights * row_weights).sum(1) / matched
 
-    terms["positive"] = -_positive(predictions.logits, targets, weights)
+    terms["positive"] = -_positive(predictions.logits, targets, weights, options)
     if predictions.quality_logits is not None:
         entropy = F.binary_cross_entropy_with_logits(
             take(predictions.quality_logits, targets.rows), targets.quality_targets, reduction="none"
@@ -54,11 +79,14 @@ def dense_terms(
 
 
 def _positive(
-    logits: Float[Tensor, "batch anchor class"], targets: DenseTargets, weights: Float[Tensor, " anchor"]
+    logits: Float[Tensor, "batch anchor class"],
+    targets: DenseTargets,
+    weights: Float[Tensor, " anchor"],
+    options: TermOptions,
 ) -> Float[Tensor, " batch"]:
     """Weighted sum of each object's logit at its row, over the published normaliser."""
     rows = targets.positive_rows
-    chosen = take(logits, rows).gather(2, targets.positive_labels[..., None])[..., 0]
+    chosen = options.capped(take(logits, rows).gather(2, targets.positive_labels[..., None])[..., 0])
     return (chosen * weights[rows] * targets.positive_weights).sum(1) / _POSITIVE_NORMALIZER
 
 
@@ -81,7 +109,10 @@ def proposal_terms(
 
 
 def roi_terms(
-    predictions: RoIPredictions, targets: RoITargets, level_weights: Float[Tensor, " level"]
+    predictions: RoIPredictions,
+    targets: RoITargets,
+    level_weights: Float[Tensor, " level"],
+    options: TermOptions | None = None,
 ) -> Terms:
     """Terms of a second stage: "roi_cls", "roi_reg", "roi_positive" and, where masks are wanted, "roi_mask".
 
@@ -91,6 +122,7 @@ def roi_terms(
 
     Source: sections C.5 to C.7 of the method as published in code.
     """
+    options = options or TermOptions()
     weights = level_weights[predictions.levels]
     entropy = F.cross_entropy(predictions.logits.transpose(1, 2), targets.labels, reduction="none")
     # Background has no deltas; its rows weigh nothing, whatever column is read.
@@ -102,7 +134,7 @@ def roi_terms(
         "roi_reg": (distance * targets.delta_weights * weights).sum(1),
     }
     given = slice(predictions.logits.shape[1] - predictions.given, None)
-    chosen = predictions.logits[:, given].gather(2, targets.object_labels[..., None])[..., 0]
+    chosen = options.capped(predictions.logits[:, given].gather(2, targets.object_labels[..., None])[..., 0])
     object_weights = targets.object_weights * weights[:, given]
     terms["roi_positive"] = -(chosen * object_weights).sum(1) / _POSITIVE_NORMALIZER
     if targets.mask_targets is not None and predictions.mask_logits is not None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detinv.detectors.predictions import Predictions
 from detinv.errors import ConfigError
-from detinv.inversion.losses import Terms, dense_terms, proposal_terms, roi_terms
+from detinv.inversion.losses import TermOptions, Terms, dense_terms, proposal_terms, roi_terms
 from detinv.inversion.regularisers import alpha_norm, total_variation
 from detinv.inversion.targets.base import Targets
 
@@ -37,6 +37,7 @@ class Objective:
             does not have (a mask term without masks, say) are passed over.
         level_weights: factor of each pyramid level, finest first, for rows and regions alike; the last one also
             serves all coarser levels.
+        positive_cap, per_object: see `TermOptions`.
         tv_exponent, alpha_exponent: of the two regularisers.
 
     Raises:
@@ -47,6 +48,8 @@ class Objective:
         self,
         weights: Mapping[str, float | None],
         level_weights: Sequence[float] = (1.0,),
+        positive_cap: float | None = None,
+        per_object: bool = False,
         tv_exponent: float = 2.0,
         alpha_exponent: float = 6.0,
     ) -> None:
@@ -59,6 +62,7 @@ class Objective:
             raise ConfigError("level_weights is empty; give one weight for each pyramid level, or a single one for all")
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
         self.level_weights = tuple(float(weight) for weight in level_weights)
+        self.options = TermOptions(positive_cap, per_object)
         self.tv_exponent = tv_exponent
         self.alpha_exponent = alpha_exponent
         self._on_device: dict[tuple[torch.device, int], Tensor] = {}
@@ -75,11 +79,11 @@ class Objective:
         """
         found: Terms = {}
         if targets.dense is not None:
-            found |= dense_terms(predictions.dense, targets.dense, self._levels(predictions))
+            found |= dense_terms(predictions.dense, targets.dense, self._levels(predictions), self.options)
         if targets.proposals is not None:
             found |= proposal_terms(predictions.dense, targets.proposals, self._levels(predictions))
         if targets.roi is not None and predictions.roi is not None:
-            found |= roi_terms(predictions.roi, targets.roi, self._levels(predictions))
+            found |= roi_terms(predictions.roi, targets.roi, self._levels(predictions), self.options)
         found = {name: value for name, value in found.items() if name in self.weights}
         if "total_variation" in self.weights:
             found["total_variation"] = total_variation(centred, self.tv_exponent)
