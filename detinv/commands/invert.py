@@ -10,7 +10,7 @@ from rich.table import Table
 
 from detinv.commands import Build
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.run import check_layouts, invert
+from detinv.inversion.run import check_layouts, check_options, invert
 from detinv.layouts.sources import LayoutSource
 from detinv.metrics.cues import orientation_agreement
 from detinv.results.files import prepare_out_dir
@@ -27,6 +27,8 @@ def run(config: DictConfig, build: Build) -> None:
     layouts = source.layouts(detector.class_names, detector.network_size, detector.detections_per_image)
     check_layouts(layouts, detector)
     recipe: Recipe = build(config.preset)
+    trainer = _plain(config.trainer)
+    check_options(config.steps, config.batch_size, trainer)
     # Only now, when the input has proved to be good: a mistake leaves no folder behind.
     out_dir = prepare_out_dir(config.out_dir)
     logger = build(config.logger)
@@ -40,7 +42,7 @@ def run(config: DictConfig, build: Build) -> None:
             steps=config.steps,
             seed=config.seed,
             batch_size=config.batch_size,
-            trainer=_plain(config.trainer),
+            trainer=trainer,
             loggers=[] if logger is None else [logger],
             log_images_every_n_steps=config.log_images_every_n_steps,
         )

@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from importlib.metadata import version
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from detinv import __version__
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
-from detinv.errors import LayoutError
+from detinv.errors import ConfigError, LayoutError
 from detinv.inversion.callbacks.image_logging import ImageLogging
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
@@ -75,6 +76,7 @@ def invert(
         recipe = load_recipe(recipe)
     layouts = [layout.resized(detector.network_size(layout.image_size)) for layout in layouts]
     check_layouts(layouts, detector)
+    check_options(steps, batch_size, trainer or {})
     before = weight_hash(detector)
 
     images: dict[int, Tensor] = {}
@@ -123,6 +125,15 @@ def invert(
     return InversionResult(layouts, ordered, detections, detector.class_names, metrics, losses)
 
 
+def check_options(steps: int, batch_size: int, trainer: Mapping[str, object]) -> None:
+    """Raise ConfigError for numbers that mean nothing, and for what Lightning's Trainer does not take."""
+    if steps < 0:
+        raise ConfigError(f"steps={steps}: choose 0 or more")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size}: choose at least 1")
+    _trainer(trainer)
+
+
 def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector) -> None:
     """Raise LayoutError if a layout cannot be asked of this detector, naming it."""
     if not layouts:
@@ -142,6 +153,22 @@ def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector) -> None
                 f"layout {layout.id}: label {int(layout.labels.max())} is beyond the detector's "
                 f"{len(detector.class_names)} classes"
             )
+
+
+def _trainer(arguments: Mapping[str, object], **fixed: object) -> pl.Trainer:
+    """Lightning's Trainer without what an inversion does not need; `fixed` wins over `arguments`."""
+    defaults = {
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+    }
+    try:
+        with quiet_lightning():
+            return pl.Trainer(**{**defaults, **arguments, **fixed})
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(f"trainer: {error} (see Lightning's Trainer for what its options take)") from error
 
 
 def detect_all(detector: AbstractDetector, images: Sequence[Tensor]) -> list[Detections]:
@@ -195,18 +222,12 @@ def _fit(
         recipe.augmentation,
         seed,
     )
-    trainer = pl.Trainer(
-        **{
-            "devices": 1,
-            "enable_checkpointing": False,
-            "enable_model_summary": False,
-            "enable_progress_bar": False,
-            **trainer_arguments,
-            "max_steps": steps,
-            "max_epochs": 1,
-            "logger": list(loggers) or False,
-            "callbacks": [PseudoTargets(recipe.rule, recipe.every_n_steps), PixelUpdates(recipe.updates), *callbacks],
-        }
+    trainer = _trainer(
+        trainer_arguments,
+        max_steps=steps,
+        max_epochs=1,
+        logger=list(loggers) or False,
+        callbacks=[PseudoTargets(recipe.rule, recipe.every_n_steps), PixelUpdates(recipe.updates), *callbacks],
     )
     if steps:
         trainer.fit(module, step_loader(steps))

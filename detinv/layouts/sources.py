@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from detinv.errors import LayoutError
 from detinv.layouts.coco import load_coco
@@ -16,6 +16,7 @@ from detinv.layouts.layout import Layout
 _SAMPLE = "sample:"
 
 
+@runtime_checkable
 class LayoutSource(Protocol):
     """Anything that can make layouts for a given detector."""
 
