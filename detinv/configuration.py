@@ -14,6 +14,19 @@ def config_dir() -> Path:
     return packaged if packaged.is_dir() else package.parent / "configs"
 
 
+def choices(group: str) -> tuple[str, ...]:
+    """Names of the files in a configuration group."""
+    return tuple(sorted(path.stem for path in (config_dir() / group).glob("*.yaml")))
+
+
+def compose_choice(group: str, name: str) -> Any:
+    """One file of a group with what it builds on, by Hydra's rules."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose(f"{group}/{name}")[group]
+
+
 def locate(path: str) -> Any:
     """The object at the dotted `path`, a module's attribute.
 
@@ -44,4 +57,6 @@ def instantiate(node: Any) -> Any:
             raise cause from None
         if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
             raise ConfigError(f"an option that its target does not have: {cause}") from error
+        if isinstance(cause, TypeError | ValueError):
+            raise ConfigError(f"an option with an unusable value: {cause}") from error
         raise

@@ -39,7 +39,8 @@ def bench_step(
     """Median seconds of a full step and of the bare passes, and the ratio.
 
     The bare passes are what no inversion can do without: the detector's raw outputs of all heads on the same pixels,
-    at its own proposals, and their gradient to the pixels.
+    second stages at the same regions (the detector's proposals and the objects' boxes), and their gradient to the
+    pixels.
 
     Args:
         detector: on the device to be measured.

@@ -1,5 +1,6 @@
 """`detinv detect`: a detector's own inference over a folder of images, inverted or real."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,52 +12,88 @@ from rich.table import Table
 from detinv.commands import Build
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import LayoutError
-from detinv.inversion.run import detect_all, judge
+from detinv.inversion.devices import usable_device
+from detinv.inversion.run import judge
 from detinv.layouts.coco import load_coco
 from detinv.layouts.coco_file import read_coco
 from detinv.layouts.layout import Layout
-from detinv.metrics.coco_ap import coco_results
+from detinv.metrics.coco_ap import coco_ground_truth, coco_results
 from detinv.results.files import prepare_out_dir, write_json, write_png, write_text
 from detinv.results.read import read_images
 from detinv.viz.overview import detections_overview
 from detinv.zoo.weights import weight_hash
 
 
+@dataclass(frozen=True)
+class _Annotated:
+    """Layouts in the pixels of the annotated images, with the annotation file's own names and numbers."""
+
+    layouts: list[Layout]
+    file_names: list[str]
+    image_ids: list[int]
+    category_ids: list[int]
+
+
 def run(config: DictConfig, build: Build) -> None:
     """Detect in all images and write everything to `config.out_dir`."""
-    detector: AbstractDetector = build(config.detector).to(config.device)
-    layouts, names = _annotated(config, detector)
-    names, images = read_images(config.images, names)
-    if layouts is not None:
-        _check_sizes(layouts, images, config.annotations)
-    detections = detect_all(detector, images)
-    described = layouts or [
-        Layout(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), _size(image), name)
-        for name, image in zip(names, images, strict=True)
-    ]
+    detector: AbstractDetector = build(config.detector).to(usable_device(config.device))
+    annotated = None if config.annotations is None else _annotated(str(config.annotations), detector)
+    names, images = read_images(config.images, None if annotated is None else annotated.file_names)
+    if annotated is not None:
+        _check_sizes(annotated.layouts, images, config.annotations)
+    detections = detector.detect(images)
     picture = detections_overview(
-        images, names, detections, detector.class_names, layouts, score_thresh=config.score_thresh
+        images,
+        names,
+        detections,
+        detector.class_names,
+        None if annotated is None else annotated.layouts,
+        score_thresh=config.score_thresh,
     )
     out_dir = prepare_out_dir(config.out_dir)
-    write_json(out_dir / "detections.json", coco_results(described, detections))
+    console = Console()
+    if annotated is None:
+        listed = _listed(names, images)
+        write_json(out_dir / "images.json", _index(names, listed, detector))
+        write_json(out_dir / "detections.json", coco_results(listed, detections))
+    else:
+        metrics = judge(annotated.layouts, detections, detector.class_names)
+        found = {**metrics, "images": len(images), "weight_hash": weight_hash(detector)}
+        results = coco_results(annotated.layouts, detections, annotated.image_ids, annotated.category_ids)
+        write_json(out_dir / "detections.json", results)
+        write_json(out_dir / "metrics.json", found)
+        console.print(_table(found))
     write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
     write_png(out_dir / "overview.png", picture)
-    console = Console()
-    if layouts is not None:
-        metrics = judge(layouts, detections, detector.class_names)
-        metrics |= {"images": len(images), "weight_hash": weight_hash(detector)}
-        write_json(out_dir / "metrics.json", metrics)
-        console.print(_table(metrics))
     console.print(f"picture: {out_dir / 'overview.png'}", soft_wrap=True)
 
 
-def _annotated(config: DictConfig, detector: AbstractDetector) -> tuple[list[Layout] | None, list[str] | None]:
-    """Layouts in the pixels of the annotated images, and the images' file names."""
-    if config.annotations is None:
-        return None, None
-    coco = read_coco(Path(config.annotations))
-    layouts = load_coco(config.annotations, detector.class_names)
-    return layouts, [coco.imgs[image_id]["file_name"] for image_id in sorted(coco.imgs)]
+def _annotated(annotations: str, detector: AbstractDetector) -> _Annotated:
+    coco = read_coco(Path(annotations))
+    image_ids = sorted(coco.imgs)
+    known = {category["name"]: category["id"] for category in coco.cats.values()}
+    # Classes that the file does not have get numbers beyond its own.
+    beyond = max(known.values(), default=0) + 1
+    return _Annotated(
+        load_coco(annotations, detector.class_names),
+        [coco.imgs[image_id]["file_name"] for image_id in image_ids],
+        image_ids,
+        [known.get(name, beyond + label) for label, name in enumerate(detector.class_names)],
+    )
+
+
+def _listed(names: list[str], images: list[torch.Tensor]) -> list[Layout]:
+    """The images as layouts of which nothing is known."""
+    none, no_labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    return [Layout(none, no_labels, _size(image), name) for name, image in zip(names, images, strict=True)]
+
+
+def _index(names: list[str], listed: list[Layout], detector: AbstractDetector) -> dict[str, Any]:
+    """Which file each image number of the results stands for, in COCO's form."""
+    index = coco_ground_truth(listed, detector.class_names)
+    for entry, name in zip(index["images"], names, strict=True):
+        entry["file_name"] = name
+    return {"images": index["images"], "categories": index["categories"]}
 
 
 def _check_sizes(layouts: list[Layout], images: list[torch.Tensor], annotations: str) -> None:

@@ -1,10 +1,13 @@
 """`detinv invert`: layouts in, inverted images out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
 from rich.table import Table
 
@@ -28,13 +31,10 @@ def run(config: DictConfig, build: Build) -> None:
     check_layouts(layouts, detector)
     recipe: Recipe = build(config.preset)
     trainer = _plain(config.trainer)
-    check_options(config.steps, config.batch_size, trainer)
+    check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer)
     # Only now, when the input has proved to be good: a mistake leaves no folder behind.
     out_dir = prepare_out_dir(config.out_dir)
-    logger = build(config.logger)
-    try:
-        if logger is not None:
-            logger.log_hyperparams(OmegaConf.to_container(config))
+    with _dashboard(build(config.logger), config) as loggers:
         result = invert(
             detector,
             layouts,
@@ -43,17 +43,32 @@ def run(config: DictConfig, build: Build) -> None:
             seed=config.seed,
             batch_size=config.batch_size,
             trainer=trainer,
-            loggers=[] if logger is None else [logger],
+            loggers=loggers,
             log_images_every_n_steps=config.log_images_every_n_steps,
         )
         result = replace(result, metrics={**result.metrics, **_cues(source, result)})
-        if logger is not None:
+        title = f"{config.detector.name} inverted"
+        picture = write_inversion(result, out_dir, OmegaConf.to_yaml(config), title)
+        for logger in loggers:
             logger.log_metrics({f"final/{name}": value for name, value in _numbers(result).items()})
-    finally:
-        if logger is not None:
-            _finish(logger)
-    picture = write_inversion(result, out_dir, OmegaConf.to_yaml(config), title=f"{config.detector.name} inverted")
     _show(console, result, picture)
+
+
+@contextmanager
+def _dashboard(logger: Logger | None, config: DictConfig) -> Iterator[list[Logger]]:
+    """The run in the dashboard, closed whatever happens, and marked as failed if something did."""
+    if logger is None:
+        yield []
+        return
+    failed = True
+    try:
+        logger.log_hyperparams(_plain(config))
+        yield [logger]
+        failed = False
+    finally:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish(exit_code=int(failed))
+        logger.finalize("failed" if failed else "success")
 
 
 def _cues(source: LayoutSource, result: InversionResult) -> dict[str, Any]:
@@ -80,12 +95,6 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 
 def _numbers(result: InversionResult) -> dict[str, float]:
     return {name: value for name, value in result.metrics.items() if isinstance(value, int | float) and value == value}
-
-
-def _finish(logger: Any) -> None:  # noqa: ANN401 - loggers share no way of being closed
-    """Close the dashboard's run, whatever has happened."""
-    experiment = logger.experiment
-    getattr(experiment, "finish", getattr(experiment, "close", lambda: None))()
 
 
 def _show(console: Console, result: InversionResult, picture: Path) -> None:

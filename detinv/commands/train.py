@@ -11,7 +11,8 @@ from rich.table import Table
 from detinv.commands import Build
 from detinv.errors import ConfigError
 from detinv.results.files import prepare_out_dir, write_json, write_text
-from detinv.training.card import Training, model_card, versions
+from detinv.results.versions import versions
+from detinv.training.card import Training, model_card
 from detinv.training.datasets import TrainingSet
 from detinv.training.evaluate import evaluate
 from detinv.training.fit import Schedule, fit

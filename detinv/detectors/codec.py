@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 # Largest log-scale a decoded side may have: both libraries clamp there, so that exp cannot overflow.
@@ -22,6 +22,12 @@ class BoxCodec(Protocol):
 
     def encode(self, boxes: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
         """The deltas that decode to `boxes`."""
+        ...
+
+    def expresses(
+        self, boxes: Float[Tensor, "batch object 4"], anchors: Float[Tensor, "anchor 4"]
+    ) -> Bool[Tensor, "batch object anchor"]:
+        """Which anchors have any deltas that decode to which box."""
         ...
 
 
@@ -60,6 +66,11 @@ class DeltaCodec:
         shift, scale = (goals - centres) / sides, torch.log(wanted / sides)
         return torch.cat([shift * self.weights[0], scale * self.weights[2]], dim=-1)
 
+    def expresses(
+        self, boxes: Float[Tensor, "batch object 4"], anchors: Float[Tensor, "anchor 4"]
+    ) -> Bool[Tensor, "batch object anchor"]:
+        return torch.ones(*boxes.shape[:2], len(anchors), dtype=torch.bool, device=boxes.device)
+
 
 @dataclass(frozen=True)
 class DistanceCodec:
@@ -79,3 +90,10 @@ class DistanceCodec:
         sides = anchors[..., 2:] - anchors[..., :2]
         centres = anchors[..., :2] + 0.5 * sides
         return torch.cat([(centres - boxes[..., :2]) / sides, (boxes[..., 2:] - centres) / sides], dim=-1)
+
+    def expresses(
+        self, boxes: Float[Tensor, "batch object 4"], anchors: Float[Tensor, "anchor 4"]
+    ) -> Bool[Tensor, "batch object anchor"]:
+        centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+        corners = boxes[:, :, None]
+        return ((centres > corners[..., :2]) & (centres < corners[..., 2:])).all(-1)

@@ -1,15 +1,15 @@
 """Detectors by name: each YAML file in configs/detector is one."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from detinv.configuration import config_dir, instantiate, locate
+from detinv.configuration import choices, config_dir, instantiate, locate
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import DetectorError
+from detinv.layouts.labels import suggestion
 from detinv.zoo.weights import bundled_weights, load_weights, read_metadata
 
 _BUNDLED = "bundled"
@@ -17,7 +17,7 @@ _BUNDLED = "bundled"
 
 def detector_names() -> tuple[str, ...]:
     """Names of all detectors there is a configuration for."""
-    return tuple(sorted(path.stem for path in (config_dir() / "detector").glob("*.yaml")))
+    return choices("detector")
 
 
 def load_detector(name: str, weights: str | Path | None = None) -> AbstractDetector:
@@ -33,9 +33,7 @@ def load_detector(name: str, weights: str | Path | None = None) -> AbstractDetec
     """
     names = detector_names()
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise DetectorError(f"no detector is called {name!r}; {hint}there are: {', '.join(names) or 'none'}")
+        raise DetectorError(f"no detector is called {name!r}{suggestion(name, names)} (there are: {', '.join(names)})")
     node = OmegaConf.to_container(OmegaConf.load(config_dir() / "detector" / f"{name}.yaml"), resolve=True)
     assert isinstance(node, dict)
     entries = {str(key): value for key, value in node.items() if not str(key).startswith("_")}

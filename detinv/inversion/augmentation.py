@@ -18,7 +18,7 @@ from detinv.layouts.boxes import clip
 Centred = Float[Tensor, "batch 3 height width"]
 Draw = Float[Tensor, "batch draw"]
 
-# Uniform numbers of a view: two shifts, flip, scale, brightness, contrast, and three colour gains.
+# Uniform numbers of a view: two shifts, flip, zoom, brightness, contrast, and three colour gains.
 _DRAWS = 9
 
 
@@ -29,7 +29,7 @@ class Augmentation:
     Args:
         shift: largest shift along each axis, in whole pixels; nothing is interpolated.
         flip: probability of a horizontal mirror image.
-        scale: largest relative change of size, 0.1 for 0.9 to 1.1.
+        zoom: largest relative change of size, 0.1 for 0.9 to 1.1.
         brightness: largest offset, in units of [0, 1].
         contrast: largest relative change of the distance from the mean colour.
         colour: largest relative change of each channel on its own.
@@ -39,7 +39,7 @@ class Augmentation:
 
     shift: int = 0
     flip: float = 0.0
-    scale: float = 0.0
+    zoom: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     colour: float = 0.0
@@ -52,7 +52,7 @@ class Augmentation:
 
     def views(self, layouts: LayoutBatch, steps: int, seed: int) -> "Views":
         """All views of a run, each layout's drawn from its own generator."""
-        any_on = self.shift or self.flip or self.scale or self.brightness or self.contrast or self.colour
+        any_on = self.shift or self.flip or self.zoom or self.brightness or self.contrast or self.colour
         count = -(-round(self.until * steps) // self.hold) if any_on else 0
         columns = [
             torch.rand(count, _DRAWS, generator=layout_generator(seed, layout_id, "augmentation"))
@@ -103,7 +103,7 @@ class Views:
         if number >= len(self._draws):
             return centred, self.layouts
         options, draw = self.augmentation, self._draws[number]
-        matrix = _warp_matrix(options, self.layouts, draw) if options.flip or options.scale else None
+        matrix = _warp_matrix(options, self.layouts, draw) if options.flip or options.zoom else None
         if matrix is not None:
             size = self.layouts.canvas_size
             centred = warp_affine(centred, matrix, size, padding_mode="zeros", align_corners=True) * mask
@@ -138,7 +138,7 @@ def _shifted(images: Tensor, shifts: Sequence[Sequence[int]], most: int) -> Tens
 
 def _warp_matrix(options: Augmentation, layouts: LayoutBatch, draw: Draw) -> Float[Tensor, "batch 2 3"]:
     """Mirror and scale about each image's centre, in the warp's coordinates, which count pixel centres."""
-    factor = 1 + options.scale * draw[:, 3]
+    factor = 1 + options.zoom * draw[:, 3]
     mirror = torch.where((draw[:, 2] + 1) / 2 < options.flip, -1.0, 1.0)
     scale = torch.stack([factor * mirror, factor], dim=1)
     return torch.cat([torch.diag_embed(scale), ((layouts.limits - 1) / 2 * (1 - scale))[..., None]], dim=2)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import wandb
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -23,14 +24,15 @@ def wandb_logger(
         project, name, group: in the dashboard; the name of the folder by default.
         offline: true or false decides; otherwise the person's own WANDB_MODE does, and without it, offline.
     """
-    if offline is None:
-        offline = os.environ.get("WANDB_MODE", "offline") != "online"
+    mode: Literal["online", "offline"] | None = "online" if offline is False else "offline"
+    if offline is None and "WANDB_MODE" in os.environ:
+        mode = None
     run = wandb.init(
         project=project,
         name=name or Path(save_dir).name,
         group=group,
         dir=save_dir,
-        mode="offline" if offline else "online",
+        mode=mode,
         # Its greetings would hide the table and the path of the picture.
         settings=wandb.Settings(silent=True),
     )

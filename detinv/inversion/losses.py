@@ -28,12 +28,9 @@ class TermOptions:
 
     Args:
         positive_cap: logit above which the positive term asks for no more; null for never, as published.
-        per_object: divide "cls" by the rows that stand for objects instead of by all compared rows, as detectors are
-            trained: then false positives weigh the more, the more there are.
     """
 
     positive_cap: float | None = None
-    per_object: bool = False
 
     def capped(self, logits: Float[Tensor, "batch object"]) -> Float[Tensor, "batch object"]:
         """Logits, constant beyond the cap."""
@@ -48,7 +45,7 @@ def dense_terms(
 ) -> Terms:
     """Terms of a one-stage head: "cls", "reg", "positive" and, with a quality output, "centerness".
 
-    - cls: sigmoid focal loss (alpha 0.25, gamma 2) over the compared classes, per compared row (or per object's row);
+    - cls: sigmoid focal loss (alpha 0.25, gamma 2) over the compared classes, per compared row;
     - reg: 1 - GIoU of decoded box and object, per row that stands for an object;
     - positive: minus the raw logit of each object's class at its best row, over 100;
     - centerness: binary cross-entropy, per compared row.
@@ -60,7 +57,7 @@ def dense_terms(
     weights = level_weights[predictions.head.levels]
     row_weights = weights[targets.rows]
     focal = sigmoid_focal_loss(take(predictions.logits, targets.rows), targets.class_targets, alpha=0.25, gamma=2.0)
-    counted = targets.box_weights if options.per_object else targets.class_weights.amax(-1)
+    counted = targets.class_weights.amax(-1)
     focal = (focal * targets.class_weights).sum(-1) * row_weights
     terms = {"cls": focal.sum(1) / counted.sum(1).clamp(min=1)}
 

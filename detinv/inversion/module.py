@@ -78,8 +78,10 @@ class Inversion(pl.LightningModule):
         self._schedule = schedule
 
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
-        centred = self.pixels.centred()
-        view, self.viewed_layouts = self.views.at(self.global_step, centred, self.pixels.mean, self.pixels.mask)
+        # Only the network runs in the trainer's precision: half a digit would move pixels off their boxes.
+        with torch.autocast(self.device.type, enabled=False):
+            centred = self.pixels.centred()
+            view, self.viewed_layouts = self.views.at(self.global_step, centred, self.pixels.mean, self.pixels.mask)
         predictions = self.detector(
             self.pixels.mean + view, self.layouts.image_sizes, self.viewed_layouts.boxes, self.layouts.valid
         )

@@ -1,7 +1,6 @@
 """Named, weighted terms: raw predictions, pseudo-targets and pixels to one scalar for each image."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 
 import torch
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from detinv.errors import ConfigError
 from detinv.inversion.losses import TermOptions, Terms, dense_terms, proposal_terms, roi_terms
 from detinv.inversion.regularisers import alpha_norm, total_variation
 from detinv.inversion.targets.base import Targets
+from detinv.layouts.labels import suggestion
 
 TERM_NAMES = (
     "cls",
@@ -37,7 +37,7 @@ class Objective:
             does not have (a mask term without masks, say) are passed over.
         level_weights: factor of each pyramid level, finest first, for rows and regions alike; the last one also
             serves all coarser levels.
-        positive_cap, per_object: see `TermOptions`.
+        positive_cap: see `TermOptions`.
         tv_exponent, alpha_exponent: of the two regularisers.
 
     Raises:
@@ -49,20 +49,18 @@ class Objective:
         weights: Mapping[str, float | None],
         level_weights: Sequence[float] = (1.0,),
         positive_cap: float | None = None,
-        per_object: bool = False,
         tv_exponent: float = 2.0,
         alpha_exponent: float = 6.0,
     ) -> None:
         for name in weights:
             if name not in TERM_NAMES:
-                near = get_close_matches(name, TERM_NAMES, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = suggestion(name, TERM_NAMES)
                 raise ConfigError(f"unknown loss term {name!r}{hint} (known: {', '.join(TERM_NAMES)})")
         if not level_weights:
             raise ConfigError("level_weights is empty; give one weight for each pyramid level, or a single one for all")
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
         self.level_weights = tuple(float(weight) for weight in level_weights)
-        self.options = TermOptions(positive_cap, per_object)
+        self.options = TermOptions(positive_cap)
         self.tv_exponent = tv_exponent
         self.alpha_exponent = alpha_exponent
         self._on_device: dict[tuple[torch.device, int], Tensor] = {}

@@ -92,7 +92,7 @@ class FourierPixels(AbstractPixels):
     """The spectrum of the images' logits, each frequency scaled by a power of its wavelength.
 
     Steps of equal size move coarse structure more than fine, which suits natural images; a sigmoid keeps pixels
-    inside (0, 1).
+    inside (0, 1). Blurring multiplies the spectrum: it acts on the logits, and round the canvas' edges.
 
     Args:
         decay: power of the wavelength, 0 for a white spectrum, 1 for that of natural images.
@@ -136,11 +136,14 @@ class FourierPixels(AbstractPixels):
 
 
 def batches_by_canvas(layouts: Sequence[Layout], divisor: int, batch_size: int) -> list[list[int]]:
-    """Indices of layouts grouped into batches of one canvas size each, so that no image sees another's padding."""
-    groups: dict[tuple[int, int], list[int]] = {}
+    """Indices of layouts in batches that share a canvas size, and have masks or have none.
+
+    So no image sees another's padding, and none loses its masks to a neighbour without.
+    """
+    groups: dict[tuple[int, int, bool], list[int]] = {}
     for index, layout in enumerate(layouts):
         height, width = (-(-side // divisor) * divisor for side in layout.image_size)
-        groups.setdefault((height, width), []).append(index)
+        groups.setdefault((height, width, layout.masks is not None), []).append(index)
     return [
         members[start : start + batch_size]
         for members in groups.values()

@@ -11,14 +11,15 @@ _BESIDE_THE_POINT = (
     ".*in eval mode at the start of training.*",  # the frozen detector is meant to be
     ".*smaller than the logging interval.*",  # terms are logged by a callback of our own
     ".*isinstance.treespec, LeafSpec.*",  # what Lightning asks torch by an older name
-    ".*`ModelCheckpoint` callback.*",  # a batch of images takes minutes
+    ".*your dataloader is not resumable.*",  # samples follow the number of the step
+    "Checkpoint directory .* exists and is not empty",  # that is how a run is continued
 )
 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's greetings, and without advice that does not apply to an inversion."""
-    log = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    """Without Lightning's greetings, and without advice that does not apply."""
+    log = logging.getLogger("pytorch_lightning")
     level = log.level
     log.setLevel(logging.WARNING)
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from detinv.errors import ConfigError
 from detinv.inversion.augmentation import Augmentation
 from detinv.inversion.callbacks.pixel_updates import PixelUpdate
 from detinv.inversion.module import OptimizerFactory
@@ -35,3 +36,7 @@ class Recipe:
     updates: Sequence[PixelUpdate]
     augmentation: Augmentation
     every_n_steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every_n_steps < 1:
+            raise ConfigError(f"every_n_steps={self.every_n_steps}: choose at least 1")

@@ -1,16 +1,14 @@
 """The main job: layouts in, inverted images and what the detector sees in them out."""
 
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from importlib.metadata import version
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from detinv import __version__
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError, LayoutError
@@ -30,11 +28,11 @@ from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.redetection import redetection
 from detinv.results.record import InversionResult
+from detinv.results.versions import versions
 from detinv.zoo.weights import weight_hash
 
-_DETECT_AT_ONCE = 16
 _DECIMALS = 3
-_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "kornia", "pycocotools")
+_PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 
 
 def invert(
@@ -76,8 +74,8 @@ def invert(
         recipe = load_recipe(recipe)
     layouts = [layout.resized(detector.network_size(layout.image_size)) for layout in layouts]
     check_layouts(layouts, detector)
-    check_options(steps, batch_size, trainer or {})
-    before = weight_hash(detector)
+    check_options(steps, batch_size, log_images_every_n_steps, trainer or {})
+    before, home = weight_hash(detector), detector.pixel_mean.device
 
     images: dict[int, Tensor] = {}
     losses: list[dict[str, float]] = []
@@ -100,16 +98,18 @@ def invert(
                 seed,
                 dict(trainer or {}),
                 loggers,
-                [*callbacks, recorder, ImageLogging(chosen, log_images_every_n_steps, number * steps)],
+                [*callbacks, recorder, ImageLogging(chosen, recorder, log_images_every_n_steps, number * steps)],
             )
             images |= dict(zip(members, module.images(), strict=True))
             losses += recorder.rows
     seconds = time.perf_counter() - started
+    # Lightning leaves what it trained on the CPU.
+    detector.to(home)
 
     if weight_hash(detector) != before:
         raise RuntimeError("the detector's weights changed during the inversion; its images would prove nothing")
     ordered = [images[index] for index in range(len(layouts))]
-    detections = detect_all(detector, ordered)
+    detections = detector.detect(ordered)
     metrics = judge(layouts, detections, detector.class_names)
     metrics |= {
         "AP_of_other_layouts": _mismatched(layouts, detections, detector.class_names),
@@ -120,13 +120,21 @@ def invert(
         "batch_size": batch_size,
         "seed": seed,
         "weight_hash": before,
-        "versions": _versions(),
+        "versions": versions(),
     }
     return InversionResult(layouts, ordered, detections, detector.class_names, metrics, losses)
 
 
-def check_options(steps: int, batch_size: int, trainer: Mapping[str, object]) -> None:
+def check_options(
+    steps: int, batch_size: int, log_images_every_n_steps: int, trainer: Mapping[str, object]
+) -> None:
     """Raise ConfigError for numbers that mean nothing, and for what Lightning's Trainer does not take."""
+    precision = str(trainer.get("precision", _PRECISIONS[0]))
+    if precision not in _PRECISIONS:
+        # True half precision would convert the detector itself.
+        raise ConfigError(f"trainer.precision={precision}: choose one of {', '.join(_PRECISIONS)}")
+    if log_images_every_n_steps < 1:
+        raise ConfigError(f"log_images_every_n_steps={log_images_every_n_steps}: choose at least 1")
     if steps < 0:
         raise ConfigError(f"steps={steps}: choose 0 or more")
     if batch_size < 1:
@@ -155,9 +163,9 @@ def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector) -> None
             )
 
 
-def _trainer(arguments: Mapping[str, object], **fixed: object) -> pl.Trainer:
+def _trainer(arguments: Mapping[str, Any], **fixed: Any) -> pl.Trainer:
     """Lightning's Trainer without what an inversion does not need; `fixed` wins over `arguments`."""
-    defaults = {
+    defaults: dict[str, Any] = {
         "devices": 1,
         "logger": False,
         "enable_checkpointing": False,
@@ -171,24 +179,17 @@ def _trainer(arguments: Mapping[str, object], **fixed: object) -> pl.Trainer:
         raise ConfigError(f"trainer: {error} (see Lightning's Trainer for what its options take)") from error
 
 
-def detect_all(detector: AbstractDetector, images: Sequence[Tensor]) -> list[Detections]:
-    """The detector's own inference on 8-bit images, a few at a time."""
-    found: list[Detections] = []
-    for start in range(0, len(images), _DETECT_AT_ONCE):
-        found += detector.detect(images[start : start + _DETECT_AT_ONCE])
-    return found
-
-
 def judge(
     layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]
-) -> dict[str, float | int]:
+) -> dict[str, Any]:
     """Average precision (percent) and redetection counts; mask AP as "mask_AP" where both sides have masks."""
     scores = dict(average_precision(layouts, detections, class_names))
     wanted = [layout for layout in layouts if len(layout)]
     if wanted and all(layout.masks is not None for layout in wanted) and all(d.masks is not None for d in detections):
         masked = average_precision(layouts, detections, class_names, iou_type="segm")
         scores |= {f"mask_{name}": value for name, value in masked.items() if name.startswith("AP")}
-    return {name: round(value, _DECIMALS) for name, value in scores.items()} | redetection(layouts, detections)
+    rounded = {name: round(value, _DECIMALS) for name, value in scores.items()}
+    return {**rounded, **redetection(layouts, detections)}
 
 
 def _mismatched(
@@ -234,7 +235,3 @@ def _fit(
     if trainer.interrupted:
         raise KeyboardInterrupt
     return module
-
-
-def _versions() -> dict[str, str]:
-    return {"detinv": __version__, "python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

@@ -30,18 +30,10 @@ class StepDecay:
 
 @dataclass(frozen=True)
 class Cosine:
-    """From 1 to `final` along half a cosine, after a linear warm-up.
-
-    Args:
-        final: last factor.
-        warmup: steps of the warm-up.
-    """
+    """From 1 to `final` along half a cosine."""
 
     final: float = 0.1
-    warmup: int = 0
 
     def __call__(self, step: int, steps: int) -> float:
-        if step < self.warmup:
-            return (step + 1) / (self.warmup + 1)
-        progress = (step - self.warmup) / max(steps - 1 - self.warmup, 1)
+        progress = step / max(steps - 1, 1)
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

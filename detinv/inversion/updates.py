@@ -6,14 +6,14 @@ from kornia.filters import filter2d_separable
 from torch import Tensor
 
 
-def gaussian_kernel(sigma: float) -> Float[Tensor, "1 taps"]:
+def gaussian_kernel(sigma: float, device: torch.device | None = None) -> Float[Tensor, "1 taps"]:
     """Sampled, normalised Gaussian of radius int(4 sigma + 0.5), as scipy.ndimage truncates it.
 
     kornia's kernel is not used because it is computed at half-integer positions for even sizes and takes the radius
     from the caller; the published blur is scipy's.
     """
     radius = int(4 * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64, device=device)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
     return (weights / weights.sum())[None].float()
 
@@ -32,7 +32,7 @@ def gaussian_blur(
 
     Source: scipy.ndimage.gaussian_filter1d with its default border, applied to both axes.
     """
-    kernel = gaussian_kernel(sigma).to(images)
+    kernel = gaussian_kernel(sigma, images.device).to(images.dtype)
     radius = kernel.shape[1] // 2
     for axis in (2, 3):
         rows = _mirrored(image_sizes[:, axis - 2], images.shape[axis], radius)

@@ -6,6 +6,8 @@ from torch import Tensor
 
 # Rows of each object that take part in the exact ranking; beyond them only an object with more equals is arbitrary.
 _PRESELECTED = 64
+# Each round settles every object that waits for no other; longer chains do not occur in layouts that make sense.
+_ROUNDS = 16
 
 
 def distinct_best(
@@ -13,27 +15,40 @@ def distinct_best(
 ) -> Int64[Tensor, "batch object"]:
     """For each object the row of highest affinity, no row twice: greedy by descending affinity.
 
-    Ties go to the lower object, then to the lower row, so that the choice does not depend on how many empty slots
-    the batch has. Fixed shapes, no device synchronisation, no gradient.
+    In parallel: every open object asks for its best free row, and gets it if no other open object is nearer to that
+    row. Such pairs are the greedy ones, whatever the order. Ties go to the lower object, then to the lower row, so
+    that the choice does not depend on how many empty slots the batch has. Fixed shapes, no device synchronisation.
 
     Args:
         affinity: larger is better; finite for valid objects, compared in float32; at least as many rows as objects.
         valid: slots without an object take no row; their result is 0.
+
+    Returns:
+        Row numbers. Chains of more than `_ROUNDS` objects, each of which waits for the next, are cut: what is still
+        open then gets its best free row, without regard to other objects as late.
     """
     batch, objects, _ = affinity.shape
     if objects == 0:
         return torch.zeros(batch, 0, dtype=torch.int64, device=affinity.device)
+    affinity = affinity.detach().float()
     # No object can be pushed further down its list than there are objects.
-    values, rows = _ranked(affinity.detach().float(), min(objects, affinity.shape[2]))
-    values = torch.where(valid[..., None], values, -torch.inf)
-    slots = torch.arange(objects, device=affinity.device)[:, None]
+    values, rows = _ranked(affinity, min(objects, affinity.shape[2]))
+    slots = torch.arange(objects, device=affinity.device)
+    earlier = slots[:, None] < slots
+    open_objects, free = valid, torch.ones_like(rows, dtype=torch.bool)
     choice = torch.zeros(batch, objects, dtype=torch.int64, device=affinity.device)
-    for _ in range(objects):
-        value, best = values.flatten(1).max(dim=1, keepdim=True)
-        slot, row = best // values.shape[2], rows.flatten(1).gather(1, best)
-        choice = choice.scatter(1, slot, torch.where(value > -torch.inf, row, choice.gather(1, slot)))
-        taken = (rows == row[..., None]) | (slots == slot[..., None])
-        values = values.masked_fill(taken, -torch.inf)
+    for _ in range(min(objects, _ROUNDS)):
+        wish, rank = values.masked_fill(~free, -torch.inf).max(dim=2)
+        row = rows.gather(2, rank[..., None])[..., 0]
+        # (B, p, o): is the open object p nearer to what o asks for?
+        rival = affinity.gather(2, row[:, None].expand(-1, objects, -1))
+        nearer = (rival > wish[:, None]) | ((rival == wish[:, None]) & earlier)
+        beaten = (nearer & open_objects[..., None]).any(dim=1)
+        choice = torch.where(open_objects, row, choice)
+        settled = open_objects & ~beaten
+        open_objects = open_objects & beaten
+        given = torch.where(settled, row, -1)
+        free = free & (rows[..., None] != given[:, None, None]).all(-1)
     return choice
 
 

@@ -56,21 +56,29 @@ def coco_ground_truth(layouts: Sequence[Layout], class_names: Sequence[str]) -> 
     }
 
 
-def coco_results(layouts: Sequence[Layout], detections: Sequence[Detections]) -> list[dict[str, Any]]:
-    """The detections as a COCO result file, ready for JSON, with the numbers of `coco_ground_truth`.
+def coco_results(
+    layouts: Sequence[Layout],
+    detections: Sequence[Detections],
+    image_ids: Sequence[int] | None = None,
+    category_ids: Sequence[int] | None = None,
+) -> list[dict[str, Any]]:
+    """The detections as a COCO result file, ready for JSON.
 
     Args:
         detections: one entry for each layout, in pixels of the layout's image.
+        image_ids: number of each image, category_ids: number of each class, in the annotation file that the results
+            go with; by default those of `coco_ground_truth`.
 
     Raises:
         ValueError: when the two do not belong together.
     """
     _check_pairs(layouts, detections)
     results = []
-    for image_id, found in enumerate(detections, 1):
+    for image_id, found in zip(image_ids or range(1, len(detections) + 1), detections, strict=True):
         rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
         for row, (box, score, label) in enumerate(rows):
-            result = {"image_id": image_id, "category_id": label + 1, "bbox": _xywh(box), "score": score}
+            category_id = label + 1 if category_ids is None else category_ids[label]
+            result = {"image_id": image_id, "category_id": category_id, "bbox": _xywh(box), "score": score}
             if found.masks is not None:
                 result["segmentation"] = _encoded(found.masks[row])
             results.append(result)

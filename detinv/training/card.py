@@ -1,16 +1,13 @@
 """The model card that belongs to a file of weights."""
 
 import math
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 
-from detinv import __version__
+from detinv.results.versions import versions
 from detinv.training.datasets import TrainingSet
 from detinv.training.fit import Schedule
 
-_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "pycocotools")
 _SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -64,11 +61,6 @@ def model_card(
     lines += _score_table(scores, training.class_names)
     lines += ["", "## Limits", "", data.limits, "", "## Licence", "", data.licence]
     return "\n".join(lines) + "\n"
-
-
-def versions() -> dict[str, str]:
-    """Versions of detinv, Python and the packages that figures depend on."""
-    return {"detinv": __version__, "python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def _told(schedule: Schedule) -> list[tuple[str, object]]:

@@ -5,8 +5,6 @@ from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.training.datasets import HeldOut
 
-_AT_ONCE = 16
-
 
 def evaluate(detector: AbstractDetector, held_out: HeldOut) -> dict[str, float]:
     """COCO's average precision of the detector's own inference, in percent.
@@ -17,10 +15,10 @@ def evaluate(detector: AbstractDetector, held_out: HeldOut) -> dict[str, float]:
     """
     layouts: list[Layout] = []
     detections: list[Detections] = []
-    for start in range(0, len(held_out), _AT_ONCE):
-        samples = [held_out[index] for index in range(start, min(start + _AT_ONCE, len(held_out)))]
-        layouts += [layout for _, layout in samples]
-        detections += detector.detect([image for image, _ in samples])
+    for index in range(len(held_out)):
+        image, layout = held_out[index]
+        layouts.append(layout)
+        detections += detector.detect([image])
     scores = average_precision(layouts, detections, detector.class_names)
     if detector.has_masks and all(layout.masks is not None for layout in layouts):
         masked = average_precision(layouts, detections, detector.class_names, iou_type="segm")

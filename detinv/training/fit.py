@@ -1,9 +1,5 @@
 """A training run from its first step, or its last checkpoint, to its end."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,6 +11,7 @@ from torch import nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 
 from detinv.errors import ConfigError
+from detinv.inversion.quiet import quiet_lightning
 from detinv.training.data import PhotographSource, SceneSource, TrainingData
 from detinv.training.module import DetectorTraining
 from detinv.training.progress import TrainingProgress
@@ -107,7 +104,7 @@ def fit(
     ]
     if progress:
         callbacks.append(TrainingProgress(schedule.steps))
-    with _quiet_lightning():
+    with quiet_lightning():
         trainer = pl.Trainer(
             max_steps=schedule.steps,
             precision=schedule.precision,  # type: ignore[arg-type]
@@ -143,21 +140,3 @@ def _restore(module: DetectorTraining, checkpoint: Path) -> int:
             f"{checkpoint}: belongs to another detector; choose another out_dir, or the training it was begun with"
         ) from error
     return steps
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's greetings and its advice: scenes are quickly drawn, and samples follow the step's number."""
-    log = logging.getLogger("pytorch_lightning")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-            warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-            warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-            yield
-    finally:
-        log.setLevel(level)

@@ -78,7 +78,34 @@ def test_detect_without_annotations_and_on_sizes_of_all_kinds(tmp_path: Path):
     for name, size in (("a.png", (90, 200, 3)), ("b.jpg", (128, 128, 3))):
         Image.fromarray(generator.integers(0, 255, size, dtype=np.uint8)).save(folder / name)
     assert main(["detect", f"images={folder}", f"out_dir={tmp_path / 'out'}"]) == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"detections.json", "overview.png", "config.yaml"}
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"detections.json", "images.json", "overview.png", "config.yaml"}
+    images = read(tmp_path / "out" / "images.json")["images"]
+    assert [(image["id"], image["file_name"], image["width"]) for image in images] == [
+        (1, "a.png", 200),
+        (2, "b.jpg", 128),
+    ]
+
+
+def test_detections_carry_the_numbers_of_the_annotation_file(plain_run: Path, tmp_path: Path):
+    """A file whose image and category ids have gaps: its own reader must accept the results."""
+    truth = read(plain_run / "layouts.json")
+    new_image = {image["id"]: 7 + 10 * image["id"] for image in truth["images"]}
+    new_category = {category["id"]: 3 + 5 * category["id"] for category in truth["categories"]}
+    for image in truth["images"]:
+        image["id"] = new_image[image["id"]]
+    for category in truth["categories"]:
+        category["id"] = new_category[category["id"]]
+    for annotation in truth["annotations"]:
+        annotation["image_id"] = new_image[annotation["image_id"]]
+        annotation["category_id"] = new_category[annotation["category_id"]]
+    (tmp_path / "gaps.json").write_text(json.dumps(truth))
+    words = [f"images={plain_run / 'images'}", f"annotations={tmp_path / 'gaps.json'}", f"out_dir={tmp_path / 'out'}"]
+    assert main(["detect", "detector=shapes_maskrcnn", *words]) == 0
+    ours, theirs = read(plain_run / "detections.json"), read(tmp_path / "out" / "detections.json")
+    assert [(new_image[o["image_id"]], new_category[o["category_id"]], o["score"]) for o in ours] == [
+        (t["image_id"], t["category_id"], t["score"]) for t in theirs
+    ]
 
 
 def test_a_few_steps_find_objects_that_noise_does_not_have(tmp_path: Path):
@@ -137,7 +164,9 @@ LAYOUT = "- {label: star, box: [10, 10, 50, 50]}\n"
         (LAYOUT, ("preset.objective.weights.clss=3",), ("clss", "cls")),
         (LAYOUT, ("steps=-1",), ("steps", "-1")),
         (LAYOUT, ("batch_size=0",), ("batch_size", "0")),
-        (LAYOUT, ("trainer.precision=17",), ("precision",)),
+        (LAYOUT, ("trainer.precision=bf16-true",), ("precision", "bf16-mixed")),
+        (LAYOUT, ("log_images_every_n_steps=0",), ("log_images_every_n_steps",)),
+        (LAYOUT, ("preset.augmentation.hold=0",), ("hold",)),
         (LAYOUT, ("trainer.accelerator=abacus",), ("accelerator",)),
     ],
 )

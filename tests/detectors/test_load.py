@@ -70,7 +70,7 @@ def test_more_proposals_for_crowded_photographs(tmp_path):
 
 @pytest.mark.parametrize(("name", "near"), [("shapes_retina", "shapes_retinanet"), ("fasterrcnn", "fasterrcnn")])
 def test_an_unknown_name_suggests_the_nearest_and_lists_all(name, near):
-    with pytest.raises(DetectorError, match=rf"no detector is called '{name}'; did you mean \w*{near}\?") as caught:
+    with pytest.raises(DetectorError, match=rf"no detector is called '{name}'; did you mean '\w*{near}'\?") as caught:
         load_detector(name)
     assert all(known in str(caught.value) for known in NAMES)
     assert "\n" not in str(caught.value)

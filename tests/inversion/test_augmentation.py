@@ -24,7 +24,7 @@ def picture(layouts: LayoutBatch) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "options", [{"shift": 5}, {"scale": 0.1}, {"flip": 1.0}, {"shift": 3, "scale": 0.1, "flip": 0.5, "hold": 2}]
+    "options", [{"shift": 5}, {"zoom": 0.1}, {"flip": 1.0}, {"shift": 3, "zoom": 0.1, "flip": 0.5, "hold": 2}]
 )
 def test_boxes_and_masks_follow_the_pixels(options: dict):
     layouts = batch()
@@ -35,7 +35,7 @@ def test_boxes_and_masks_follow_the_pixels(options: dict):
         shown = view[:, 0] > 0.5
         assert seen.masks is not None
         disagree = (shown != seen.masks.any(1)).float().mean()
-        assert disagree < (0.03 if "scale" in options else 1e-6)
+        assert disagree < (0.03 if "zoom" in options else 1e-6)
         for image in range(2):
             for slot in range(int(layouts.valid[image].sum())):
                 ys, xs = torch.nonzero(seen.masks[image, slot], as_tuple=True)
@@ -92,7 +92,7 @@ def test_off_by_default():
 def test_gradient_flows_back_through_a_view():
     layouts = batch()
     image = (0.1 * torch.randn(2, 3, 48, 64)).requires_grad_()
-    views = Augmentation(shift=2, scale=0.05, contrast=0.1).views(layouts, 1, 0)
+    views = Augmentation(shift=2, zoom=0.05, contrast=0.1).views(layouts, 1, 0)
     view, _ = views.at(0, image, torch.full((1, 3, 1, 1), 0.5), layouts.pixel_mask())
     (gradient,) = torch.autograd.grad(view.sum(), image)
     inside = gradient[:, :, 8:-8, 8:-8]

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 
 from detinv.errors import TargetError
 from detinv.inversion.augmentation import Augmentation
@@ -18,6 +19,7 @@ from detinv.inversion.optimizers import NormalizedMomentum
 from detinv.inversion.pixels import FourierPixels, RawPixels
 from detinv.inversion.presets import load_recipe
 from detinv.inversion.quiet import quiet_lightning
+from detinv.inversion.run import invert
 from detinv.inversion.schedule import Cosine
 from detinv.inversion.targets.code import CodeRule
 from detinv.inversion.targets.paper import PaperRule
@@ -98,11 +100,57 @@ def test_steps_lower_the_loss_and_leave_the_detector_alone(family: str, rule):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_image_does_not_depend_on_its_batch(family: str):
-    augmentation = Augmentation(shift=2, scale=0.05, contrast=0.1, hold=2)
+    augmentation = Augmentation(shift=2, zoom=0.05, contrast=0.1, hold=2)
     together = fit(inversion(tiny_detector(family), LAYOUTS, augmentation=augmentation)).pixels()
     for index, single in enumerate(LAYOUTS):
         alone = fit(inversion(tiny_detector(family), [single], augmentation=augmentation)).pixels()
         torch.testing.assert_close(alone[0], together[index], atol=2e-3, rtol=0)
+
+
+def test_a_neighbour_without_masks_takes_no_masks_away():
+    options = {"steps": 4, "trainer": {"accelerator": "cpu"}, "progress": False}
+    alone = invert(tiny_detector("maskrcnn"), [LAYOUTS[0]], **options)
+    beside = invert(tiny_detector("maskrcnn"), [LAYOUTS[1].without_masks(), LAYOUTS[0]], **options)
+    assert int((alone.images[0].int() - beside.images[1].int()).abs().max()) <= 1
+
+
+def test_step_numbers_of_loggers_never_go_backwards():
+    class Numbers(Logger):
+        name, version = "numbers", "0"
+
+        def __init__(self):
+            super().__init__()
+            self.steps = []
+
+        def log_metrics(self, metrics, step=None):
+            self.steps.append(step)
+
+        def log_hyperparams(self, *args, **kwargs):
+            """Nothing to keep."""
+
+    logger = Numbers()
+    options = {"steps": 70, "batch_size": 1, "trainer": {"accelerator": "cpu"}, "progress": False}
+    invert(tiny_detector("retinanet"), LAYOUTS[:2], loggers=[logger], log_images_every_n_steps=30, **options)
+    assert logger.steps == sorted(logger.steps)
+    assert max(logger.steps) == 139
+    assert 30 in logger.steps and 100 in logger.steps
+
+
+def test_mixed_precision_ends_near_full_precision():
+    """Boxes and losses stay in fp32, only the network is rounded."""
+    results = {
+        precision: invert(
+            tiny_detector("retinanet"),
+            LAYOUTS[:2],
+            steps=3,
+            trainer={"accelerator": "cpu", "precision": precision},
+            progress=False,
+        )
+        for precision in ("32-true", "bf16-mixed")
+    }
+    first, second = (result.losses[0]["total"] for result in results.values())
+    assert second == pytest.approx(first, rel=0.05)
+    assert first != second
 
 
 def test_same_seed_same_bits_other_seed_other_image():
@@ -123,8 +171,14 @@ def test_gradient_reaches_the_pixels_of_every_image_through_every_head(family: s
     predictions = detector(pixels(), module.layouts.image_sizes, module.layouts.boxes, module.layouts.valid)
     targets = callback._build(module, predictions.detach())
     terms = module.objective.terms(predictions, targets, pixels.centred())
-    expected = {"cls", "reg", "positive"} if predictions.roi is None else {"rpn_cls", "rpn_reg", "roi_cls", "roi_reg"}
-    assert expected <= set(terms)
+    dense, two_stage = {"cls", "reg", "positive"}, {"rpn_cls", "rpn_reg", "roi_cls", "roi_reg", "roi_positive"}
+    expected = {
+        "retinanet": dense,
+        "fcos": dense | {"centerness"},
+        "fasterrcnn": two_stage,
+        "maskrcnn": two_stage | {"roi_mask"},
+    }
+    assert set(terms) == expected[family]
     for name, value in terms.items():
         (gradient,) = torch.autograd.grad(value.sum(), pixels.values, retain_graph=True)
         assert bool(torch.isfinite(gradient).all()), name

@@ -142,6 +142,8 @@ def test_mask_targets_are_the_mask_in_its_box():
 def test_no_gradient_reaches_the_regions():
     batch = LayoutBatch.collate(scenes())
     predictions = second_stage(0, batch)
+    for output in (predictions.logits, predictions.deltas, predictions.mask_logits):
+        output.requires_grad_()
     targets = CodeRule().roi(predictions, batch)
     assert not any(
         value.requires_grad for value in vars(targets).values() if isinstance(value, torch.Tensor)

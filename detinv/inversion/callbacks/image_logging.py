@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
+from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.module import Inversion
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
@@ -17,16 +18,23 @@ class ImageLogging(AbstractStepCallback):
     """Every so many steps, one grid of images and the AP of the current images, as they would be saved.
 
     Args:
-        layouts: of the batch, with masks where wanted, to judge against.
+        layouts: of the batch, to judge against.
+        recorder: brought up to date before, so that step numbers never go backwards.
         every_n_steps: between two records; nothing is done where no logger is attached.
         first_step: added to step numbers, so that they rise over successive batches.
         max_images: in the grid.
     """
 
     def __init__(
-        self, layouts: list[Layout], every_n_steps: int = 100, first_step: int = 0, max_images: int = 16
+        self,
+        layouts: list[Layout],
+        recorder: LossRecorder,
+        every_n_steps: int = 100,
+        first_step: int = 0,
+        max_images: int = 16,
     ) -> None:
         self.layouts = layouts
+        self.recorder = recorder
         self.every_n_steps = every_n_steps
         self.first_step = first_step
         self.max_images = max_images
@@ -34,6 +42,7 @@ class ImageLogging(AbstractStepCallback):
     def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
         if not trainer.loggers or (step % self.every_n_steps and step != module.steps - 1):
             return
+        self.recorder.flush(trainer)
         images = module.images()
         with torch.autocast(module.device.type, enabled=False):
             detections = module.detector.detect(images)

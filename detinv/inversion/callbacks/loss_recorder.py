@@ -6,11 +6,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from detinv.errors import DetinvError
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.module import Inversion
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(DetinvError):
     """A loss term became infinite or NaN."""
 
 
@@ -46,9 +47,10 @@ class LossRecorder(AbstractStepCallback):
             self._names = ("total", *outcome.terms)
             self._pending.append((step, torch.stack([outcome.total, *outcome.terms.values()]).mean(1)))
         if last or step % self._flush_every == self._flush_every - 1:
-            self._flush(trainer)
+            self.flush(trainer)
 
-    def _flush(self, trainer: pl.Trainer) -> None:
+    def flush(self, trainer: pl.Trainer) -> None:
+        """Copy what is pending to the host, check it, log it."""
         if not self._pending:
             return
         values = torch.stack([value for _, value in self._pending]).tolist()

@@ -1,5 +1,6 @@
 """The target rule of the published code, with its defects mended."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +54,7 @@ class CodeRule:
         """Static positives and survivors of a one-stage head."""
         scores = log_scores(predictions).amax(-1)
         owned = assignment.owner >= 0
-        threshold = torch.log(scores.new_tensor(self.score_thresh))
+        threshold = math.log(self.score_thresh)
         rank = scores.masked_fill(owned, torch.inf)
         rows = top_rows(rank, predictions.head.level_sizes, self.topk)
         live = take(rank, rows) > threshold

@@ -1,5 +1,6 @@
 """The target rule of the paper's text: the smallest change after which f gives exactly the layout."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -42,8 +43,8 @@ class PaperRule:
     def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:
         """One row for each object, zero for uncovered survivors."""
         scores = log_scores(predictions)
-        threshold = torch.log(scores.new_tensor(self.score_thresh))
-        best = _best_rows(predictions.boxes(), layouts)
+        threshold = math.log(self.score_thresh)
+        best = _best_rows(predictions, layouts)
         chosen = _is_chosen(best, layouts.valid, scores.shape[1])
         rank = scores.amax(-1).masked_fill(chosen, torch.inf)
         rows = top_rows(rank, predictions.head.level_sizes, self.topk)
@@ -74,11 +75,11 @@ class PaperRule:
     ) -> ProposalTargets:
         """The best decoded anchor of each object proposes it; proposals far from every object are pushed down."""
         boxes = predictions.boxes()
-        best = _best_rows(boxes, layouts)
+        best = _best_rows(predictions, layouts)
         chosen = _is_chosen(best, layouts.valid, boxes.shape[1])
         iou = pairwise_iou(boxes, layouts.boxes).masked_fill(~layouts.valid[:, None], -1).amax(-1)
         scores = log_scores(predictions)[..., 0]
-        threshold = torch.log(scores.new_tensor(self.score_thresh))
+        threshold = math.log(self.score_thresh)
         stray = (scores > threshold) & (iou < self.proposal_iou_thresh) & ~chosen
         rows = torch.arange(boxes.shape[1], device=boxes.device).expand(len(boxes), -1)
         slot = _slot_of(rows, best, layouts.valid).clamp(min=0)
@@ -130,9 +131,11 @@ class PaperRule:
         )
 
 
-def _best_rows(boxes: Float[Tensor, "batch row 4"], layouts: LayoutBatch) -> Int64[Tensor, "batch object"]:
-    """For each object the row whose box overlaps it most, no row twice."""
-    return distinct_best(pairwise_iou(layouts.boxes, boxes), layouts.valid)
+def _best_rows(predictions: DensePredictions, layouts: LayoutBatch) -> Int64[Tensor, "batch object"]:
+    """For each object the row whose box overlaps it most, of those that could give its box at all; no row twice."""
+    head = predictions.head
+    iou = pairwise_iou(layouts.boxes, predictions.boxes())
+    return distinct_best(torch.where(head.codec.expresses(layouts.boxes, head.anchors), iou, iou - 2), layouts.valid)
 
 
 def _is_chosen(

@@ -1,0 +1,13 @@
+"""Versions that figures depend on."""
+
+import platform
+from importlib.metadata import version
+
+from detinv import __version__
+
+_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "kornia", "pycocotools")
+
+
+def versions() -> dict[str, str]:
+    """Of detinv, Python and the packages that decide over results, by name."""
+    return {"detinv": __version__, "python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}

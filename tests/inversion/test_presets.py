@@ -1,0 +1,57 @@
+"""Every preset composes and moves the pixels."""
+
+import pytest
+import torch
+
+from detinv.configuration import choices
+from detinv.errors import ConfigError
+from detinv.inversion.pixels import FourierPixels
+from detinv.inversion.presets import load_recipe
+from detinv.inversion.run import invert
+from detinv.inversion.targets.paper import PaperRule
+from detinv.layouts.layout import Layout
+from tests.fakes import tiny_detector
+
+LAYOUTS = [
+    Layout(torch.tensor([[4.0, 6.0, 30.0, 28.0]]), torch.tensor([1]), (64, 64), "one"),
+    Layout(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), (64, 64), "none"),
+]
+
+
+@pytest.mark.parametrize("name", choices("preset"))
+def test_every_preset_runs(name: str):
+    """Masks or none, one stage or two: terms that a detector does not have are passed over."""
+    family = name.removeprefix("code_") if name.startswith("code_") else "fasterrcnn"
+    result = invert(tiny_detector(family), LAYOUTS, name, steps=3, trainer={"accelerator": "cpu"}, progress=False)
+    start = invert(tiny_detector(family), LAYOUTS, name, steps=0, trainer={"accelerator": "cpu"}, progress=False)
+    assert len(result.losses) > 0
+    assert all(not torch.equal(a, b) for a, b in zip(result.images, start.images, strict=True))
+
+
+def test_presets_differ_in_what_their_names_say():
+    assert isinstance(load_recipe("paper").rule, PaperRule)
+    assert load_recipe("fourier").pixels.func is FourierPixels
+
+
+def test_an_unknown_preset_suggests_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'default'"):
+        load_recipe("defualt")
+
+
+def test_published_numbers():
+    """Hyper-parameters of the published configurations; roi_reg is what they amount to, not what they say."""
+    retina, mask = load_recipe("code_retinanet"), load_recipe("code_maskrcnn")
+    assert retina.objective.weights == {
+        "cls": 30,
+        "reg": 30,
+        "positive": 1,
+        "total_variation": 1e-7,
+        "alpha_norm": 1e-7,
+    }
+    assert retina.objective.level_weights == (0.125, 0.5, 1, 2, 8)
+    assert retina.optimizer.keywords == {"lr": 1.0, "momentum": 0.5}
+    assert [retina.schedule(step, 1000) for step in (0, 300, 301, 601)] == [1, 1, 0.6, 0.36]
+    assert mask.objective.weights["roi_reg"] == 10
+    assert mask.objective.weights["total_variation"] == 1e-5
+    assert mask.optimizer.keywords == {"lr": 2.0, "momentum": 0.9}
+    assert mask.schedule.factor == 0.7
