@@ -1,0 +1,47 @@
+"""On a GPU: a step of a one-stage detector never waits for the device."""
+
+import pytest
+import torch
+
+from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
+from detinv.inversion.module import Inversion
+from detinv.inversion.presets import load_recipe
+from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.layout import Layout
+from tests.fakes import tiny_detector
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", ["retinanet", "fcos"])
+def test_a_step_does_not_synchronise(family: str):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    recipe, device = load_recipe("default"), torch.device("cuda")
+    layout = Layout(torch.tensor([[4.0, 6.0, 30.0, 28.0]]), torch.tensor([1]), (64, 64), "one")
+    detector = tiny_detector(family)
+    batch = LayoutBatch.collate([layout], detector.size_divisor)
+    pixels = recipe.pixels(batch, detector.pixel_mean.flatten(), 0)
+    module = Inversion(
+        detector, batch, pixels, recipe.objective, recipe.optimizer, recipe.schedule, 10, recipe.augmentation, 0
+    ).to(device)
+    module.on_fit_start()
+    callback = PseudoTargets(recipe.rule)
+
+    def step(number: int) -> None:
+        centred = module.pixels.centred()
+        view, module.viewed_layouts = module.views.at(number, centred, module.pixels.mean, module.pixels.mask)
+        predictions = detector(
+            module.pixels.mean + view, batch.image_sizes, module.viewed_layouts.boxes, module.layouts.valid
+        )
+        targets = callback._build(module, predictions.detach())
+        module.objective.total(module.objective.terms(predictions, targets, centred)).sum().backward()
+        module.pixels.clamp_()
+        module.pixels.blur_(1.0)
+
+    step(0)  # fills the caches, which may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for number in range(1, 5):
+            step(number)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
