@@ -47,5 +47,6 @@ def run(config: DictConfig, build: Build) -> None:
         f"{1e3 * figures['bare_seconds']:.1f} ms bare forward and backward, ratio {figures['ratio']:.3f} "
         f"(quartiles {figures['ratio_low']:.3f} to {figures['ratio_high']:.3f})",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(f"figures: {out_dir / 'bench_step.json'}", soft_wrap=True)

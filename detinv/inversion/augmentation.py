@@ -78,6 +78,7 @@ class Views:
         self._draws = draws
         # Known on the host as well: slicing by numbers that lie on the device would wait for it.
         self._shifts: list[list[list[int]]] = self._whole(draws[..., :2]).int().tolist()
+        self._full = all(size == layouts.canvas_size for size in layouts.image_sizes)
         self._current = -1
         self._viewed = layouts
 
@@ -108,7 +109,9 @@ class Views:
             size = self.layouts.canvas_size
             centred = warp_affine(centred, matrix, size, padding_mode="zeros", align_corners=True) * mask
         if options.shift:
-            centred = _shifted(centred, self._shifts[number], options.shift) * mask
+            centred = _shifted(centred, self._shifts[number], options.shift)
+            # What moved beyond an image's own size would be seen on its canvas.
+            centred = centred if self._full else centred * mask
         if options.brightness or options.contrast or options.colour:
             gain = (1 + options.contrast * draw[:, 5, None]) * (1 + options.colour * draw[:, 6:9])
             offset = options.brightness * draw[:, 4, None, None, None]

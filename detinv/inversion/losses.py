@@ -66,7 +66,8 @@ def dense_terms(
     terms["reg"] = ((1 - giou) * targets.box_weights * row_weights).sum(1) / matched
 
     terms["positive"] = -_positive(predictions.logits, targets, weights, options)
-    if predictions.quality_logits is not None:
+    if predictions.quality_logits is not None and targets.quality_targets is not None:
+        assert targets.quality_weights is not None
         entropy = F.binary_cross_entropy_with_logits(
             take(predictions.quality_logits, targets.rows), targets.quality_targets, reduction="none"
         )

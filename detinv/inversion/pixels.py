@@ -36,6 +36,7 @@ class AbstractPixels(nn.Module, ABC):
         super().__init__()
         self.register_buffer("mean", mean.detach().clone().view(1, 3, 1, 1), persistent=False)
         self.register_buffer("mask", batch.pixel_mask(), persistent=False)
+        self._full = all(size == batch.canvas_size for size in batch.image_sizes)
         self.register_buffer("image_sizes", torch.tensor(batch.image_sizes), persistent=False)
         self.values = nn.Parameter(self._start(start_noise(batch, seed, start_std)))
         self.clamp_()
@@ -77,7 +78,7 @@ class RawPixels(AbstractPixels):
         return noise
 
     def centred(self) -> Float[Tensor, "batch 3 height width"]:
-        return self.values * self.mask
+        return self.values if self._full else self.values * self.mask
 
     @torch.no_grad()
     def clamp_(self) -> None:
@@ -85,7 +86,8 @@ class RawPixels(AbstractPixels):
 
     @torch.no_grad()
     def blur_(self, sigma: float) -> None:
-        self.values.copy_(gaussian_blur(self.values, sigma, self.image_sizes))
+        sizes = self.image_sizes[:1] if self._full else self.image_sizes
+        self.values.copy_(gaussian_blur(self.values, sigma, sizes))
 
 
 class FourierPixels(AbstractPixels):

@@ -21,14 +21,15 @@ def gaussian_kernel(sigma: float, device: torch.device | None = None) -> Float[T
 def gaussian_blur(
     images: Float[Tensor, "batch channel height width"],
     sigma: float,
-    image_sizes: Int64[Tensor, "batch 2"],
+    image_sizes: Int64[Tensor, "sizes 2"],
 ) -> Float[Tensor, "batch channel height width"]:
     """Gaussian blur of each image within its own size, mirrored at its own borders (d c b a | a b c d).
 
     Args:
         images: each at the upper left of its canvas.
         sigma: in pixels; the kernel may be longer than the image.
-        image_sizes: (height, width) of each; what lies beyond it on the canvas is not meaningful afterwards.
+        image_sizes: (height, width) of each, or one row for all; what lies beyond it on the canvas is not meaningful
+            afterwards.
 
     Source: scipy.ndimage.gaussian_filter1d with its default border, applied to both axes.
     """
@@ -36,12 +37,17 @@ def gaussian_blur(
     radius = kernel.shape[1] // 2
     for axis in (2, 3):
         rows = _mirrored(image_sizes[:, axis - 2], images.shape[axis], radius)
+        if len(rows) == 1:
+            images = images.index_select(axis, rows[0])
+            continue
         shape = [len(images), 1, 1, 1]
         shape[axis] = rows.shape[1]
         expanded = [*images.shape]
         expanded[axis] = rows.shape[1]
         images = images.gather(axis, rows.view(shape).expand(expanded))
-    return filter2d_separable(images, kernel, kernel, padding="valid")
+    # All images' channels side by side: depthwise convolution is twice as fast over many channels as over three.
+    blurred = filter2d_separable(images.flatten(0, 1)[None], kernel, kernel, padding="valid")
+    return blurred[0].unflatten(0, images.shape[:2])
 
 
 def _mirrored(lengths: Int64[Tensor, " batch"], extent: int, radius: int) -> Int64[Tensor, "batch padded"]:

@@ -25,7 +25,7 @@ class DenseTargets:
         class_weights: 1 where the class score is compared with its target.
         box_targets: XYXY, meaningful where `box_weights` is 1.
         box_weights: 1 for rows that stand for an object.
-        quality_targets, quality_weights: the same for the centre-ness.
+        quality_targets, quality_weights: the same for the centre-ness; None where the head has none.
         positive_rows: the row of each object whose logit the positive term raises.
         positive_labels: its class.
         positive_weights: 1 for slots that hold an object.
@@ -36,8 +36,8 @@ class DenseTargets:
     class_weights: Float[Tensor, "batch row class"]
     box_targets: Float[Tensor, "batch row 4"]
     box_weights: Float[Tensor, "batch row"]
-    quality_targets: Float[Tensor, "batch row"]
-    quality_weights: Float[Tensor, "batch row"]
+    quality_targets: Float[Tensor, "batch row"] | None
+    quality_weights: Float[Tensor, "batch row"] | None
     positive_rows: Int64[Tensor, "batch object"]
     positive_labels: Int64[Tensor, "batch object"]
     positive_weights: Float[Tensor, "batch object"]

@@ -10,9 +10,9 @@ from detinv.detectors.predictions import DensePredictions, RoIPredictions
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
 from detinv.inversion.targets.shared import (
     best_candidates,
+    best_log_scores,
     centerness,
     class_onehot,
-    log_scores,
     mask_targets,
     take,
     top_rows,
@@ -52,7 +52,7 @@ class CodeRule:
     @torch.no_grad()
     def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:
         """Static positives and survivors of a one-stage head."""
-        scores = log_scores(predictions).amax(-1)
+        scores = best_log_scores(predictions)
         owned = assignment.owner >= 0
         threshold = math.log(self.score_thresh)
         rank = scores.masked_fill(owned, torch.inf)
@@ -69,18 +69,22 @@ class CodeRule:
         box_targets = take(layouts.boxes, slot)
         positive_rows = best_candidates(predictions, layouts, assignment)
 
-        # Rows beyond the training region were never trained on centre-ness, so only owned rows compare it; the row
-        # that stands for the object's centre shall be certain.
-        quality = centerness(predictions.head.anchors[rows], box_targets)
-        central = (rows[:, :, None] == positive_rows[:, None]) & layouts.valid[:, None]
+        quality_targets = quality_weights = None
+        if predictions.quality_logits is not None:
+            # Rows beyond the training region were never trained on centre-ness, so only owned rows compare it; the
+            # row that stands for the object's centre shall be certain.
+            quality = centerness(predictions.head.anchors[rows], box_targets)
+            central = (rows[:, :, None] == positive_rows[:, None]) & layouts.valid[:, None]
+            quality_targets = torch.where(central.any(-1), 1.0, quality)
+            quality_weights = (owner >= 0).float()
         return DenseTargets(
             rows=rows,
             class_targets=class_onehot(take(layouts.labels, slot), predictions.logits.shape[-1], foreground),
             class_weights=live[..., None].float().expand(-1, -1, predictions.logits.shape[-1]),
             box_targets=box_targets,
             box_weights=foreground.float(),
-            quality_targets=torch.where(central.any(-1), 1.0, quality),
-            quality_weights=(owner >= 0).float(),
+            quality_targets=quality_targets,
+            quality_weights=quality_weights,
             positive_rows=positive_rows,
             positive_labels=layouts.labels,
             positive_weights=layouts.valid.float(),

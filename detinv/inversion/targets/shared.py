@@ -11,6 +11,14 @@ from detinv.detectors.predictions import DensePredictions
 from detinv.layouts.batch import LayoutBatch
 
 
+def best_log_scores(predictions: DensePredictions) -> Float[Tensor, "batch anchor"]:
+    """`log_scores` of each row's best class, without computing the others: the score rises with the logit."""
+    scores = F.logsigmoid(predictions.logits.amax(-1))
+    if predictions.quality_logits is not None:
+        scores = 0.5 * (scores + F.logsigmoid(predictions.quality_logits))
+    return scores
+
+
 def log_scores(predictions: DensePredictions) -> Float[Tensor, "batch anchor class"]:
     """Logarithm of each class score, in which no probability rounds to one.
 
