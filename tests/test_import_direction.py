@@ -17,7 +17,7 @@ ALLOWED = {
     "viz": ["foundation", "layouts", "viz"],
     "results": ["foundation", "layouts", "metrics", "viz", "results"],
     "inversion": [*_CHAIN, "metrics", "viz", "results", "inversion"],
-    "training": [*_CHAIN, "metrics", "training"],
+    "training": [*_CHAIN, "metrics", "viz", "results", "training"],
     "benchmarks": [*_CHAIN, "metrics", "viz", "results", "inversion", "benchmarks"],
 }
 EVERYTHING = [*ALLOWED, "cli"]
@@ -26,6 +26,7 @@ _STAGE_OF_FILE = {
     "types": "foundation",
     "errors": "foundation",
     "configuration": "foundation",
+    "quiet": "foundation",
     "__init__": "foundation",
 }
 # The package offers its public names lazily, from wherever they live.

@@ -20,10 +20,10 @@ from detinv.inversion.callbacks.pixel_updates import PixelUpdates
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.data import step_loader
 from detinv.inversion.module import Inversion
-from detinv.inversion.quiet import quiet_lightning
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
+from detinv.quiet import quiet_lightning
 
 
 def bench_step(

@@ -21,12 +21,12 @@ from detinv.inversion.data import step_loader
 from detinv.inversion.module import Inversion
 from detinv.inversion.pixels import batches_by_canvas
 from detinv.inversion.presets import load_recipe
-from detinv.inversion.quiet import quiet_lightning
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.redetection import redetection
+from detinv.quiet import quiet_lightning
 from detinv.results.record import InversionResult
 from detinv.results.versions import versions
 from detinv.zoo.weights import weight_hash

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 
 from detinv.errors import ConfigError
-from detinv.inversion.quiet import quiet_lightning
+from detinv.quiet import quiet_lightning
 from detinv.training.data import PhotographSource, SceneSource, TrainingData
 from detinv.training.module import DetectorTraining
 from detinv.training.progress import TrainingProgress

@@ -18,13 +18,13 @@ from detinv.inversion.objective import Objective
 from detinv.inversion.optimizers import NormalizedMomentum
 from detinv.inversion.pixels import FourierPixels, RawPixels
 from detinv.inversion.presets import load_recipe
-from detinv.inversion.quiet import quiet_lightning
 from detinv.inversion.run import invert
 from detinv.inversion.schedule import Cosine
 from detinv.inversion.targets.code import CodeRule
 from detinv.inversion.targets.paper import PaperRule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
+from detinv.quiet import quiet_lightning
 from detinv.zoo.weights import weight_hash
 from tests.fakes import FAMILIES, tiny_detector
 
