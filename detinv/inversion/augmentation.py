@@ -5,6 +5,7 @@ What is read in every view cannot hang on a single pixel; that is what makes inv
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -109,7 +110,7 @@ class Views:
             size = self.layouts.canvas_size
             centred = warp_affine(centred, matrix, size, padding_mode="zeros", align_corners=True) * mask
         if options.shift:
-            centred = _shifted(centred, self._shifts[number], options.shift)
+            centred = _Shift.apply(centred, self._shifts[number])
             # What moved beyond an image's own size would be seen on its canvas.
             centred = centred if self._full else centred * mask
         if options.brightness or options.contrast or options.colour:
@@ -118,7 +119,7 @@ class Views:
             centred = ((mean + centred * gain[..., None, None] + offset).clamp(0, 1) - mean) * mask
         if number != self._current:
             shift = self._whole(draw[:, :2])
-            self._viewed = _moved(self.layouts, matrix, shift, self._shifts[number], options.shift)
+            self._viewed = _moved(self.layouts, matrix, shift, self._shifts[number])
             self._current = number
         return centred, self._viewed
 
@@ -127,16 +128,30 @@ class Views:
         return (draws * (most + 0.5)).round().clamp(-most, most)
 
 
-def _shifted(images: Tensor, shifts: Sequence[Sequence[int]], most: int) -> Tensor:
+def _shifted(images: Tensor, shifts: Sequence[Sequence[int]]) -> Tensor:
     """Each image moved right and down by whole pixels; what comes in is zero."""
     height, width = images.shape[-2:]
-    padded = torch.nn.functional.pad(images, (most, most, most, most)).unbind(0)
-    return torch.stack(
-        [
-            image[:, most - down : most - down + height, most - right : most - right + width]
-            for image, (right, down) in zip(padded, shifts, strict=True)
+    moved = torch.zeros_like(images)
+    for source, target, (right, down) in zip(images.unbind(0), moved.unbind(0), shifts, strict=True):
+        rows, columns = height - abs(down), width - abs(right)
+        top, left = max(down, 0), max(right, 0)
+        target[:, top : top + rows, left : left + columns] = source[
+            :, top - down : top - down + rows, left - right : left - right + columns
         ]
-    )
+    return moved
+
+
+class _Shift(torch.autograd.Function):
+    """`_shifted`, whose gradient is shifted back: half the time of what slices and pads give by themselves."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, shifts: Sequence[Sequence[int]]) -> Tensor:
+        ctx.back = [[-right, -down] for right, down in shifts]
+        return _shifted(images, shifts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _shifted(gradient, ctx.back), None
 
 
 def _warp_matrix(options: Augmentation, layouts: LayoutBatch, draw: Draw) -> Float[Tensor, "batch 2 3"]:
@@ -152,7 +167,6 @@ def _moved(
     matrix: Float[Tensor, "batch 2 3"] | None,
     shift: Float[Tensor, "batch 2"],
     shifts: Sequence[Sequence[int]],
-    most: int,
 ) -> LayoutBatch:
     """The layouts under warp and shift; `shifts` are the numbers in `shift`, on the host."""
     boxes, masks, size = layouts.boxes, layouts.masks, layouts.canvas_size
@@ -164,7 +178,7 @@ def _moved(
             masks = warp_affine(masks.float(), matrix, size, mode="nearest", padding_mode="zeros") > 0.5
     boxes = boxes + shift.repeat(1, 2)[:, None]
     if masks is not None:
-        masks = _shifted(masks, shifts, most)
+        masks = _shifted(masks, shifts)
     limits = layouts.limits[:, None]
     boxes = clip(boxes, limits.expand(-1, boxes.shape[1], -1))
     # A box pushed beyond the border keeps a pixel, so that it stays a box.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detinv.inversion.augmentation import Augmentation
+from detinv.inversion.augmentation import Augmentation, _Shift
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 
@@ -97,3 +97,13 @@ def test_gradient_flows_back_through_a_view():
     (gradient,) = torch.autograd.grad(view.sum(), image)
     inside = gradient[:, :, 8:-8, 8:-8]
     assert bool((inside.abs() > 0).all())
+
+
+def test_shift_has_the_gradient_of_a_shift():
+    shifts = [[2, -1], [0, 3], [-4, 0], [0, 0]]
+    images = torch.randn(4, 2, 7, 9, dtype=torch.float64, requires_grad=True)
+    padded = torch.nn.functional.pad(images.detach(), (4, 4, 4, 4))
+    for index, (right, down) in enumerate(shifts):
+        expected = padded[index, :, 4 - down : 11 - down, 4 - right : 13 - right]
+        assert torch.equal(_Shift.apply(images, shifts)[index], expected)
+    assert torch.autograd.gradcheck(lambda value: _Shift.apply(value, shifts), images)
