@@ -106,8 +106,7 @@ def _override(command: Command, word: str) -> str:
 
 def _choices(overrides: Sequence[str]) -> dict[str, str]:
     """Those overrides that choose from a configuration group."""
-    from detinv.command_help import choices
-    from detinv.configuration import config_dir
+    from detinv.configuration import choices, config_dir
 
     pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     return {key: value for key, value in pairs if key == "experiment" or choices(config_dir(), key)}
@@ -179,8 +178,7 @@ def _recipes() -> Path:
 
 
 def _unknown_choice(file: str) -> str:
-    from detinv.command_help import choices
-    from detinv.configuration import config_dir
+    from detinv.configuration import choices, config_dir
 
     group, _, choice = file.rpartition("/")
     known = choices(config_dir(), group)

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from detinv.configuration import choices
+
 _MISSING = "???"
 _WIDTH = 40
 
@@ -35,11 +37,6 @@ class Group:
     name: str
     choices: tuple[str, ...]
     default: str | None
-
-
-def choices(folder: Path, group: str) -> tuple[str, ...]:
-    """Names one can choose from in a group; none if there is no such group."""
-    return tuple(sorted(path.stem for path in (folder / group).glob("*.yaml")))
 
 
 def groups(folder: Path, command: str) -> list[Group]:

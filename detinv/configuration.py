@@ -14,9 +14,9 @@ def config_dir() -> Path:
     return packaged if packaged.is_dir() else package.parent / "configs"
 
 
-def choices(group: str) -> tuple[str, ...]:
-    """Names of the files in a configuration group."""
-    return tuple(sorted(path.stem for path in (config_dir() / group).glob("*.yaml")))
+def choices(folder: Path, group: str) -> tuple[str, ...]:
+    """Names one can choose from in a group of `folder`; none if there is no such group."""
+    return tuple(sorted(path.stem for path in (folder / group).glob("*.yaml")))
 
 
 def compose_choice(group: str, name: str) -> Any:

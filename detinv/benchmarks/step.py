@@ -16,12 +16,9 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.predictions import Predictions
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
-from detinv.inversion.callbacks.pixel_updates import PixelUpdates
-from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
-from detinv.inversion.data import step_loader
 from detinv.inversion.module import Inversion
 from detinv.inversion.recipe import Recipe
-from detinv.layouts.batch import LayoutBatch
+from detinv.inversion.run import fit_batch
 from detinv.layouts.layout import Layout
 from detinv.quiet import quiet_lightning
 
@@ -55,38 +52,11 @@ def bench_step(
         "step_seconds", "bare_seconds" (medians per step), "ratio" (median of the rounds' ratios), "ratio_low",
         "ratio_high" (quartiles), "batch_size", "rounds".
     """
-    batch = LayoutBatch.collate(layouts, detector.size_divisor)
-    total = (rounds + warmup) * steps_per_round
-    module = Inversion(
-        detector,
-        batch,
-        recipe.pixels(batch, detector.pixel_mean.cpu().flatten(), seed),
-        recipe.objective,
-        recipe.optimizer,
-        recipe.schedule,
-        total,
-        recipe.augmentation,
-        seed,
-    )
     clock = _Turns(steps_per_round)
-    device = detector.pixel_mean.device
+    accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
+    total = (rounds + warmup) * steps_per_round
     with quiet_lightning():
-        pl.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
-            max_steps=total,
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            callbacks=[
-                PseudoTargets(recipe.rule, recipe.every_n_steps),
-                PixelUpdates(recipe.updates),
-                LossRecorder(),
-                clock,
-            ],
-        ).fit(module, step_loader(total))
+        fit_batch(detector, layouts, recipe, total, seed, {"accelerator": accelerator}, (), [LossRecorder(), clock])
     full, bare = clock.full[warmup:], clock.bare[warmup:]
     ratios = sorted(a / b for a, b in zip(full, bare, strict=True))
     quartiles = statistics.quantiles(ratios, n=4)

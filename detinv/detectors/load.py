@@ -17,7 +17,7 @@ _BUNDLED = "bundled"
 
 def detector_names() -> tuple[str, ...]:
     """Names of all detectors there is a configuration for."""
-    return choices("detector")
+    return choices(config_dir(), "detector")
 
 
 def load_detector(name: str, weights: str | Path | None = None) -> AbstractDetector:

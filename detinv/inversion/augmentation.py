@@ -79,7 +79,7 @@ class Views:
         self._draws = draws
         # Known on the host as well: slicing by numbers that lie on the device would wait for it.
         self._shifts: list[list[list[int]]] = self._whole(draws[..., :2]).int().tolist()
-        self._full = all(size == layouts.canvas_size for size in layouts.image_sizes)
+        self._full = layouts.fills_canvas
         self._current = -1
         self._viewed = layouts
 

@@ -36,7 +36,7 @@ class AbstractPixels(nn.Module, ABC):
         super().__init__()
         self.register_buffer("mean", mean.detach().clone().view(1, 3, 1, 1), persistent=False)
         self.register_buffer("mask", batch.pixel_mask(), persistent=False)
-        self._full = all(size == batch.canvas_size for size in batch.image_sizes)
+        self._full = batch.fills_canvas
         self.register_buffer("image_sizes", torch.tensor(batch.image_sizes), persistent=False)
         self.values = nn.Parameter(self._start(start_noise(batch, seed, start_std)))
         self.clamp_()

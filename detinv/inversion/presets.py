@@ -1,6 +1,6 @@
 """Named recipes: the files of configs/preset."""
 
-from detinv.configuration import choices, compose_choice, instantiate
+from detinv.configuration import choices, compose_choice, config_dir, instantiate
 from detinv.errors import ConfigError
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.labels import suggestion
@@ -12,7 +12,7 @@ def load_recipe(name: str = "default") -> Recipe:
     Raises:
         ConfigError: when there is none of that name; suggests the nearest.
     """
-    names = choices("preset")
+    names = choices(config_dir(), "preset")
     if name not in names:
         raise ConfigError(f"unknown preset {name!r}{suggestion(name, names)} (known: {', '.join(names)})")
     return instantiate(compose_choice("preset", name))

@@ -23,7 +23,8 @@ def total_variation(
     if exponent <= 0:
         raise ValueError(f"exponent must be positive, got {exponent}")
     if exponent == 1:
-        return kornia.losses.total_variation(pixels, reduction="sum")
+        # kornia gives one value per channel.
+        return kornia.losses.total_variation(pixels, reduction="sum").sum(1)
     across = (pixels[..., :, 1:] - pixels[..., :, :-1]).abs().pow(exponent)
     down = (pixels[..., 1:, :] - pixels[..., :-1, :]).abs().pow(exponent)
     return across.sum((1, 2, 3)) + down.sum((1, 2, 3))

@@ -24,7 +24,7 @@ from detinv.inversion.presets import load_recipe
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Detections, Layout
-from detinv.metrics.coco_ap import average_precision
+from detinv.metrics.coco_ap import average_precision, box_and_mask_ap
 from detinv.metrics.redetection import redetection
 from detinv.quiet import quiet_lightning
 from detinv.results.record import InversionResult
@@ -90,13 +90,13 @@ def invert(
         for number, members in enumerate(batches):
             chosen = [layouts[index] for index in members]
             recorder = LossRecorder(first_step=number * steps, batch_number=number)
-            module = _fit(
+            module = fit_batch(
                 detector,
                 chosen,
                 recipe,
                 steps,
                 seed,
-                dict(trainer or {}),
+                trainer or {},
                 loggers,
                 [*callbacks, recorder, ImageLogging(chosen, recorder, log_images_every_n_steps, number * steps)],
             )
@@ -183,11 +183,7 @@ def judge(
     layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]
 ) -> dict[str, Any]:
     """Average precision (percent) and redetection counts; mask AP as "mask_AP" where both sides have masks."""
-    scores = dict(average_precision(layouts, detections, class_names))
-    wanted = [layout for layout in layouts if len(layout)]
-    if wanted and all(layout.masks is not None for layout in wanted) and all(d.masks is not None for d in detections):
-        masked = average_precision(layouts, detections, class_names, iou_type="segm")
-        scores |= {f"mask_{name}": value for name, value in masked.items() if name.startswith("AP")}
+    scores = box_and_mask_ap(layouts, detections, class_names)
     rounded = {name: round(value, _DECIMALS) for name, value in scores.items()}
     return {**rounded, **redetection(layouts, detections)}
 
@@ -201,16 +197,21 @@ def _mismatched(
     return round(average_precision([*layouts[1:], layouts[0]], detections, class_names)["AP"], _DECIMALS)
 
 
-def _fit(
+def fit_batch(
     detector: AbstractDetector,
-    layouts: list[Layout],
+    layouts: Sequence[Layout],
     recipe: Recipe,
     steps: int,
     seed: int,
-    trainer_arguments: dict,
+    trainer_arguments: Mapping[str, object],
     loggers: Sequence[pl.loggers.Logger],
-    callbacks: list[pl.Callback],
+    callbacks: Sequence[pl.Callback],
 ) -> Inversion:
+    """Invert one batch: layouts that share a canvas, in the detector's input frame; see `invert` for the rest.
+
+    Args:
+        callbacks: run after those that swap the targets and update the pixels.
+    """
     batch = LayoutBatch.collate(layouts, detector.size_divisor)
     module = Inversion(
         detector,

@@ -78,6 +78,11 @@ class LayoutBatch:
             masks,
         )
 
+    @property
+    def fills_canvas(self) -> bool:
+        """Whether every image is as large as its canvas; known without asking the device."""
+        return all(size == self.canvas_size for size in self.image_sizes)
+
     @cached_property
     def limits(self) -> Float[Tensor, "batch 2"]:
         """(width, height) of each image, on the device of the boxes."""

@@ -121,6 +121,18 @@ def average_precision(
     return {name: _mean(value) for name, value in zip(names, values, strict=True)}
 
 
+def box_and_mask_ap(
+    layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]
+) -> dict[str, float]:
+    """`average_precision` by boxes and, as `mask_AP` and so on, by masks where layouts and detections have them."""
+    scores = average_precision(layouts, detections, class_names)
+    wanted = [layout for layout in layouts if len(layout)]
+    if wanted and all(layout.masks is not None for layout in wanted) and all(d.masks is not None for d in detections):
+        masked = average_precision(layouts, detections, class_names, iou_type="segm")
+        scores |= {f"mask_{name}": value for name, value in masked.items()}
+    return scores
+
+
 def _precisions(truth: dict[str, Any], results: list[dict[str, Any]], iou_type: str) -> np.ndarray:
     """(IoU threshold, recall, class, area range), -1 where there is no object, at 100 detections an image."""
     expected, found = COCO(), COCO()

@@ -2,7 +2,7 @@
 
 from detinv.detectors.base import AbstractDetector
 from detinv.layouts.layout import Detections, Layout
-from detinv.metrics.coco_ap import average_precision
+from detinv.metrics.coco_ap import box_and_mask_ap
 from detinv.training.datasets import HeldOut
 
 
@@ -19,8 +19,5 @@ def evaluate(detector: AbstractDetector, held_out: HeldOut) -> dict[str, float]:
         image, layout = held_out[index]
         layouts.append(layout)
         detections += detector.detect([image])
-    scores = average_precision(layouts, detections, detector.class_names)
-    if detector.has_masks and all(layout.masks is not None for layout in layouts):
-        masked = average_precision(layouts, detections, detector.class_names, iou_type="segm")
-        scores |= {f"mask_{name}": value for name, value in masked.items()}
+    scores = box_and_mask_ap(layouts, detections, detector.class_names)
     return scores | {"images": len(layouts), "objects": sum(len(layout) for layout in layouts)}

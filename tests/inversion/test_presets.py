@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detinv.configuration import choices
+from detinv.configuration import choices, config_dir
 from detinv.errors import ConfigError
 from detinv.inversion.pixels import FourierPixels
 from detinv.inversion.presets import load_recipe
@@ -18,7 +18,7 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.parametrize("name", choices("preset"))
+@pytest.mark.parametrize("name", choices(config_dir(), "preset"))
 def test_every_preset_runs(name: str):
     """Masks or none, one stage or two: terms that a detector does not have are passed over."""
     family = name.removeprefix("code_") if name.startswith("code_") else "fasterrcnn"

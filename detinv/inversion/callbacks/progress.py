@@ -1,6 +1,5 @@
 """One progress bar for all batches of an inversion."""
 
-
 import pytorch_lightning as pl
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

@@ -13,7 +13,7 @@ from detinv.inversion.targets.shared import (
     best_log_scores,
     centerness,
     class_onehot,
-    mask_targets,
+    roi_targets,
     take,
     top_rows,
 )
@@ -117,20 +117,7 @@ class CodeRule:
         foreground = (highest >= self.match_iou_thresh) & predictions.valid
         background = ~foreground & predictions.valid
         weights = _sampling_weights(foreground, background, self.rois_per_image, self.rois_foreground)
-        weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
-        num_classes = predictions.deltas.shape[2]
-        labels = torch.where(foreground, take(layouts.labels, nearest), num_classes)
-        deltas = predictions.codec.encode(take(layouts.boxes, nearest), predictions.rois)
-        side = 0 if predictions.mask_logits is None else predictions.mask_logits.shape[-1]
-        return RoITargets(
-            labels=labels,
-            class_weights=weights,
-            delta_targets=torch.where(foreground[..., None], deltas, 0.0),
-            delta_weights=weights * foreground,
-            mask_targets=mask_targets(layouts, side) if side else None,
-            object_weights=layouts.valid.float(),
-            object_labels=layouts.labels,
-        )
+        return roi_targets(predictions, layouts, nearest, foreground, weights)
 
 
 def _sampling_weights(

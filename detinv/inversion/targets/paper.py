@@ -10,7 +10,7 @@ from torch import Tensor
 from detinv.detectors.assign import Assignment
 from detinv.detectors.predictions import DensePredictions, RoIPredictions
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
-from detinv.inversion.targets.shared import class_onehot, log_scores, mask_targets, take, top_rows
+from detinv.inversion.targets.shared import class_onehot, log_scores, roi_targets, take, top_rows
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.matching import distinct_best
@@ -117,18 +117,7 @@ class PaperRule:
         covered = ((flat > predictions.post.nms_thresh) & same[:, None]).any(-1)
         stray = ((scores > self.score_thresh) & ~covered).any(-1) & predictions.valid & ~foreground
         weights = (foreground | stray).float()
-        weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
-        deltas = predictions.codec.encode(take(layouts.boxes, slot), predictions.rois)
-        side = 0 if predictions.mask_logits is None else predictions.mask_logits.shape[-1]
-        return RoITargets(
-            labels=torch.where(foreground, take(layouts.labels, slot), num_classes),
-            class_weights=weights,
-            delta_targets=torch.where(foreground[..., None], deltas, 0.0),
-            delta_weights=weights * foreground,
-            mask_targets=mask_targets(layouts, side) if side else None,
-            object_weights=layouts.valid.float(),
-            object_labels=layouts.labels,
-        )
+        return roi_targets(predictions, layouts, slot, foreground, weights)
 
 
 def _best_rows(predictions: DensePredictions, layouts: LayoutBatch) -> Int64[Tensor, "batch object"]:

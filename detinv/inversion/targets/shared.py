@@ -7,7 +7,8 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from detinv.detectors.assign import Assignment
-from detinv.detectors.predictions import DensePredictions
+from detinv.detectors.predictions import DensePredictions, RoIPredictions
+from detinv.inversion.targets.base import RoITargets
 from detinv.layouts.batch import LayoutBatch
 
 
@@ -91,3 +92,30 @@ def mask_targets(layouts: LayoutBatch, side: int) -> Float[Tensor, "batch object
     masks = layouts.masks.reshape(-1, 1, height, width).to(layouts.boxes.dtype)
     crops = roi_align(masks, boxes, (side, side), sampling_ratio=2, aligned=True)
     return (crops >= 0.5).to(crops.dtype).view(batch, objects, side, side)
+
+
+def roi_targets(
+    predictions: RoIPredictions,
+    layouts: LayoutBatch,
+    slot: Int64[Tensor, "batch roi"],
+    foreground: Bool[Tensor, "batch roi"],
+    weights: Float[Tensor, "batch roi"],
+) -> RoITargets:
+    """Second-stage targets of regions whose object is known.
+
+    Args:
+        slot: the object of each region, meaningful where `foreground` is true; all others are background.
+        weights: how much each region counts; divided by their sum over the image.
+    """
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
+    deltas = predictions.codec.encode(take(layouts.boxes, slot), predictions.rois)
+    side = 0 if predictions.mask_logits is None else predictions.mask_logits.shape[-1]
+    return RoITargets(
+        labels=torch.where(foreground, take(layouts.labels, slot), predictions.deltas.shape[2]),
+        class_weights=weights,
+        delta_targets=torch.where(foreground[..., None], deltas, 0.0),
+        delta_weights=weights * foreground,
+        mask_targets=mask_targets(layouts, side) if side else None,
+        object_weights=layouts.valid.float(),
+        object_labels=layouts.labels,
+    )
