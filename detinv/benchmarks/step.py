@@ -10,10 +10,8 @@ from collections.abc import Callable, Sequence
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.predictions import Predictions
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.module import Inversion
@@ -98,16 +96,8 @@ def _bare(module: Inversion) -> None:
     with torch.enable_grad():
         # Not by calling the module: its hook, which builds targets, belongs to the full step.
         predictions = module.detector.forward(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
-        total = torch.stack([output.sum() for output in _raw_outputs(predictions)]).sum()
+        total = torch.stack([output.sum() for output in predictions.outputs()]).sum()
     torch.autograd.grad(total, pixels)
-
-
-def _raw_outputs(predictions: Predictions) -> list[Tensor]:
-    dense, roi = predictions.dense, predictions.roi
-    found = [dense.logits, dense.deltas, dense.quality_logits]
-    if roi is not None:
-        found += [roi.logits, roi.deltas, roi.mask_logits]
-    return [output for output in found if output is not None]
 
 
 def _timed(action: Callable[[], None], times: int, device: torch.device) -> float:

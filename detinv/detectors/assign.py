@@ -1,4 +1,4 @@
-"""Which rows of a dense head an object trains: known from anchors and layout alone, before any prediction.
+"""Which rows of a dense head an object trains.
 
 Legend: B images, M object slots, A rows (anchors), C candidates.
 """
@@ -26,17 +26,19 @@ class Assignment:
         background: rows so far from every object that training calls them background.
         candidates: rows of each object that training calls positive, best first.
         candidates_valid: which of them are meant; the first always is, for a valid object.
+        strength: target of the owner's class at each owned row, in (0, 1]; 1 everywhere if not given.
     """
 
     owner: Int64[Tensor, "batch anchor"]
     background: Bool[Tensor, "batch anchor"]
     candidates: Int64[Tensor, "batch object candidate"]
     candidates_valid: Bool[Tensor, "batch object candidate"]
+    strength: Float[Tensor, "batch anchor"] | None = None
 
 
 @runtime_checkable
-class Assigner(Protocol):
-    """How a family assigns rows to objects."""
+class StaticAssigner(Protocol):
+    """How a family assigns rows to objects by anchors and layout alone: once for as long as a layout stands."""
 
     def assign(
         self,
@@ -45,6 +47,30 @@ class Assigner(Protocol):
         boxes: Float[Tensor, "batch object 4"],
         valid: Bool[Tensor, "batch object"],
     ) -> Assignment: ...
+
+
+@runtime_checkable
+class DynamicAssigner(Protocol):
+    """How a family assigns rows to objects by what it predicts at the moment: anew at every step.
+
+    Args:
+        log_scores: of every class at every row, without gradient.
+        decoded: box of every row, without gradient.
+    """
+
+    def assign_predicted(
+        self,
+        anchors: Float[Tensor, "anchor 4"],
+        level_sizes: tuple[int, ...],
+        boxes: Float[Tensor, "batch object 4"],
+        labels: Int64[Tensor, "batch object"],
+        valid: Bool[Tensor, "batch object"],
+        log_scores: Float[Tensor, "batch anchor class"],
+        decoded: Float[Tensor, "batch anchor 4"],
+    ) -> Assignment: ...
+
+
+Assigner = StaticAssigner | DynamicAssigner
 
 
 @dataclass(frozen=True)

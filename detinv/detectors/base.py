@@ -27,6 +27,15 @@ class AbstractDetector(nn.Module, ABC):
     size_divisor: int
     detections_per_image: int
 
+    def freeze(self) -> None:
+        """Evaluation mode and no gradient to any parameter, for good; subclasses call it when they are complete."""
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "AbstractDetector":
+        """Stays in evaluation mode, whatever a trainer asks for."""
+        return super().train(False)
+
     @property
     def has_masks(self) -> bool:
         """Whether `forward` gives mask logits and `detect` masks."""

@@ -1,73 +1,99 @@
-"""Detectors by name: each YAML file in configs/detector is one."""
+"""Detectors by name, built from what their registration describes."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from detinv.configuration import choices, config_dir, instantiate, locate
+from detinv.configuration import instantiate, locate
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.class_names import read_class_names
+from detinv.detectors.registry import detector_node
 from detinv.errors import DetectorError
-from detinv.layouts.labels import suggestion
 from detinv.zoo.weights import bundled_weights, load_weights, read_metadata
 
-_BUNDLED = "bundled"
+_BUNDLED, RANDOM = "bundled", "random"
 
 
-def detector_names() -> tuple[str, ...]:
-    """Names of all detectors there is a configuration for."""
-    return choices(config_dir(), "detector")
-
-
-def load_detector(name: str, weights: str | Path | None = None) -> AbstractDetector:
+def load_detector(name: str, weights: str | Path | None = None, **options: Any) -> AbstractDetector:
     """The detector `name`, frozen, on the CPU.
 
     Args:
-        name: of a file in configs/detector, without its ending.
-        weights: path of other weights of the same architecture; by default those the configuration names.
+        name: see `detector_node`.
+        weights: path of other weights of the same architecture; by default those the registration names.
+        options: any others that the registration has.
 
     Raises:
         DetectorError: for a name that is not there, suggesting the nearest, and for weights that are not there or do
             not fit.
     """
-    names = detector_names()
-    if name not in names:
-        raise DetectorError(f"no detector is called {name!r}{suggestion(name, names)} (there are: {', '.join(names)})")
-    node = OmegaConf.to_container(OmegaConf.load(config_dir() / "detector" / f"{name}.yaml"), resolve=True)
-    assert isinstance(node, dict)
-    entries = {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+    node = detector_node(name) | options
     if weights is not None:
-        entries["weights"] = str(weights)
-    return assemble_detector(**entries)
+        node["weights"] = str(weights)
+    return build_detector(node)
+
+
+def build_detector(node: Any) -> AbstractDetector:
+    """The detector that a registration's entries describe.
+
+    Raises:
+        DetectorError: also when the target returns something else.
+    """
+    entries = {str(key): value for key, value in node.items()}
+    target = entries["_target_"]
+    # The name is for people; not every target takes one.
+    if "name" not in _parameters(target):
+        entries.pop("name", None)
+    detector = instantiate(entries)
+    if not isinstance(detector, AbstractDetector):
+        raise DetectorError(f"{target} returned a {type(detector).__name__}; it must return an AbstractDetector")
+    return detector
+
+
+def _parameters(target: str) -> set[str]:
+    """Names of what `target` takes; of everything, if it takes any keyword, just "name"."""
+    found = inspect.signature(locate(target)).parameters.values()
+    return {"name" if parameter.kind is parameter.VAR_KEYWORD else parameter.name for parameter in found}
 
 
 def assemble_detector(
-    name: str, adapter: str, model: Mapping[str, Any], class_names: Sequence[str], weights: str = _BUNDLED
+    name: str,
+    adapter: str,
+    model: Mapping[str, Any],
+    class_names: str | Sequence[str],
+    weights: str = _BUNDLED,
+    trust_weights: bool = False,
 ) -> AbstractDetector:
-    """Build a model, put weights into it and hand it to its adapter: the target of the files in configs/detector.
+    """Build a model, put weights into it and hand it to its adapter: the target of many files in configs/detector.
 
     Args:
         name: of the detector, also of its bundled weights.
         adapter: dotted path of the adapter's class.
         model: `_target_` and arguments of the function that builds the model.
-        class_names: of the classes 0 ... K-1.
-        weights: "bundled", or a path.
+        class_names: of the classes 0 ... K-1; see `read_class_names`.
+        weights: "bundled", "random" for none, or a path.
+        trust_weights: whether weights that are a pickle may be opened.
 
     Raises:
         DetectorError: when the weights are not there, do not fit, or were trained on other classes.
     """
+    names = read_class_names(class_names)
+    network = instantiate(model)
+    if weights != RANDOM:
+        _put_weights(network, name, names, weights, trust_weights)
+    detector = locate(adapter)(network, names)
+    assert isinstance(detector, AbstractDetector)
+    return detector
+
+
+def _put_weights(network: Any, name: str, class_names: Sequence[str], weights: str, trust_weights: bool) -> None:
     path = bundled_weights(name) if weights == _BUNDLED else Path(weights)
     if weights == _BUNDLED and not path.is_file():
         raise DetectorError(f"{path}: {name}'s weights are not there; `detinv train training={name}` makes them")
-    network = instantiate(model)
-    load_weights(network, path)
+    load_weights(network, path, trust_weights)
     trained_on = read_metadata(path).get("class_names")
     if trained_on is not None and list(trained_on) != list(class_names):
         raise DetectorError(
             f"{path}: trained on the classes {', '.join(trained_on)}, but {name} has {', '.join(class_names)}; "
             "give weights of the same classes in the same order"
         )
-    detector = locate(adapter)(network, tuple(class_names))
-    assert isinstance(detector, AbstractDetector)
-    return detector

@@ -46,7 +46,7 @@ def propose(
         candidates = clip(decoded, limits[:, None].expand(-1, decoded.shape[1], -1))
         score = logits.sigmoid()
         fit = ((candidates[..., 2:] - candidates[..., :2]) >= min_size).all(-1) & (score >= post.score_thresh)
-        kept = suppress(candidates, fit, post.nms_thresh, rounds)
+        kept = suppress(candidates, fit, post.suppression, rounds)
         boxes.append(candidates)
         scores.append(torch.where(kept, score, -1.0))
         start += size

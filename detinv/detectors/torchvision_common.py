@@ -17,6 +17,7 @@ from detinv.detectors.assign import Assigner
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.codec import BoxCodec
 from detinv.detectors.predictions import DenseHead, PostProcessing
+from detinv.detectors.scoring import Scoring
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections
 from detinv.types import Inputs, Pixels
@@ -27,14 +28,22 @@ class AnchorCache:
 
     Args:
         generator: the model's.
-        codec, assigner, post: see `DenseHead`.
+        codec, assigner, post, scoring: see `DenseHead`.
     """
 
-    def __init__(self, generator: AnchorGenerator, codec: BoxCodec, assigner: Assigner, post: PostProcessing) -> None:
+    def __init__(
+        self,
+        generator: AnchorGenerator,
+        codec: BoxCodec,
+        assigner: Assigner,
+        post: PostProcessing,
+        scoring: Scoring | None = None,
+    ) -> None:
         self._generator = generator
         self._codec = codec
         self._assigner = assigner
         self._post = post
+        self._scoring = scoring or Scoring()
         self._heads: dict[tuple, DenseHead] = {}
 
     def head(self, inputs: Inputs, features: Sequence[Tensor]) -> DenseHead:
@@ -53,7 +62,8 @@ class AnchorCache:
         canvas = ImageList(torch.empty(1, 1, *inputs.shape[-2:], device=inputs.device), [tuple(inputs.shape[-2:])])
         per_cell = self._generator.num_anchors_per_location()
         sizes = tuple(math.prod(grid) * count for grid, count in zip(grids, per_cell, strict=True))
-        head = DenseHead(self._generator(canvas, shapes)[0], sizes, self._codec, self._assigner, self._post)
+        anchors = self._generator(canvas, shapes)[0]
+        head = DenseHead(anchors, sizes, self._codec, self._assigner, self._post, self._scoring)
         _ = head.levels  # computed here and kept: its list of sizes would make later steps wait for the device
         return head
 
@@ -104,16 +114,11 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         self.register_buffer("pixel_std", torch.tensor(self._transform.image_std, device=device), persistent=False)
         self.register_buffer("_columns", torch.tensor(self.columns, device=device), persistent=False)
         self.register_buffer("_label_of_column", labels.to(device), persistent=False)
-        self.requires_grad_(False)
-        self.eval()
+        self.freeze()
 
     @property
     def _transform(self) -> GeneralizedRCNNTransform:
         return self.model.transform
-
-    def train(self, mode: bool = True) -> "AbstractTorchvisionDetector":
-        """Stays in evaluation mode, whatever a trainer asks for."""
-        return super().train(False)
 
     def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) to which the library's preprocessing resizes an image of `image_size`.

@@ -9,6 +9,7 @@ from torchvision.models.detection import FCOS
 from detinv.detectors.assign import PointAssigner
 from detinv.detectors.codec import DistanceCodec
 from detinv.detectors.predictions import DensePredictions, PostProcessing, Predictions
+from detinv.detectors.scoring import Scoring
 from detinv.detectors.torchvision_common import AbstractTorchvisionDetector, AnchorCache, flatten_rows
 from detinv.types import Pixels
 
@@ -32,6 +33,7 @@ class TorchvisionFCOS(AbstractTorchvisionDetector):
             DistanceCodec(),
             PointAssigner(radius=model.center_sampling_radius),
             PostProcessing(model.score_thresh, model.nms_thresh, model.topk_candidates, model.detections_per_img),
+            Scoring(class_power=0.5, quality_power=0.5),
         )
 
     def forward(

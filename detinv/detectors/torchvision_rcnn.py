@@ -15,6 +15,9 @@ from detinv.detectors.proposals import propose, size_limits
 from detinv.detectors.torchvision_common import AbstractTorchvisionDetector, AnchorCache, flatten_rows
 from detinv.types import Pixels
 
+# Of a detection, in pixels; the library has it written into its second stage.
+_MIN_SIZE = 1e-2
+
 
 class TorchvisionRCNN(AbstractTorchvisionDetector):
     """A region proposal network and a second stage, with masks where the model has them.
@@ -58,6 +61,7 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
             roi_heads.nms_thresh,
             proposals * len(self.columns),
             roi_heads.detections_per_img,
+            min_size=_MIN_SIZE,
         )
         self._show_strides()
 

@@ -6,18 +6,22 @@ All sums are over the rows of one image only, so that images of a batch do not i
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
 from detinv.detectors.predictions import DensePredictions, RoIPredictions
+from detinv.detectors.scoring import Scoring
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
 from detinv.inversion.targets.shared import take
 from detinv.layouts.boxes import generalized_iou
 
 # The published normaliser of the positive term: a running mean in training that stays at its start value.
 _POSITIVE_NORMALIZER = 100.0
+# What the largest distance stays below the last bin, so that there is always a bin above it.
+_BIN_MARGIN = 0.01
 
 Terms = dict[str, Float[Tensor, " batch"]]
 
@@ -43,27 +47,31 @@ def dense_terms(
     level_weights: Float[Tensor, " level"],
     options: TermOptions | None = None,
 ) -> Terms:
-    """Terms of a one-stage head: "cls", "reg", "positive" and, with a quality output, "centerness".
+    """Terms of a one-stage head or of queries.
 
-    - cls: sigmoid focal loss (alpha 0.25, gamma 2) over the compared classes, per compared row;
+    - cls: per compared row, sigmoid focal loss (alpha 0.25, gamma 2), or cross-entropy where the head has a softmax;
     - reg: 1 - GIoU of decoded box and object, per row that stands for an object;
     - positive: minus the raw logit of each object's class at its best row, over 100;
-    - centerness: binary cross-entropy, per compared row.
+    - centerness or objectness, with a quality output: binary cross-entropy, per compared row;
+    - dfl, where distributions are regressed: cross-entropy of the two bins around each distance, per row of an object;
+    - l1, without suppression: L1 distance in the head's own code, per row of an object.
 
-    Source: section B.3 of the method as published in code; the paper's equation 9 says cross-entropy for "cls".
+    Source: section B.3 of the method as published in code; the paper's equation 9 says cross-entropy for "cls". "dfl":
+    Li et al. 2020, equation 6; "l1": Carion et al. 2020, section 3.1.
     Departures: normalised per image, never by zero; see `TermOptions`.
     """
     options = options or TermOptions()
-    weights = level_weights[predictions.head.levels]
+    head = predictions.head
+    weights = level_weights[head.levels]
     row_weights = weights[targets.rows]
-    focal = sigmoid_focal_loss(take(predictions.logits, targets.rows), targets.class_targets, alpha=0.25, gamma=2.0)
+    losses = _class_loss(take(predictions.logits, targets.rows), targets, head.scoring)
     counted = targets.class_weights.amax(-1)
-    focal = (focal * targets.class_weights).sum(-1) * row_weights
-    terms = {"cls": focal.sum(1) / counted.sum(1).clamp(min=1)}
+    terms = {"cls": (losses * row_weights).sum(1) / counted.sum(1).clamp(min=1)}
 
     giou = generalized_iou(predictions.boxes(targets.rows), targets.box_targets)
     matched = targets.box_weights.sum(1).clamp(min=1)
-    terms["reg"] = ((1 - giou) * targets.box_weights * row_weights).sum(1) / matched
+    box_weights = targets.box_weights * row_weights
+    terms["reg"] = ((1 - giou) * box_weights).sum(1) / matched
 
     terms["positive"] = -_positive(predictions.logits, targets, weights, options)
     if predictions.quality_logits is not None and targets.quality_targets is not None:
@@ -72,8 +80,43 @@ def dense_terms(
             take(predictions.quality_logits, targets.rows), targets.quality_targets, reduction="none"
         )
         compared = targets.quality_weights.sum(1).clamp(min=1)
-        terms["centerness"] = (entropy * targets.quality_weights * row_weights).sum(1) / compared
+        name = "objectness" if head.scoring.objectness else "centerness"
+        terms[name] = (entropy * targets.quality_weights * row_weights).sum(1) / compared
+    if predictions.bins is not None or head.post.nms_thresh is None:
+        code = head.codec.encode(targets.box_targets, head.anchors[targets.rows])
+        if predictions.bins is not None:
+            terms["dfl"] = (_bin_loss(take(predictions.bins, targets.rows), code) * box_weights).sum(1) / matched
+        else:
+            distance = (take(predictions.deltas, targets.rows) - code).abs().sum(-1)
+            terms["l1"] = (distance * box_weights).sum(1) / matched
     return terms
+
+
+def _class_loss(
+    logits: Float[Tensor, "batch row column"], targets: DenseTargets, scoring: Scoring
+) -> Float[Tensor, "batch row"]:
+    """Loss of each row's classification, weighted."""
+    if scoring.activation == "sigmoid":
+        focal = sigmoid_focal_loss(logits, targets.class_targets, alpha=0.25, gamma=2.0)
+        return (focal * targets.class_weights).sum(-1)
+    wanted = targets.class_targets
+    if scoring.background:
+        wanted = torch.cat([wanted, 1 - wanted.sum(-1, keepdim=True)], dim=-1)
+    # Without a column for background, a row of no class wants none: its objectness pushes it down.
+    return -(wanted * logits.log_softmax(-1)).sum(-1) * targets.class_weights.amax(-1)
+
+
+def _bin_loss(
+    bins: Float[Tensor, "batch row 4 bin"], distances: Float[Tensor, "batch row 4"]
+) -> Float[Tensor, "batch row"]:
+    """Cross-entropy of the two bins around each distance, mean over the four sides."""
+    distances = distances.clamp(0, bins.shape[-1] - 1 - _BIN_MARGIN)
+    low = distances.floor()
+    share = distances - low
+    logs = bins.log_softmax(-1)
+    index = low.long()[..., None]
+    below, above = logs.gather(-1, index)[..., 0], logs.gather(-1, index + 1)[..., 0]
+    return -((1 - share) * below + share * above).mean(-1)
 
 
 def _positive(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detinv.detectors.predictions import Predictions
+from detinv.detectors.predictions import DensePredictions, Predictions
 from detinv.errors import ConfigError
 from detinv.inversion.losses import TermOptions, Terms, dense_terms, proposal_terms, roi_terms
 from detinv.inversion.regularisers import alpha_norm, total_variation
@@ -17,7 +17,14 @@ TERM_NAMES = (
     "cls",
     "reg",
     "centerness",
+    "objectness",
+    "dfl",
+    "l1",
     "positive",
+    "encoder_cls",
+    "encoder_reg",
+    "encoder_l1",
+    "encoder_positive",
     "rpn_cls",
     "rpn_reg",
     "roi_cls",
@@ -77,11 +84,14 @@ class Objective:
         """
         found: Terms = {}
         if targets.dense is not None:
-            found |= dense_terms(predictions.dense, targets.dense, self._levels(predictions), self.options)
+            found |= dense_terms(predictions.dense, targets.dense, self._levels(predictions.dense), self.options)
+        if targets.encoder is not None and predictions.encoder is not None:
+            encoder = dense_terms(predictions.encoder, targets.encoder, self._levels(predictions.encoder), self.options)
+            found |= {f"encoder_{name}": value for name, value in encoder.items()}
         if targets.proposals is not None:
-            found |= proposal_terms(predictions.dense, targets.proposals, self._levels(predictions))
+            found |= proposal_terms(predictions.dense, targets.proposals, self._levels(predictions.dense))
         if targets.roi is not None and predictions.roi is not None:
-            found |= roi_terms(predictions.roi, targets.roi, self._levels(predictions), self.options)
+            found |= roi_terms(predictions.roi, targets.roi, self._levels(predictions.dense), self.options)
         found = {name: value for name, value in found.items() if name in self.weights}
         if "total_variation" in self.weights:
             found["total_variation"] = total_variation(centred, self.tv_exponent)
@@ -93,8 +103,8 @@ class Objective:
         """The weighted sum for each image."""
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum(0)
 
-    def _levels(self, predictions: Predictions) -> Float[Tensor, " level"]:
-        device, count = predictions.dense.logits.device, len(predictions.dense.head.level_sizes)
+    def _levels(self, predictions: DensePredictions) -> Float[Tensor, " level"]:
+        device, count = predictions.logits.device, len(predictions.head.level_sizes)
         # Kept on the device: a copy from the host in every step would wait for it.
         if (device, count) not in self._on_device:
             padded = (self.level_weights + self.level_weights[-1:] * count)[:count]

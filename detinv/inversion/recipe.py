@@ -10,7 +10,7 @@ from detinv.inversion.module import OptimizerFactory
 from detinv.inversion.objective import Objective
 from detinv.inversion.pixels import AbstractPixels
 from detinv.inversion.schedule import Schedule
-from detinv.inversion.targets.base import TargetRule
+from detinv.inversion.targets.base import MatchingRule, TargetRule
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Recipe:
 
     Args:
         rule: how pseudo-targets follow from the current outputs.
+        matching: the same for heads without suppression.
         objective: loss terms, regularisers and their weights.
         pixels: from (batch, mean, seed) to the parametrised images.
         optimizer: from parameters to an optimiser that treats every pixel alone.
@@ -29,6 +30,7 @@ class Recipe:
     """
 
     rule: TargetRule
+    matching: MatchingRule
     objective: Objective
     pixels: Callable[..., AbstractPixels]
     optimizer: OptimizerFactory

@@ -229,7 +229,11 @@ def fit_batch(
         max_steps=steps,
         max_epochs=1,
         logger=list(loggers) or False,
-        callbacks=[PseudoTargets(recipe.rule, recipe.every_n_steps), PixelUpdates(recipe.updates), *callbacks],
+        callbacks=[
+            PseudoTargets(recipe.rule, recipe.matching, recipe.every_n_steps),
+            PixelUpdates(recipe.updates),
+            *callbacks,
+        ],
     )
     if steps:
         trainer.fit(module, step_loader(steps))

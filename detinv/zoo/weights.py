@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -46,16 +47,16 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, Any]
     os.replace(partial, target)
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
+def load_weights(model: nn.Module, path: str | Path, trust_weights: bool = False) -> None:
     """Put weights into `model`, in the model's own precision; every key and every shape must fit.
 
     Args:
-        path: a safetensors file, or a state dict saved by torch (`.pt`, `.pth`).
+        path, trust_weights: see `read_state`.
 
     Raises:
-        DetectorError: when the file is missing or broken, or its weights belong to another architecture.
+        DetectorError: when the file is missing, broken or not trusted, or its weights belong to another architecture.
     """
-    given = _read(Path(path))
+    given = read_state(path, trust_weights)
     wanted = model.state_dict()
     problems = [
         _enumerate("missing", sorted(wanted.keys() - given.keys())),
@@ -108,18 +109,52 @@ def _compact(key: str, value: Tensor) -> Tensor:
     return stored
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_state(path: str | Path, trust_weights: bool = False) -> dict[str, Tensor]:
+    """Tensors by name, from a safetensors file or from a checkpoint of torch's.
+
+    A checkpoint may be the state dict itself or hold it as its entry "model" or "state_dict".
+
+    Args:
+        trust_weights: whether a file that is a pickle, and not only tensors, may be opened. To open a pickle is to run
+            whatever its author wrote into it.
+
+    Raises:
+        DetectorError: when the file is missing, broken, or a pickle that is not trusted.
+    """
+    path = Path(path)
     if not path.is_file():
         raise DetectorError(f"{path}: no such file of weights; give the path of a .safetensors, .pt or .pth file")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        state = torch.load(path, map_location="cpu", weights_only=not trust_weights)
+    except UnpicklingError as error:
+        if _is_pickle(path):
+            require_trust(path, trust_weights)
         raise _unreadable(path, error) from error
+    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    for entry in ("model", "state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(entry), Mapping):
+            state = dict(state[entry])
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DetectorError(f"{path}: not a state dict; save `model.state_dict()` of the detection model")
     return state
+
+
+def require_trust(path: str | Path, trust_weights: bool) -> None:
+    """Raise DetectorError, saying why, unless the user trusts the pickle at `path`."""
+    if not trust_weights:
+        raise DetectorError(
+            f"{path}: not plain tensors but a pickle, and opening a pickle runs whatever code its author put into it; "
+            "if you trust where it comes from, say detector.trust_weights=true"
+        )
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether the file is at least made like one: torch's archive, or a bare pickle of protocol 2 or later."""
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
 
 
 def _unreadable(path: Path, error: Exception) -> DetectorError:

@@ -5,7 +5,8 @@ from omegaconf import OmegaConf
 from detinv.configuration import config_dir, instantiate
 from detinv.detectors import load
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.load import assemble_detector, detector_names, load_detector
+from detinv.detectors.load import assemble_detector, load_detector
+from detinv.detectors.registry import detector_names
 from detinv.errors import DetectorError
 from detinv.worlds.plain import PlainWorld
 from detinv.zoo.weights import save_weights, weight_hash

@@ -8,6 +8,7 @@ import torch
 from detinv.detectors.assign import AnchorAssigner, PointAssigner
 from detinv.detectors.codec import DeltaCodec, DistanceCodec
 from detinv.detectors.predictions import DenseHead, DensePredictions, PostProcessing
+from detinv.detectors.scoring import Scoring
 from detinv.inversion.losses import dense_terms
 from detinv.inversion.targets.code import CodeRule
 from detinv.layouts.batch import LayoutBatch
@@ -50,7 +51,8 @@ def predictions(kind: str, seed: int = 0, batch: int = 3) -> DensePredictions:
         quality = None
     else:
         anchors, sizes = grid_anchors(factor=0.5)
-        head = DenseHead(anchors, sizes, DistanceCodec(), PointAssigner(radius=3.0), POST)
+        scoring = Scoring(class_power=0.5, quality_power=0.5)
+        head = DenseHead(anchors, sizes, DistanceCodec(), PointAssigner(radius=3.0), POST, scoring)
         deltas = 3 + torch.randn(batch, len(anchors), 4, generator=generator, dtype=torch.float64)
         quality = 2 + torch.randn(batch, len(anchors), generator=generator, dtype=torch.float64)
     logits = 2 * torch.randn(batch, len(anchors), 3, generator=generator, dtype=torch.float64) + 0.5

@@ -25,7 +25,7 @@ def test_a_step_does_not_synchronise(family: str):
         detector, batch, pixels, recipe.objective, recipe.optimizer, recipe.schedule, 10, recipe.augmentation, 0
     ).to(device)
     module.on_fit_start()
-    callback = PseudoTargets(recipe.rule)
+    callback = PseudoTargets(recipe.rule, recipe.matching)
 
     def step(number: int) -> None:
         centred = module.pixels.centred()

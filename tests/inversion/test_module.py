@@ -21,6 +21,7 @@ from detinv.inversion.presets import load_recipe
 from detinv.inversion.run import invert
 from detinv.inversion.schedule import Cosine
 from detinv.inversion.targets.code import CodeRule
+from detinv.inversion.targets.matching import HungarianRule
 from detinv.inversion.targets.paper import PaperRule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
@@ -63,7 +64,7 @@ def inversion(detector, layouts, *, steps=STEPS, pixels=RawPixels, augmentation=
 
 def fit(module, *callbacks, rule=None, every_n_steps=1):
     callbacks = callbacks or (PixelUpdates([Clamp(), PeriodicBlur(start=0.8, end=0.3)]),)
-    targets = PseudoTargets(rule or CodeRule(), every_n_steps)
+    targets = PseudoTargets(rule or CodeRule(), HungarianRule(), every_n_steps)
     with quiet_lightning():
         pl.Trainer(
             accelerator="cpu",
@@ -166,7 +167,7 @@ def test_gradient_reaches_the_pixels_of_every_image_through_every_head(family: s
     """Would fail if a head were read behind a detach."""
     detector = tiny_detector(family)
     module = inversion(detector, LAYOUTS[:2])
-    callback = PseudoTargets(CodeRule())
+    callback = PseudoTargets(CodeRule(), HungarianRule())
     pixels = module.pixels
     predictions = detector(pixels(), module.layouts.image_sizes, module.layouts.boxes, module.layouts.valid)
     targets = callback._build(module, predictions.detach())

@@ -9,6 +9,7 @@ from torchvision.ops import batched_nms
 from detinv.detectors.assign import AnchorAssigner
 from detinv.detectors.codec import DeltaCodec, DistanceCodec
 from detinv.detectors.predictions import DenseHead, DensePredictions, PostProcessing, RoIPredictions
+from detinv.detectors.scoring import Scoring
 from detinv.inversion.targets.paper import PaperRule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
@@ -48,7 +49,8 @@ def random_scene(seed: int, objects: int, anchors: int, classes: int, topk: int,
     if not quality:
         return layout, DensePredictions(logits, deltas, head)
     q = 2 * torch.randn(1, anchors, generator=generator)
-    return layout, DensePredictions(logits, 0.5 + deltas, replace(head, codec=DistanceCodec()), q)
+    fcos = replace(head, codec=DistanceCodec(), scoring=Scoring(class_power=0.5, quality_power=0.5))
+    return layout, DensePredictions(logits, 0.5 + deltas, fcos, q)
 
 
 def post_process(scores, boxes, level_sizes, post):

@@ -1,3 +1,4 @@
+import os
 import re
 
 import pytest
@@ -103,10 +104,41 @@ def test_a_file_that_is_not_there(tmp_path):
         load_weights(nn.Linear(2, 2), tmp_path / "none.pt")
 
 
-def test_a_checkpoint_is_not_a_state_dict(tmp_path):
-    torch.save({"state_dict": nn.Linear(2, 2).state_dict(), "epoch": 3}, tmp_path / "c.pt")
+@pytest.mark.parametrize("entry", ["model", "state_dict"])
+def test_a_checkpoint_may_hold_the_state_dict(tmp_path, entry):
+    model, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    torch.save({entry: model.state_dict(), "epoch": 3}, tmp_path / "c.pt")
+    load_weights(other, tmp_path / "c.pt")
+    assert torch.equal(model.weight, other.weight)
+
+
+def test_a_checkpoint_of_something_else_is_not_a_state_dict(tmp_path):
+    torch.save({"optimizer": {"lr": 3.0}, "epoch": 3}, tmp_path / "c.pt")
     with pytest.raises(DetectorError, match="not a state dict"):
         load_weights(nn.Linear(2, 2), tmp_path / "c.pt")
+
+
+class Payload:
+    """Leaves a folder behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.makedirs, (self.path, 0o777, True))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_is_opened_only_with_trust(tmp_path, legacy):
+    proof = tmp_path / "ran"
+    content = {"model": nn.Linear(2, 2).state_dict(), "extra": Payload(str(proof))}
+    torch.save(content, tmp_path / "c.pth", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(DetectorError, match="runs whatever code.*detector.trust_weights=true") as caught:
+        load_weights(nn.Linear(2, 2), tmp_path / "c.pth")
+    assert "\n" not in str(caught.value)
+    assert not proof.exists()
+    load_weights(nn.Linear(2, 2), tmp_path / "c.pth", trust_weights=True)
+    assert proof.exists()
 
 
 def test_weight_hash_changes_with_any_bit_and_with_nothing_else():

@@ -87,9 +87,13 @@ class RoITargets:
 
 @dataclass(frozen=True)
 class Targets:
-    """Pseudo-targets for all heads of a detector; `dense` for one stage, the other two for two stages."""
+    """Pseudo-targets for all heads of a detector.
+
+    `dense` for one stage, with `encoder` for transformers that choose their queries; the other two for two stages.
+    """
 
     dense: DenseTargets | None = None
+    encoder: DenseTargets | None = None
     proposals: ProposalTargets | None = None
     roi: RoITargets | None = None
 
@@ -110,4 +114,20 @@ class TargetRule(Protocol):
 
     def roi(self, predictions: RoIPredictions, layouts: LayoutBatch) -> RoITargets:
         """For a second stage."""
+        ...
+
+
+@runtime_checkable
+class MatchingRule(Protocol):
+    """How pseudo-targets are built for heads without suppression, in which every object has one row of its own."""
+
+    def match(
+        self, predictions: DensePredictions, layouts: LayoutBatch, previous: DenseTargets | None
+    ) -> DenseTargets:
+        """Targets from detached predictions.
+
+        Args:
+            previous: the targets of the step before, for the same layouts; its `positive_rows` tell which row each
+                object had.
+        """
         ...

@@ -10,7 +10,6 @@ from detinv.detectors.predictions import DensePredictions, RoIPredictions
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
 from detinv.inversion.targets.shared import (
     best_candidates,
-    best_log_scores,
     centerness,
     class_onehot,
     roi_targets,
@@ -52,7 +51,7 @@ class CodeRule:
     @torch.no_grad()
     def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:
         """Static positives and survivors of a one-stage head."""
-        scores = best_log_scores(predictions)
+        scores = predictions.best_log_scores()
         owned = assignment.owner >= 0
         threshold = math.log(self.score_thresh)
         rank = scores.masked_fill(owned, torch.inf)
@@ -77,10 +76,16 @@ class CodeRule:
             central = (rows[:, :, None] == positive_rows[:, None]) & layouts.valid[:, None]
             quality_targets = torch.where(central.any(-1), 1.0, quality)
             quality_weights = (owner >= 0).float()
+            if predictions.head.scoring.objectness:
+                # An object is there or is not; how central a row lies does not matter.
+                quality_targets, quality_weights = foreground.to(quality.dtype), live.float()
+        class_targets = class_onehot(take(layouts.labels, slot), predictions.num_classes, foreground)
+        if assignment.strength is not None:
+            class_targets = class_targets * torch.where(owner >= 0, take(assignment.strength, rows), 1.0)[..., None]
         return DenseTargets(
             rows=rows,
-            class_targets=class_onehot(take(layouts.labels, slot), predictions.logits.shape[-1], foreground),
-            class_weights=live[..., None].float().expand(-1, -1, predictions.logits.shape[-1]),
+            class_targets=class_targets,
+            class_weights=live[..., None].float().expand(-1, -1, predictions.num_classes),
             box_targets=box_targets,
             box_weights=foreground.float(),
             quality_targets=quality_targets,

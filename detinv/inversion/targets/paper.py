@@ -10,7 +10,7 @@ from torch import Tensor
 from detinv.detectors.assign import Assignment
 from detinv.detectors.predictions import DensePredictions, RoIPredictions
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
-from detinv.inversion.targets.shared import class_onehot, log_scores, roi_targets, take, top_rows
+from detinv.inversion.targets.shared import class_onehot, is_chosen, roi_targets, slot_of, take, top_rows
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.matching import distinct_best
@@ -42,19 +42,24 @@ class PaperRule:
     @torch.no_grad()
     def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:
         """One row for each object, zero for uncovered survivors."""
-        scores = log_scores(predictions)
+        scores = predictions.log_scores()
         threshold = math.log(self.score_thresh)
         best = _best_rows(predictions, layouts)
-        chosen = _is_chosen(best, layouts.valid, scores.shape[1])
+        chosen = is_chosen(best, layouts.valid, scores.shape[1])
         rank = scores.amax(-1).masked_fill(chosen, torch.inf)
         rows = top_rows(rank, predictions.head.level_sizes, self.topk)
 
-        slot = _slot_of(rows, best, layouts.valid)
+        slot = slot_of(rows, best, layouts.valid)
         foreground = slot >= 0
         slot = slot.clamp(min=0)
         iou = pairwise_iou(predictions.boxes(rows), layouts.boxes)
-        covered = _covered(iou, layouts, scores.shape[-1], predictions.head.post.nms_thresh)
+        covered = _covered(iou, layouts, scores.shape[-1], predictions.head.post.suppression)
         uncovered = (take(scores, rows) > threshold) & ~covered
+        quality_weights = foreground
+        if predictions.head.scoring.objectness:
+            # No row that stands for an object is pushed down by what it says of another class.
+            quality_weights = foreground | uncovered.any(-1)
+            uncovered = torch.zeros_like(uncovered)
         box_targets = take(layouts.boxes, slot)
         return DenseTargets(
             rows=rows,
@@ -62,8 +67,8 @@ class PaperRule:
             class_weights=(uncovered | foreground[..., None]).float(),
             box_targets=box_targets,
             box_weights=foreground.float(),
-            quality_targets=torch.ones_like(foreground, dtype=box_targets.dtype),
-            quality_weights=foreground.float(),
+            quality_targets=foreground.to(box_targets.dtype),
+            quality_weights=quality_weights.float(),
             positive_rows=best,
             positive_labels=layouts.labels,
             positive_weights=layouts.valid.float(),
@@ -76,13 +81,13 @@ class PaperRule:
         """The best decoded anchor of each object proposes it; proposals far from every object are pushed down."""
         boxes = predictions.boxes()
         best = _best_rows(predictions, layouts)
-        chosen = _is_chosen(best, layouts.valid, boxes.shape[1])
+        chosen = is_chosen(best, layouts.valid, boxes.shape[1])
         iou = pairwise_iou(boxes, layouts.boxes).masked_fill(~layouts.valid[:, None], -1).amax(-1)
-        scores = log_scores(predictions)[..., 0]
+        scores = predictions.log_scores()[..., 0]
         threshold = math.log(self.score_thresh)
         stray = (scores > threshold) & (iou < self.proposal_iou_thresh) & ~chosen
         rows = torch.arange(boxes.shape[1], device=boxes.device).expand(len(boxes), -1)
-        slot = _slot_of(rows, best, layouts.valid).clamp(min=0)
+        slot = slot_of(rows, best, layouts.valid).clamp(min=0)
         deltas = predictions.head.codec.encode(
             take(layouts.boxes, slot), predictions.head.anchors.expand(len(boxes), -1, -1)
         )
@@ -107,14 +112,14 @@ class PaperRule:
         iou = iou.masked_fill(~predictions.valid[:, None], -1)
         best = distinct_best(iou, layouts.valid)
         everywhere = torch.arange(regions, device=iou.device).expand(batch, -1)
-        slot = _slot_of(everywhere, best, layouts.valid)
+        slot = slot_of(everywhere, best, layouts.valid)
         foreground = slot >= 0
         slot = slot.clamp(min=0)
 
         scores = predictions.logits.softmax(-1)[..., :num_classes]
         flat = pairwise_iou(decoded.reshape(batch, -1, 4), layouts.boxes).view(batch, regions, num_classes, -1)
         same = class_onehot(layouts.labels, num_classes, layouts.valid).bool().transpose(1, 2)
-        covered = ((flat > predictions.post.nms_thresh) & same[:, None]).any(-1)
+        covered = ((flat > predictions.post.suppression) & same[:, None]).any(-1)
         stray = ((scores > self.score_thresh) & ~covered).any(-1) & predictions.valid & ~foreground
         weights = (foreground | stray).float()
         return roi_targets(predictions, layouts, slot, foreground, weights)
@@ -125,22 +130,6 @@ def _best_rows(predictions: DensePredictions, layouts: LayoutBatch) -> Int64[Ten
     head = predictions.head
     iou = pairwise_iou(layouts.boxes, predictions.boxes())
     return distinct_best(torch.where(head.codec.expresses(layouts.boxes, head.anchors), iou, iou - 2), layouts.valid)
-
-
-def _is_chosen(
-    best: Int64[Tensor, "batch object"], valid: Bool[Tensor, "batch object"], rows: int
-) -> Bool[Tensor, "batch row"]:
-    chosen = torch.zeros(len(best), rows + 1, dtype=torch.bool, device=best.device)
-    return chosen.scatter(1, torch.where(valid, best, rows), True)[:, :rows]
-
-
-def _slot_of(
-    rows: Int64[Tensor, "batch row"], best: Int64[Tensor, "batch object"], valid: Bool[Tensor, "batch object"]
-) -> Int64[Tensor, "batch row"]:
-    """The object slot whose best row each row is, or -1."""
-    same = (rows[:, :, None] == best[:, None]) & valid[:, None]
-    found, slot = same.max(-1)
-    return torch.where(found, slot, -1)
 
 
 def _covered(

@@ -1,7 +1,6 @@
 """Pieces that both target rules use."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torchvision.ops import roi_align
@@ -10,25 +9,6 @@ from detinv.detectors.assign import Assignment
 from detinv.detectors.predictions import DensePredictions, RoIPredictions
 from detinv.inversion.targets.base import RoITargets
 from detinv.layouts.batch import LayoutBatch
-
-
-def best_log_scores(predictions: DensePredictions) -> Float[Tensor, "batch anchor"]:
-    """`log_scores` of each row's best class, without computing the others: the score rises with the logit."""
-    scores = F.logsigmoid(predictions.logits.amax(-1))
-    if predictions.quality_logits is not None:
-        scores = 0.5 * (scores + F.logsigmoid(predictions.quality_logits))
-    return scores
-
-
-def log_scores(predictions: DensePredictions) -> Float[Tensor, "batch anchor class"]:
-    """Logarithm of each class score, in which no probability rounds to one.
-
-    The score is sigmoid(logit), or, where the head has a quality output, the geometric mean of both sigmoids.
-    """
-    scores = F.logsigmoid(predictions.logits)
-    if predictions.quality_logits is not None:
-        scores = 0.5 * (scores + F.logsigmoid(predictions.quality_logits)[..., None])
-    return scores
 
 
 def top_rows(
@@ -55,6 +35,23 @@ def class_onehot(labels: Int64[Tensor, "*rows"], num_classes: int, keep: Bool[Te
     """One-hot rows (float), all zero where `keep` is false."""
     classes = torch.arange(num_classes, device=labels.device)
     return ((labels[..., None] == classes) & keep[..., None]).float()
+
+
+def is_chosen(
+    best: Int64[Tensor, "batch object"], valid: Bool[Tensor, "batch object"], rows: int
+) -> Bool[Tensor, "batch row"]:
+    """Which of a head's rows stand for an object."""
+    chosen = torch.zeros(len(best), rows + 1, dtype=torch.bool, device=best.device)
+    return chosen.scatter(1, torch.where(valid, best, rows), True)[:, :rows]
+
+
+def slot_of(
+    rows: Int64[Tensor, "batch row"], best: Int64[Tensor, "batch object"], valid: Bool[Tensor, "batch object"]
+) -> Int64[Tensor, "batch row"]:
+    """The object slot whose best row each row is, or -1."""
+    same = (rows[:, :, None] == best[:, None]) & valid[:, None]
+    found, slot = same.max(-1)
+    return torch.where(found, slot, -1)
 
 
 def best_candidates(

@@ -1,0 +1,51 @@
+"""Names of the classes a detector reports: given one by one, as COCO's, or in a file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detinv.errors import DetectorError
+
+# fmt: off
+COCO_CLASSES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator",
+    "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)
+# fmt: on
+"""The 80 categories of COCO in the order of their ids, by the names its annotation files use."""
+
+COCO = "coco"
+
+
+def read_class_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """The names themselves.
+
+    Args:
+        names: a list of them; "coco"; or the path of a text file with one name a line.
+
+    Raises:
+        DetectorError: when the file cannot be read, a name is empty or occurs twice, or there is none.
+    """
+    if isinstance(names, str):
+        found = COCO_CLASSES if names == COCO else _from_file(Path(names))
+    else:
+        found = tuple(str(name) for name in names)
+    if not found or not all(found):
+        raise DetectorError(f"class_names={names}: there must be at least one name, and none may be empty")
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise DetectorError(f"class_names={names}: {twice[0]!r} occurs twice")
+    return found
+
+
+def _from_file(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DetectorError(f"class_names={path}: neither a list, nor 'coco', nor a readable text file") from error
+    return tuple(line.strip() for line in lines if line.strip())

@@ -1,0 +1,91 @@
+"""Where detectors are registered: files in configs/detector, YAML files of one's own, and entry points of packages."""
+
+import inspect
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from detinv.configuration import choices, config_dir
+from detinv.errors import DetectorError
+from detinv.layouts.labels import suggestion
+
+ENTRY_POINTS = "detinv.detectors"
+"""Group of the entry points: each is a function that returns an `AbstractDetector`; its parameters are options."""
+
+
+def detector_names() -> tuple[str, ...]:
+    """Names of all detectors that are registered, in the package and by entry points."""
+    return tuple(sorted({*choices(config_dir(), "detector"), *_entry_points()}))
+
+
+def detector_node(name: str) -> dict[str, Any]:
+    """What describes the detector `name`: `_target_`, `name` and the options with their defaults.
+
+    Args:
+        name: of a file in configs/detector without its ending; of an entry point; or the path of a YAML file, whose
+            folder is then one of those that modules are imported from.
+
+    Raises:
+        DetectorError: for a name that is not there, suggesting the nearest, and for a file that describes no detector.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise DetectorError(f"{name}: no such file; give the path of a YAML file that describes a detector")
+        _import_from(path.resolve().parent)
+        return _read(path)
+    if name in choices(config_dir(), "detector"):
+        return _read(config_dir() / "detector" / f"{name}.yaml")
+    found = _entry_points()
+    if name in found:
+        return _options(found[name])
+    names = detector_names()
+    raise DetectorError(
+        f"no detector is called {name!r}{suggestion(name, names)} (there are: {', '.join(names)}; or give the path of "
+        "a .yaml file)"
+    )
+
+
+def is_in_package(name: str) -> bool:
+    """Whether `name` is a file of configs/detector."""
+    return name in choices(config_dir(), "detector")
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        node = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise DetectorError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise DetectorError(f"{path}: describes no detector; it needs an entry _target_, a function that returns one")
+    return {"name": path.stem, **{str(key): value for key, value in node.items()}}
+
+
+def _options(point: EntryPoint) -> dict[str, Any]:
+    try:
+        function = point.load()
+    except (ImportError, AttributeError) as error:
+        raise DetectorError(
+            f"detector {point.name!r}: its entry point {point.value} cannot be imported ({error})"
+        ) from error
+    defaults = {
+        parameter.name: "???" if parameter.default is parameter.empty else parameter.default
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    module, _, attribute = point.value.partition(":")
+    return {"_target_": f"{module}.{attribute}", **defaults}
+
+
+def _import_from(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
