@@ -121,6 +121,7 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> "DictConfig":
     """
     from omegaconf import OmegaConf
 
+    overrides = [_offer_detector(word) for word in overrides]
     chosen = _choices(overrides)
     base = _compose(command, [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen], chosen)
     config = _compose(command, overrides, chosen)
@@ -130,6 +131,21 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> "DictConfig":
         config.out_dir = str(_dated_folder(command))
     OmegaConf.resolve(config)
     return config
+
+
+def _offer_detector(override: str) -> str:
+    """`override`, with detectors from elsewhere made a choice of the group that Hydra knows."""
+    key, equals, value = override.partition("=")
+    if key != "detector" or not equals:
+        return override
+    from hydra.core.config_store import ConfigStore
+
+    from detinv.detectors.registry import offered
+
+    choice, node = offered(value)
+    if node is not None:
+        ConfigStore.instance().store(name=choice, node=node, group="detector")
+    return f"{key}={choice}"
 
 
 def _compose(command: str, overrides: Sequence[str], chosen: dict[str, str]) -> "DictConfig":

@@ -15,6 +15,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.module import Inversion
+from detinv.inversion.panel import as_panel
 from detinv.inversion.recipe import Recipe
 from detinv.inversion.run import fit_batch
 from detinv.layouts.layout import Layout
@@ -54,7 +55,8 @@ def bench_step(
     accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
     total = (rounds + warmup) * steps_per_round
     with quiet_lightning():
-        fit_batch(detector, layouts, recipe, total, seed, {"accelerator": accelerator}, (), [LossRecorder(), clock])
+        callbacks = [LossRecorder(), clock]
+        fit_batch(as_panel(detector), layouts, recipe, total, seed, {"accelerator": accelerator}, (), callbacks)
     full, bare = clock.full[warmup:], clock.bare[warmup:]
     ratios = sorted(a / b for a, b in zip(full, bare, strict=True))
     quartiles = statistics.quantiles(ratios, n=4)
@@ -95,7 +97,8 @@ def _bare(module: Inversion) -> None:
     layouts = module.layouts
     with torch.enable_grad():
         # Not by calling the module: its hook, which builds targets, belongs to the full step.
-        predictions = module.detector.forward(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
+        (reader,) = module.panel
+        predictions = reader.detector.forward(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
         total = torch.stack([output.sum() for output in predictions.outputs()]).sum()
     torch.autograd.grad(total, pixels)
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from detinv.benchmarks.step import bench_step
 from detinv.commands import Build
+from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inversion.devices import usable_device
 from detinv.results.files import prepare_out_dir, write_json, write_text
@@ -19,7 +20,7 @@ def run(config: DictConfig, build: Build) -> None:
         raise ConfigError(f"unknown benchmark {config.benchmark!r} (there are: step)")
     if config.rounds < 2:
         raise ConfigError(f"rounds={config.rounds}: quartiles need at least 2")
-    detector = build(config.detector).to(usable_device(config.device))
+    detector = build_detector(config.detector).to(usable_device(config.device))
     layouts = build(config.layout).layouts(detector.class_names, detector.network_size, detector.detections_per_image)
     if len(layouts) < config.batch_size:
         raise ConfigError(f"batch_size={config.batch_size}: the layout source gives only {len(layouts)} layouts")

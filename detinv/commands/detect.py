@@ -11,6 +11,7 @@ from rich.table import Table
 
 from detinv.commands import Build
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.load import build_detector
 from detinv.errors import LayoutError
 from detinv.inversion.devices import usable_device
 from detinv.inversion.run import judge
@@ -36,7 +37,7 @@ class _Annotated:
 
 def run(config: DictConfig, build: Build) -> None:
     """Detect in all images and write everything to `config.out_dir`."""
-    detector: AbstractDetector = build(config.detector).to(usable_device(config.device))
+    detector: AbstractDetector = build_detector(config.detector).to(usable_device(config.device))
     annotated = None if config.annotations is None else _annotated(str(config.annotations), detector)
     names, images = read_images(config.images, None if annotated is None else annotated.file_names)
     if annotated is not None:

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from detinv.commands import Build
+from detinv.detectors.load import build_detector
+from detinv.inversion.panel import Panel
 from detinv.inversion.recipe import Recipe
 from detinv.inversion.run import check_layouts, check_options, invert
 from detinv.layouts.sources import LayoutSource
@@ -25,10 +27,10 @@ from detinv.worlds.sources import PlainLayouts, planted_orientations
 def run(config: DictConfig, build: Build) -> None:
     """Build detector, layouts and recipe; invert; write everything to `config.out_dir`."""
     console = Console()
-    detector = build(config.detector)
+    panel = _panel(config.detector, build)
     source = build(config.layout)
-    layouts = source.layouts(detector.class_names, detector.network_size, detector.detections_per_image)
-    check_layouts(layouts, detector)
+    layouts = source.layouts(panel.class_names, panel.network_size, panel.detections_per_image)
+    check_layouts(layouts, panel)
     recipe: Recipe = build(config.preset)
     trainer = _plain(config.trainer)
     check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer)
@@ -36,7 +38,7 @@ def run(config: DictConfig, build: Build) -> None:
     out_dir = prepare_out_dir(config.out_dir)
     with _dashboard(build(config.logger), config) as loggers:
         result = invert(
-            detector,
+            panel,
             layouts,
             recipe,
             steps=config.steps,
@@ -52,6 +54,13 @@ def run(config: DictConfig, build: Build) -> None:
         for logger in loggers:
             logger.log_metrics({f"final/{name}": value for name, value in _numbers(result).items()})
     _show(console, result, picture)
+
+
+def _panel(entries: DictConfig, build: Build) -> Panel:
+    """The detector, or the detectors, under the names they are registered by."""
+    if "members" in entries:
+        return build(entries)
+    return Panel({str(entries.name): build_detector(entries)})
 
 
 @contextmanager
@@ -98,16 +107,21 @@ def _numbers(result: InversionResult) -> dict[str, float]:
 
 
 def _show(console: Console, result: InversionResult, picture: Path) -> None:
-    table = Table("images", "steps", "seconds", "AP", "AP50", "redetected", "false positives")
+    joint = len(result.readings) > 1
+    headings = ("images", "steps", "seconds", "AP", "AP50", "redetected", "false positives")
+    table = Table(*(("detector",) if joint else ()), *headings)
     metrics = result.metrics
-    table.add_row(
-        str(metrics["images"]),
-        str(metrics["steps"]),
-        f"{metrics['seconds']:.1f}",
-        *(f"{metrics[name]:.1f}" for name in ("AP", "AP50")),
-        f"{metrics['redetected']} of {metrics['objects']}",
-        str(metrics["false_positives"]),
-    )
+    for name in result.readings:
+        prefix = f"{name}/" if joint else ""
+        table.add_row(
+            *((name,) if joint else ()),
+            str(metrics["images"]),
+            str(metrics["steps"]),
+            f"{metrics['seconds']:.1f}",
+            *(f"{metrics[prefix + key]:.1f}" for key in ("AP", "AP50")),
+            f"{metrics[prefix + 'redetected']} of {metrics['objects']}",
+            str(metrics[prefix + "false_positives"]),
+        )
     console.print(table)
     console.print(f"picture: {picture}", soft_wrap=True)
     console.print(f"report:  {picture.with_name('report.html')}", soft_wrap=True)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from detinv.commands import Build
+from detinv.detectors.class_names import read_class_names
 from detinv.errors import ConfigError
 from detinv.results.files import prepare_out_dir, write_json, write_text
 from detinv.results.versions import versions
@@ -31,8 +32,10 @@ def run(config: DictConfig, build: Build) -> None:
     )
     torch.manual_seed(config.seed)
     data: TrainingSet = build(config.data)
+    if config.detector.get("weights") != "bundled":
+        raise ConfigError(f"{config.detector.name} is not one of the bundled detectors, which alone detinv trains")
     model = build(config.detector.model)
-    name, class_names = config.detector.name, list(config.detector.class_names)
+    name, class_names = config.detector.name, list(read_class_names(config.detector.class_names))
     if list(data.source.class_names) != class_names:
         raise ConfigError(
             f"{name} knows the classes {', '.join(class_names)}, but the data has "

@@ -40,6 +40,8 @@ def build_detector(node: Any) -> AbstractDetector:
         DetectorError: also when the target returns something else.
     """
     entries = {str(key): value for key, value in node.items()}
+    if "members" in entries:
+        raise DetectorError(f"{entries['name']}: several detectors at once are for detinv invert; choose one")
     target = entries["_target_"]
     # The name is for people; not every target takes one.
     if "name" not in _parameters(target):

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,41 @@ def detector_node(name: str) -> dict[str, Any]:
     )
 
 
-def is_in_package(name: str) -> bool:
-    """Whether `name` is a file of configs/detector."""
-    return name in choices(config_dir(), "detector")
+def joint_node(names: Sequence[str]) -> dict[str, Any]:
+    """What describes several detectors at once, for a joint inversion.
+
+    Args:
+        names: see `detector_node`; a detector named twice is a mistake.
+    """
+    members = {str(node["name"]): node for node in map(detector_node, names)}
+    if len(members) < len(names):
+        raise DetectorError(f"detector=[{','.join(names)}]: each detector may be named once")
+    return {
+        "_target_": "detinv.inversion.panel.assemble_panel",
+        "_recursive_": False,
+        "name": "+".join(members),
+        "members": members,
+        "shares": dict.fromkeys(members, 1.0),
+        "balance": "gradient",
+    }
+
+
+def offered(value: str) -> tuple[str, dict[str, Any] | None]:
+    """The choice that stands for what `detector=value` says, and its node where it is no file of configs/detector.
+
+    Args:
+        value: a name, a path, or several in square brackets. A name that is not registered is returned as it is.
+    """
+    if value.startswith("[") and value.endswith("]"):
+        names = [word.strip().strip("'\"") for word in value[1:-1].split(",") if word.strip()]
+        if len(names) > 1:
+            return "_joint", joint_node(names)
+        value = names[0] if names else value
+    is_path = value.endswith((".yaml", ".yml"))
+    if value in choices(config_dir(), "detector") or not (is_path or value in _entry_points()):
+        return value, None
+    # A name of its own, which no file of the package has.
+    return f"_{Path(value).stem}", detector_node(value)
 
 
 def _entry_points() -> dict[str, EntryPoint]:

@@ -8,11 +8,11 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from detinv.detectors.base import AbstractDetector
 from detinv.errors import TargetError
 from detinv.inversion.augmentation import Augmentation
 from detinv.inversion.losses import Terms
 from detinv.inversion.objective import Objective
+from detinv.inversion.panel import Panel
 from detinv.inversion.pixels import AbstractPixels
 from detinv.inversion.schedule import Schedule
 from detinv.inversion.targets.base import Targets
@@ -35,14 +35,14 @@ class StepOutcome:
 
 
 class Inversion(pl.LightningModule):
-    """Moves pixels until the frozen detector reports the layouts of `batch`.
+    """Moves pixels until the frozen detectors of `panel` report the layouts.
 
     A step reads: view the pixels, predict, compare with the pseudo-targets, add the regularisers. The pseudo-targets
     are set by the callback `PseudoTargets`, from the very predictions of the step.
 
     Args:
-        detector: frozen; moved to the device with the module, absent from checkpoints.
-        layouts: one batch, in the detector's input frame.
+        panel: of frozen detectors; moved to the device with the module, absent from checkpoints.
+        layouts: one batch, in the panel's frame.
         pixels: the parametrised images.
         objective: loss terms and their weights.
         optimizer: from parameters to an optimiser that treats every pixel alone (SGD, Adam, ...).
@@ -54,7 +54,7 @@ class Inversion(pl.LightningModule):
 
     def __init__(
         self,
-        detector: AbstractDetector,
+        panel: Panel,
         layouts: LayoutBatch,
         pixels: AbstractPixels,
         objective: Objective,
@@ -65,14 +65,14 @@ class Inversion(pl.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
-        self.detector = detector
+        self.panel = panel
         self.pixels = pixels
         self.layouts = layouts
         self.objective = objective
         self.steps = steps
         self.views = augmentation.views(layouts, steps, seed)
-        self.viewed_layouts = layouts
-        self.targets: Targets | None = None
+        self.shown: dict[str, LayoutBatch] = {}
+        self.targets: dict[str, Targets] = {}
         self.outcome: StepOutcome | None = None
         self._optimizer = optimizer
         self._schedule = schedule
@@ -81,15 +81,22 @@ class Inversion(pl.LightningModule):
         # Only the network runs in the trainer's precision: half a digit would move pixels off their boxes.
         with torch.autocast(self.device.type, enabled=False):
             centred = self.pixels.centred()
-            view, self.viewed_layouts = self.views.at(self.global_step, centred, self.pixels.mean, self.pixels.mask)
-        predictions = self.detector(
-            self.pixels.mean + view, self.layouts.image_sizes, self.viewed_layouts.boxes, self.layouts.valid
-        )
-        if self.targets is None:
-            raise TargetError("no pseudo-targets for this step; run the inversion with the callback PseudoTargets")
-        # Losses need fp32: areas overflow fp16, and sigmoids round to one.
+            view, layouts = self.views.at(self.global_step, centred, self.pixels.mean, self.pixels.mask)
+            image = self.pixels.mean + view
+        terms: Terms = {}
+        for reader in self.panel:
+            pixels, shown = reader.show(self.panel.weigh(image, reader), layouts)
+            self.shown[reader.name] = shown
+            predictions = reader.detector(pixels, shown.image_sizes, shown.boxes, shown.valid)
+            if reader.name not in self.targets:
+                raise TargetError("no pseudo-targets for this step; run the inversion with the callback PseudoTargets")
+            # Losses need fp32: areas overflow fp16, and sigmoids round to one.
+            with torch.autocast(self.device.type, enabled=False):
+                found = self.objective.detector_terms(predictions, self.targets[reader.name])
+            prefix = f"{reader.name}/" if len(self.panel) > 1 else ""
+            terms |= {f"{prefix}{name}": value for name, value in found.items()}
         with torch.autocast(self.device.type, enabled=False):
-            terms = self.objective.terms(predictions, self.targets, centred)
+            terms |= self.objective.pixel_terms(centred)
             total = self.objective.total(terms)
         self.outcome = StepOutcome({name: value.detach() for name, value in terms.items()}, total.detach())
         return total.sum()
@@ -104,14 +111,14 @@ class Inversion(pl.LightningModule):
         self.layouts = self.views.layouts
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Leave the detector out: its weights never change, and are often a thousand times the pixels."""
+        """Leave the detectors out: their weights never change, and are often a thousand times the pixels."""
         checkpoint["state_dict"] = {
-            name: value for name, value in checkpoint["state_dict"].items() if not name.startswith("detector.")
+            name: value for name, value in checkpoint["state_dict"].items() if not name.startswith("panel.")
         }
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Put the detector's own weights back, so that loading stays strict about the pixels."""
-        own = {f"detector.{name}": value for name, value in self.detector.state_dict().items()}
+        """Put the detectors' own weights back, so that loading stays strict about the pixels."""
+        own = {f"panel.{name}": value for name, value in self.panel.state_dict().items()}
         checkpoint["state_dict"] = {**checkpoint["state_dict"], **own}
 
     @torch.no_grad()

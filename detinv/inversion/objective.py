@@ -72,15 +72,12 @@ class Objective:
         self.alpha_exponent = alpha_exponent
         self._on_device: dict[tuple[torch.device, int], Tensor] = {}
 
-    def terms(
-        self, predictions: Predictions, targets: Targets, centred: Float[Tensor, "batch 3 height width"]
-    ) -> Terms:
-        """All terms with a weight, one value per image each, before weighting.
+    def detector_terms(self, predictions: Predictions, targets: Targets) -> Terms:
+        """All terms of one detector that have a weight, one value per image each, before weighting.
 
         Args:
             predictions: with gradient to the pixels.
             targets: without.
-            centred: pixels minus mean, zero beyond each image.
         """
         found: Terms = {}
         if targets.dense is not None:
@@ -92,7 +89,15 @@ class Objective:
             found |= proposal_terms(predictions.dense, targets.proposals, self._levels(predictions.dense))
         if targets.roi is not None and predictions.roi is not None:
             found |= roi_terms(predictions.roi, targets.roi, self._levels(predictions.dense), self.options)
-        found = {name: value for name, value in found.items() if name in self.weights}
+        return {name: value for name, value in found.items() if name in self.weights}
+
+    def pixel_terms(self, centred: Float[Tensor, "batch 3 height width"]) -> Terms:
+        """The regularisers that have a weight.
+
+        Args:
+            centred: pixels minus mean, zero beyond each image.
+        """
+        found: Terms = {}
         if "total_variation" in self.weights:
             found["total_variation"] = total_variation(centred, self.tv_exponent)
         if "alpha_norm" in self.weights:
@@ -100,8 +105,8 @@ class Objective:
         return found
 
     def total(self, terms: Terms) -> Float[Tensor, " batch"]:
-        """The weighted sum for each image."""
-        return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum(0)
+        """The weighted sum for each image; a name may begin with that of a detector, before a slash."""
+        return torch.stack([self.weights[name.rpartition("/")[2]] * value for name, value in terms.items()]).sum(0)
 
     def _levels(self, predictions: DensePredictions) -> Float[Tensor, " level"]:
         device, count = predictions.logits.device, len(predictions.head.level_sizes)

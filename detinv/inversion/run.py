@@ -10,7 +10,6 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError, LayoutError
 from detinv.inversion.callbacks.image_logging import ImageLogging
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
@@ -19,6 +18,7 @@ from detinv.inversion.callbacks.progress import StepProgress, step_progress
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.data import step_loader
 from detinv.inversion.module import Inversion
+from detinv.inversion.panel import Panel, as_panel
 from detinv.inversion.pixels import batches_by_canvas
 from detinv.inversion.presets import load_recipe
 from detinv.inversion.recipe import Recipe
@@ -36,7 +36,7 @@ _PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 
 
 def invert(
-    detector: AbstractDetector | str,
+    detector: AbstractDetector | str | Sequence[AbstractDetector | str] | Panel,
     layouts: Sequence[Layout],
     recipe: Recipe | str = "default",
     *,
@@ -51,8 +51,9 @@ def invert(
     """Optimise one image for each layout until `detector` reports the layout in it.
 
     Args:
-        detector: or the name of a bundled one. It is frozen and stays unchanged.
-        layouts: boxes in any frame; they are resized to the detector's own input size.
+        detector: or the name of a registered one; or several, for images that all of them read as the layout. They are
+            frozen and stay unchanged.
+        layouts: boxes in any frame; they are resized to the (first) detector's own input size. Labels are its own.
         recipe: or the name of a preset.
         steps: optimiser updates for each image; 0 gives the start images, the control of every figure.
         seed: of start images and views; each layout draws its own numbers from it.
@@ -68,18 +69,17 @@ def invert(
     Raises:
         DetinvError: when layouts do not suit the detector, or two have the same id.
     """
-    if isinstance(detector, str):
-        detector = load_detector(detector)
+    panel = as_panel(detector)
     if isinstance(recipe, str):
         recipe = load_recipe(recipe)
-    layouts = [layout.resized(detector.network_size(layout.image_size)) for layout in layouts]
-    check_layouts(layouts, detector)
+    layouts = [layout.resized(panel.network_size(layout.image_size)) for layout in layouts]
+    check_layouts(layouts, panel)
     check_options(steps, batch_size, log_images_every_n_steps, trainer or {})
-    before, home = weight_hash(detector), detector.pixel_mean.device
+    before, home = _hashes(panel), panel.pixel_mean.device
 
     images: dict[int, Tensor] = {}
     losses: list[dict[str, float]] = []
-    batches = batches_by_canvas(layouts, detector.size_divisor, batch_size)
+    batches = batches_by_canvas(layouts, panel.batch_divisor, batch_size)
     started = time.perf_counter()
     with ExitStack() as stack:
         stack.enter_context(quiet_lightning())
@@ -91,7 +91,7 @@ def invert(
             chosen = [layouts[index] for index in members]
             recorder = LossRecorder(first_step=number * steps, batch_number=number)
             module = fit_batch(
-                detector,
+                panel,
                 chosen,
                 recipe,
                 steps,
@@ -104,25 +104,28 @@ def invert(
             losses += recorder.rows
     seconds = time.perf_counter() - started
     # Lightning leaves what it trained on the CPU.
-    detector.to(home)
+    panel.to(home)
 
-    if weight_hash(detector) != before:
-        raise RuntimeError("the detector's weights changed during the inversion; its images would prove nothing")
+    if _hashes(panel) != before:
+        raise RuntimeError("a detector's weights changed during the inversion; its images would prove nothing")
     ordered = [images[index] for index in range(len(layouts))]
-    detections = detector.detect(ordered)
-    metrics = judge(layouts, detections, detector.class_names)
+    readings = {reader.name: reader.detect(ordered) for reader in panel}
+    metrics = _judge_all(layouts, readings, panel.class_names)
     metrics |= {
-        "AP_of_other_layouts": _mismatched(layouts, detections, detector.class_names),
         "steps": steps,
         "seconds": round(seconds, 3),
         "seconds_per_step": round(seconds / (steps * len(batches)), 5) if steps else None,
         "images": len(layouts),
         "batch_size": batch_size,
         "seed": seed,
-        "weight_hash": before,
+        "weight_hash": before if len(panel) > 1 else next(iter(before.values())),
         "versions": versions(),
     }
-    return InversionResult(layouts, ordered, detections, detector.class_names, metrics, losses)
+    return InversionResult(layouts, ordered, readings, panel.class_names, metrics, losses)
+
+
+def _hashes(panel: Panel) -> dict[str, str]:
+    return {reader.name: weight_hash(reader.detector) for reader in panel}
 
 
 def check_options(
@@ -142,8 +145,8 @@ def check_options(
     _trainer(trainer)
 
 
-def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector) -> None:
-    """Raise LayoutError if a layout cannot be asked of this detector, naming it."""
+def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector | Panel) -> None:
+    """Raise LayoutError if a layout cannot be asked of this detector, or of these, naming it."""
     if not layouts:
         raise LayoutError("there is no layout to invert")
     seen: set[str] = set()
@@ -188,6 +191,24 @@ def judge(
     return {**rounded, **redetection(layouts, detections)}
 
 
+def _judge_all(
+    layouts: Sequence[Layout], readings: Mapping[str, Sequence[Detections]], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """`judge` of what each detector sees; of several, the worst of each number, then all of them by detector."""
+    judged = {}
+    for name, detections in readings.items():
+        control = {"AP_of_other_layouts": _mismatched(layouts, detections, class_names)}
+        judged[name] = judge(layouts, detections, class_names) | control
+    if len(judged) == 1:
+        return next(iter(judged.values()))
+    everyone = list(judged.values())
+    shared = [key for key in everyone[0] if all(key in one and one[key] is not None for one in everyone)]
+    # Many false positives are bad, as is what the control finds; of all else a lot is good.
+    bad = ("false_positives", "AP_of_other_layouts")
+    worst = {key: (max if key in bad else min)(one[key] for one in everyone) for key in shared}
+    return worst | {f"{name}/{key}": value for name, one in judged.items() for key, value in one.items()}
+
+
 def _mismatched(
     layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]
 ) -> float | None:
@@ -198,7 +219,7 @@ def _mismatched(
 
 
 def fit_batch(
-    detector: AbstractDetector,
+    panel: Panel,
     layouts: Sequence[Layout],
     recipe: Recipe,
     steps: int,
@@ -207,16 +228,16 @@ def fit_batch(
     loggers: Sequence[pl.loggers.Logger],
     callbacks: Sequence[pl.Callback],
 ) -> Inversion:
-    """Invert one batch: layouts that share a canvas, in the detector's input frame; see `invert` for the rest.
+    """Invert one batch: layouts that share a canvas, in the panel's frame; see `invert` for the rest.
 
     Args:
         callbacks: run after those that swap the targets and update the pixels.
     """
-    batch = LayoutBatch.collate(layouts, detector.size_divisor)
+    batch = LayoutBatch.collate(layouts, panel.size_divisor)
     module = Inversion(
-        detector,
+        panel,
         batch,
-        recipe.pixels(batch, detector.pixel_mean.cpu(), seed),
+        recipe.pixels(batch, panel.pixel_mean.cpu(), seed),
         recipe.objective,
         recipe.optimizer,
         recipe.schedule,

@@ -11,12 +11,12 @@ from detinv.layouts.layout import Detections, Layout
 
 @dataclass(frozen=True)
 class InversionResult:
-    """Inverted images, what the detector itself sees in them, and how good that is.
+    """Inverted images, what the detectors themselves see in them, and how good that is.
 
     Args:
         layouts: the targets, in the pixels of the images.
         images: 8-bit RGB, cropped to the layouts' sizes; just what is saved as PNG.
-        detections: of the detector's own inference on those images.
+        readings: what each detector's own inference reports on those images, by its name; usually of one.
         class_names: of the labels.
         metrics: plain numbers and strings, ready for JSON; see `metrics.json`.
         losses: one row per logged step: "step", "batch", then each term's mean over the images of the batch.
@@ -24,7 +24,12 @@ class InversionResult:
 
     layouts: Sequence[Layout]
     images: Sequence[UInt8[Tensor, "3 height width"]]
-    detections: Sequence[Detections]
+    readings: Mapping[str, Sequence[Detections]]
     class_names: tuple[str, ...]
     metrics: Mapping[str, object] = field(default_factory=dict)
     losses: Sequence[Mapping[str, int | float]] = ()
+
+    @property
+    def detections(self) -> Sequence[Detections]:
+        """What the first detector reports."""
+        return next(iter(self.readings.values()))

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from html import escape
 
-from detinv.layouts.layout import Layout
 from detinv.metrics.redetection import redetection
 from detinv.results.curves import curves_svg, loss_curves
 from detinv.results.figures import detections_figure, image_figure, layout_figure, stretched_figure
 from detinv.results.record import InversionResult
 from detinv.results.style import STYLE
-from detinv.results.tables import class_table, curve_table, metrics_table, tiles, versions_table
+from detinv.results.tables import class_table, curve_table, metrics_table, reader_table, tiles, versions_table
 
 # Beyond this many characters of figures no further layouts are shown (but always the first few), so that the page
 # of large photographs still opens at once.
@@ -42,6 +41,7 @@ def render_report(result: InversionResult, config_yaml: str, title: str, *, max_
         '<p class="faint">Scores and boxes come from the detector&rsquo;s own inference on the saved 8-bit images.'
         f"{capped}</p>",
         *layouts,
+        f"<h2>Detectors</h2>{reader_table(result)}" if len(result.readings) > 1 else "",
         f"<h2>Classes</h2>{class_table(result)}",
         f"<h2>All metrics</h2>{metrics_table(result.metrics)}" if result.metrics else "",
         "<h2>How it was made</h2>",
@@ -76,19 +76,25 @@ def _losses(result: InversionResult) -> str:
 def _layout_sections(result: InversionResult, max_layouts: int) -> list[str]:
     sections: list[str] = []
     size = 0
-    rows = list(zip(result.layouts, result.images, result.detections, strict=True))
-    for number, (layout, image, found) in enumerate(rows[:max_layouts]):
+    named = len(result.readings) > 1
+    for number, (layout, image) in enumerate(zip(result.layouts[:max_layouts], result.images, strict=False)):
         key = f"image-{number}"
-        seen = found.above(0.5)
-        counts = redetection([layout], [found])
-        figures = (
+        figures = [
             (layout_figure(layout, result.class_names), "target layout"),
             (image_figure(image, key, layout.id), "inverted image"),
             (stretched_figure(image, key, layout.id), "contrast stretched (for viewing only)"),
-            (detections_figure(seen, result.class_names, key, layout.id), "what the detector sees (score &gt; 0.5)"),
-        )
+        ]
+        verdicts = []
+        for name, detections in result.readings.items():
+            found = detections[number]
+            reader = escape(name) if named else "the detector"
+            figure = detections_figure(found.above(0.5), result.class_names, key, layout.id)
+            figures.append((figure, f"what {reader} sees (score &gt; 0.5)"))
+            verdicts.append(_verdict(name if named else "", **redetection([layout], [found])))
+        height, width = layout.image_size
+        verdict = f'{"".join(verdicts)}<span class="faint">{width} &times; {height} pixels</span>'
         cells = "".join(f"<figure>{svg}<figcaption>{text}</figcaption></figure>" for svg, text in figures)
-        header = f"<header><h3>{escape(layout.id)}</h3>{_verdict(layout, **counts)}</header>"
+        header = f"<header><h3>{escape(layout.id)}</h3>{verdict}</header>"
         section = f'<section class="layout">{header}<div class="cells">{cells}</div></section>'
         size += len(section)
         if size > _MOST_CHARACTERS and number >= _ALWAYS_SHOWN:
@@ -97,12 +103,12 @@ def _layout_sections(result: InversionResult, max_layouts: int) -> list[str]:
     return sections
 
 
-def _verdict(layout: Layout, objects: int, redetected: int, false_positives: int) -> str:
-    height, width = layout.image_size
+def _verdict(reader: str, objects: int, redetected: int, false_positives: int) -> str:
     quality = "good" if redetected == objects else "poor"
-    found = f'<span class="{quality}">{redetected} of {_count(objects, "object")} found</span>'
+    prefix = f"{escape(reader)}: " if reader else ""
+    found = f'<span class="{quality}">{prefix}{redetected} of {_count(objects, "object")} found</span>'
     extra = f'<span class="poor">{_count(false_positives, "false positive")}</span>' if false_positives else ""
-    return f'{found}{extra}<span class="faint">{width} &times; {height} pixels</span>'
+    return f"{found}{extra}"
 
 
 def _versions(metrics: Mapping[str, object]) -> str:

@@ -88,6 +88,18 @@ def class_table(result: InversionResult) -> str:
     return _table(("class", "#objects", "#found", "#false positives", "#AP", *masks), rows)
 
 
+def reader_table(result: InversionResult) -> str:
+    """What each detector of a joint inversion reads in the images."""
+    keys = ("AP", "AP50", "AP75", "mask_AP", "redetected", "false_positives")
+    rows = []
+    for name in result.readings:
+        values = [result.metrics.get(f"{name}/{key}") for key in keys]
+        shown = [_percent(value) if "AP" in key else _number(value) for key, value in zip(keys, values, strict=True)]
+        cells = "".join(f'<td class="number">{cell}</td>' for cell in shown)
+        rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
+    return _table(("detector", *(f"#{key.replace('_', ' ')}" for key in keys)), rows)
+
+
 def curve_table(curves: Sequence[Curve]) -> str:
     """The legend of the loss curves, with first and final values."""
     rows = []

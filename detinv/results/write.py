@@ -14,7 +14,8 @@ def write_inversion(result: InversionResult, out_dir: str | Path, config_yaml: s
     """Write images, layouts, detections, metrics, losses, configuration, overview and report into `out_dir`.
 
     The files are `images/<layout id>.png` (8-bit RGB; ids made safe as file names), `layouts.json` (COCO ground
-    truth that names those files), `detections.json` (COCO results), `metrics.json`, `losses.csv`, `config.yaml`,
+    truth that names those files), `detections.json` (COCO results; after a joint inversion
+    `detections/<detector>.json`), `metrics.json`, `losses.csv`, `config.yaml`,
     `overview.png` and `report.html`. Each is whole or absent; everything is computed before anything is written,
     and `metrics.json` comes last, so a folder that has it has the rest.
 
@@ -33,8 +34,8 @@ def write_inversion(result: InversionResult, out_dir: str | Path, config_yaml: s
     truth = coco_ground_truth(result.layouts, result.class_names)
     for entry, stem in zip(truth["images"], stems, strict=True):
         entry["file_name"] = f"{stem}.png"
-    results = coco_results(result.layouts, result.detections)
-    picture = overview(result.layouts, result.images, result.detections, result.class_names)
+    results = {name: coco_results(result.layouts, found) for name, found in result.readings.items()}
+    picture = overview(result.layouts, result.images, result.readings, result.class_names)
     report = render_report(result, config_yaml, title)
 
     prepare_out_dir(out_dir)
@@ -42,7 +43,12 @@ def write_inversion(result: InversionResult, out_dir: str | Path, config_yaml: s
     for stem, image in zip(stems, result.images, strict=True):
         write_png(out_dir / "images" / f"{stem}.png", image)
     write_json(out_dir / "layouts.json", truth)
-    write_json(out_dir / "detections.json", results)
+    if len(results) == 1:
+        write_json(out_dir / "detections.json", next(iter(results.values())))
+    else:
+        prepare_out_dir(out_dir / "detections")
+        for stem, found in zip(file_stems(list(results)), results.values(), strict=True):
+            write_json(out_dir / "detections" / f"{stem}.json", found)
     write_csv(out_dir / "losses.csv", result.losses)
     write_text(out_dir / "config.yaml", config_yaml)
     write_png(out_dir / "overview.png", picture)

@@ -1,6 +1,6 @@
 """The picture a person looks at first: one row per image, what was wanted beside what came out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,36 +29,39 @@ class _Row:
 def overview(
     layouts: Sequence[Layout],
     images: Sequence[UInt8[Tensor, "3 _ _"]],
-    detections: Sequence[Detections],
+    readings: Mapping[str, Sequence[Detections]],
     class_names: Sequence[str],
     *,
     max_rows: int = 8,
     score_thresh: int | float = 0.5,
 ) -> Picture:
-    """Target layout, inverted image, the same with its contrast stretched, and what the detector sees in it.
+    """Target layout, inverted image, the same with its contrast stretched, and what each detector sees in it.
 
     Args:
-        layouts, images, detections: of equal length, in the same pixels; sizes may differ from row to row.
+        layouts, images: of equal length, in the same pixels; sizes may differ from row to row.
+        readings: by detector, what it reports in each image.
         max_rows: further layouts are left out, and a line says so.
         score_thresh: detections with a score above it are drawn.
 
     Raises:
         ValueError: if there is nothing to show or the lengths differ.
     """
-    _check_lengths(layouts=len(layouts), images=len(images), detections=len(detections))
+    _check_lengths(layouts=len(layouts), images=len(images), **{name: len(found) for name, found in readings.items()})
     rows = []
-    for layout, image, found in list(zip(layouts, images, detections, strict=True))[:max_rows]:
+    for number, (layout, image) in enumerate(zip(layouts[:max_rows], images, strict=False)):
         scale = display_scale(layout.image_size)
-        seen = draw_detections(image, found, class_names, scale=scale, score_thresh=score_thresh)
+        found = [detections[number] for detections in readings.values()]
+        seen = [draw_detections(image, one, class_names, scale=scale, score_thresh=score_thresh) for one in found]
         wanted = draw_layout(layout, class_names, scale=scale)
-        cells = (wanted, rescale(image, scale), rescale(stretch_contrast(image), scale), seen)
-        summary = f"{_count(len(layout), 'object')}, {_count(len(found.above(score_thresh)), 'detection')}"
-        rows.append(_Row(f"{layout.id}:  {summary}", cells))
+        cells = (wanted, rescale(image, scale), rescale(stretch_contrast(image), scale), *seen)
+        counts = [_count(len(one.above(score_thresh)), "detection") for one in found]
+        rows.append(_Row(f"{layout.id}:  {', '.join([_count(len(layout), 'object'), *counts])}", cells))
+    readers = ["the detector"] if len(readings) == 1 else list(readings)
     headings = (
         "target layout",
         "inverted image",
         "contrast stretched (for viewing only)",
-        f"what the detector sees (score > {score_thresh:g})",
+        *(f"what {reader} sees (score > {score_thresh:g})" for reader in readers),
     )
     return _table(headings, rows, _capped(len(rows), len(layouts), "layouts"))
 

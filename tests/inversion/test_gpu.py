@@ -5,7 +5,9 @@ import torch
 
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.module import Inversion
+from detinv.inversion.panel import as_panel
 from detinv.inversion.presets import load_recipe
+from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 from tests.fakes import tiny_detector
@@ -21,20 +23,19 @@ def test_a_step_does_not_synchronise(family: str):
     detector = tiny_detector(family)
     batch = LayoutBatch.collate([layout], detector.size_divisor)
     pixels = recipe.pixels(batch, detector.pixel_mean.flatten(), 0)
+    panel = as_panel(detector)
     module = Inversion(
-        detector, batch, pixels, recipe.objective, recipe.optimizer, recipe.schedule, 10, recipe.augmentation, 0
+        panel, batch, pixels, recipe.objective, recipe.optimizer, recipe.schedule, 10, recipe.augmentation, 0
     ).to(device)
     module.on_fit_start()
     callback = PseudoTargets(recipe.rule, recipe.matching)
 
     def step(number: int) -> None:
         centred = module.pixels.centred()
-        view, module.viewed_layouts = module.views.at(number, centred, module.pixels.mean, module.pixels.mask)
-        predictions = detector(
-            module.pixels.mean + view, batch.image_sizes, module.viewed_layouts.boxes, module.layouts.valid
-        )
-        targets = callback._build(module, predictions.detach())
-        module.objective.total(module.objective.terms(predictions, targets, centred)).sum().backward()
+        view, layouts = module.views.at(number, centred, module.pixels.mean, module.pixels.mask)
+        predictions = detector(module.pixels.mean + view, batch.image_sizes, layouts.boxes, layouts.valid)
+        targets = callback.build("one", predictions.detach(), layouts, Targets())
+        module.objective.total(module.objective.detector_terms(predictions, targets)).sum().backward()
         module.pixels.clamp_()
         module.pixels.blur_(1.0)
 

@@ -16,10 +16,12 @@ from detinv.inversion.data import step_loader
 from detinv.inversion.module import Inversion
 from detinv.inversion.objective import Objective
 from detinv.inversion.optimizers import NormalizedMomentum
+from detinv.inversion.panel import as_panel
 from detinv.inversion.pixels import FourierPixels, RawPixels
 from detinv.inversion.presets import load_recipe
 from detinv.inversion.run import invert
 from detinv.inversion.schedule import Cosine
+from detinv.inversion.targets.base import Targets
 from detinv.inversion.targets.code import CodeRule
 from detinv.inversion.targets.matching import HungarianRule
 from detinv.inversion.targets.paper import PaperRule
@@ -50,7 +52,7 @@ def inversion(detector, layouts, *, steps=STEPS, pixels=RawPixels, augmentation=
     batch = LayoutBatch.collate(layouts, detector.size_divisor)
     recipe = load_recipe("default")
     return Inversion(
-        detector,
+        as_panel(detector),
         batch,
         pixels(batch, detector.pixel_mean.flatten(), seed, 0.05),
         recipe.objective,
@@ -170,8 +172,8 @@ def test_gradient_reaches_the_pixels_of_every_image_through_every_head(family: s
     callback = PseudoTargets(CodeRule(), HungarianRule())
     pixels = module.pixels
     predictions = detector(pixels(), module.layouts.image_sizes, module.layouts.boxes, module.layouts.valid)
-    targets = callback._build(module, predictions.detach())
-    terms = module.objective.terms(predictions, targets, pixels.centred())
+    targets = callback.build("one", predictions.detach(), module.layouts, Targets())
+    terms = module.objective.detector_terms(predictions, targets) | module.objective.pixel_terms(pixels.centred())
     dense, two_stage = {"cls", "reg", "positive"}, {"rpn_cls", "rpn_reg", "roi_cls", "roi_reg", "roi_positive"}
     expected = {
         "retinanet": dense,
@@ -218,7 +220,7 @@ def test_targets_are_held_between_swaps():
         seen: list[int] = []
 
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            self.seen.append(id(pl_module.targets))
+            self.seen.append(id(pl_module.targets["TorchvisionRetinaNet"]))
 
     watch, module = Watch(), inversion(tiny_detector("retinanet"), LAYOUTS)
     fit(module, watch, every_n_steps=3)

@@ -29,7 +29,7 @@ def _sample(count: int, size: tuple[int, int] = (64, 64), masks: bool = True) ->
         for batch in range(2)
         for step in range(0, 20, 5)
     ]
-    return InversionResult(layouts, images, detections, world.class_names, metrics, losses)
+    return InversionResult(layouts, images, {"tiny": detections}, world.class_names, metrics, losses)
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_report_shows_fewer_large_images(sample: Callable[..., InversionResult],
 def test_report_takes_an_empty_layout_without_losses_and_metrics(empty_layout: Layout) -> None:
     image = torch.full((3, 30, 40), 128, dtype=torch.uint8)
     found = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), (30, 40))
-    text = render_report(InversionResult([empty_layout], [image], [found], ("ring",)), "", "t")
+    text = render_report(InversionResult([empty_layout], [image], {"tiny": [found]}, ("ring",)), "", "t")
     assert _Page(text).open == []
     assert "0 of 0 objects found" in text and "Loss terms" not in text
     assert not re.search(r"\bnan\b|\binf\b", text.split("</style>")[1], re.IGNORECASE)

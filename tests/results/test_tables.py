@@ -17,7 +17,7 @@ def test_class_table_counts_per_class(sample: Callable[..., InversionResult]) ->
     result = sample(6)
     # The first image's detections are lost: its objects are not found.
     lost = result.detections[0].above(2.0)
-    result = replace(result, detections=[lost, *result.detections[1:]])
+    result = replace(result, readings={"tiny": [lost, *result.detections[1:]]})
     rows = {row[0]: row[1:] for row in _cells(class_table(result))[1:]}
     for label, name in enumerate(result.class_names):
         objects = sum(int((layout.labels == label).sum()) for layout in result.layouts)

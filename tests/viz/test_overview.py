@@ -28,7 +28,7 @@ def _frame(picture: np.ndarray) -> np.ndarray:
 
 def test_overview_shows_the_saved_pixels_between_white_margins() -> None:
     layouts, images, detections = _rows(2)
-    picture = overview(layouts, images, detections, NAMES)
+    picture = overview(layouts, images, {"one": detections}, NAMES)
     assert picture.dtype == np.uint8 and picture.shape[2] == 3
     assert (_frame(picture) == 255).all() and (picture[-20:] == 255).all()
     enlarged = images[0].permute(1, 2, 0).numpy().repeat(6, 0).repeat(6, 1)
@@ -47,7 +47,10 @@ def test_overview_is_capped_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None
         return table(headings, rows, note)
 
     monkeypatch.setattr(module, "_table", spy)
-    five, three = overview(*_rows(5), NAMES, max_rows=3), overview(*_rows(3), NAMES, max_rows=3)
+    five, three = (
+        overview(layouts, images, {"one": detections}, NAMES, max_rows=3)
+        for layouts, images, detections in (_rows(5), _rows(3))
+    )
     assert notes == ["3 of 5 layouts shown", ""]
     assert five.shape[0] > three.shape[0]
     assert np.array_equal(five[: three.shape[0] - 24], three[:-24])
@@ -62,7 +65,8 @@ def test_overview_takes_rows_of_different_sizes_and_empty_layouts() -> None:
     rows.append(
         (layout, torch.zeros(3, 31, 17, dtype=torch.uint8), Detections(empty[0], torch.zeros(0), empty[1], (31, 17)))
     )
-    picture = overview(*(list(column) for column in zip(*rows, strict=True)), NAMES)
+    layouts, images, detections = (list(column) for column in zip(*rows, strict=True))
+    picture = overview(layouts, images, {"one": detections}, NAMES)
     assert picture.shape[1] == 2 * 24 + 4 * 512 + 3 * 16
     assert (_frame(picture) == 255).all()
 
@@ -70,9 +74,9 @@ def test_overview_takes_rows_of_different_sizes_and_empty_layouts() -> None:
 def test_overview_rejects_columns_of_different_length() -> None:
     layouts, images, detections = _rows(2)
     with pytest.raises(ValueError, match="images.: 1"):
-        overview(layouts, images[:1], detections, NAMES)
+        overview(layouts, images[:1], {"one": detections}, NAMES)
     with pytest.raises(ValueError, match="at least one"):
-        overview([], [], [], NAMES)
+        overview([], [], {"one": []}, NAMES)
 
 
 def test_detections_overview_has_a_column_of_truth_only_if_there_is_one() -> None:

@@ -44,10 +44,13 @@ class ImageLogging(AbstractStepCallback):
             return
         self.recorder.flush(trainer)
         images = module.images()
-        with torch.autocast(module.device.type, enabled=False):
-            detections = module.detector.detect(images)
-        scores = average_precision(self.layouts, detections, module.detector.class_names)
-        metrics = {f"current/{name}": scores[name] for name in ("AP", "AP50") if math.isfinite(scores[name])}
+        metrics: dict[str, float] = {}
+        for reader in module.panel:
+            with torch.autocast(module.device.type, enabled=False):
+                detections = reader.detect(images)
+            scores = average_precision(self.layouts, detections, module.panel.class_names)
+            prefix = f"current/{reader.name}" if len(module.panel) > 1 else "current"
+            metrics |= {f"{prefix}/{name}": scores[name] for name in ("AP", "AP50") if math.isfinite(scores[name])}
         grid = image_grid(images[: self.max_images])
         for logger in trainer.loggers:
             logger.log_metrics(metrics, self.first_step + step)

@@ -1,6 +1,9 @@
 """When the pseudo-targets are swapped."""
 
+from functools import partial
+
 import pytorch_lightning as pl
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from detinv.detectors.assign import Assignment, DynamicAssigner
@@ -13,7 +16,7 @@ from detinv.layouts.batch import LayoutBatch
 class PseudoTargets(pl.Callback):
     """Rebuilds the pseudo-targets from the outputs of the forward pass whose loss is about to be taken.
 
-    A hook on the detector sees the outputs, so no second pass is needed and the targets are always those of the
+    A hook on each detector sees the outputs, so no second pass is needed and the targets are always those of the
     current pixels.
 
     Args:
@@ -28,19 +31,28 @@ class PseudoTargets(pl.Callback):
         self.rule = rule
         self.matching = matching
         self.every_n_steps = every_n_steps
-        self._assignment: Assignment | None = None
-        self._assigned: LayoutBatch | None = None
-        self._handle: RemovableHandle | None = None
+        self._assigned: dict[str, tuple[LayoutBatch, Assignment]] = {}
+        self._handles: list[RemovableHandle] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Inversion)
-        self._assignment = None
+        self._assigned.clear()
+        for reader in pl_module.panel:
+            hook = partial(self._swap, trainer, pl_module, reader.name)
+            self._handles.append(reader.detector.register_forward_hook(hook))
 
-        def swap(module: object, arguments: tuple, predictions: Predictions) -> None:
-            if pl_module.targets is None or trainer.global_step % self.every_n_steps == 0:
-                pl_module.targets = self._build(pl_module, predictions.detach())
-
-        self._handle = pl_module.detector.register_forward_hook(swap)
+    def _swap(
+        self,
+        trainer: pl.Trainer,
+        module: Inversion,
+        name: str,
+        detector: nn.Module,
+        arguments: tuple,
+        predictions: Predictions,
+    ) -> None:
+        if name not in module.targets or trainer.global_step % self.every_n_steps == 0:
+            previous = module.targets.get(name, Targets())
+            module.targets[name] = self.build(name, predictions.detach(), module.shown[name], previous)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._release()
@@ -49,27 +61,31 @@ class PseudoTargets(pl.Callback):
         self._release()
 
     def _release(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+        while self._handles:
+            self._handles.pop().remove()
 
-    def _build(self, pl_module: Inversion, predictions: Predictions) -> Targets:
-        layouts, dense = pl_module.viewed_layouts, predictions.dense
+    def build(self, name: str, predictions: Predictions, layouts: LayoutBatch, previous: Targets) -> Targets:
+        """The targets that one detector's detached predictions are compared with.
+
+        Args:
+            name: of the detector, under which its static assignment is kept for as long as `layouts` stays the same.
+            previous: of the step before; matchings stick to it.
+        """
+        dense = predictions.dense
         if predictions.roi is not None:
             return Targets(
-                proposals=self.rule.proposals(dense, layouts, self._assign(dense, layouts)),
+                proposals=self.rule.proposals(dense, layouts, self._assign(name, dense, layouts)),
                 roi=self.rule.roi(predictions.roi, layouts),
             )
         if dense.head.post.nms_thresh is not None:
-            return Targets(dense=self.rule.dense(dense, layouts, self._assign(dense, layouts)))
-        previous = pl_module.targets or Targets()
+            return Targets(dense=self.rule.dense(dense, layouts, self._assign(name, dense, layouts)))
         encoder = predictions.encoder
         return Targets(
             dense=self.matching.match(dense, layouts, previous.dense),
             encoder=None if encoder is None else self.matching.match(encoder, layouts, previous.encoder),
         )
 
-    def _assign(self, predictions: DensePredictions, layouts: LayoutBatch) -> Assignment:
+    def _assign(self, name: str, predictions: DensePredictions, layouts: LayoutBatch) -> Assignment:
         head, assigner = predictions.head, predictions.head.assigner
         if isinstance(assigner, DynamicAssigner):
             return assigner.assign_predicted(
@@ -81,8 +97,8 @@ class PseudoTargets(pl.Callback):
                 predictions.log_scores(),
                 predictions.boxes(),
             )
-        if self._assignment is None or layouts is not self._assigned:
+        if name not in self._assigned or layouts is not self._assigned[name][0]:
             assert assigner is not None, "a head with suppression has an assigner"
-            self._assignment = assigner.assign(head.anchors, head.level_sizes, layouts.boxes, layouts.valid)
-            self._assigned = layouts
-        return self._assignment
+            found = assigner.assign(head.anchors, head.level_sizes, layouts.boxes, layouts.valid)
+            self._assigned[name] = (layouts, found)
+        return self._assigned[name][1]
