@@ -50,32 +50,37 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, Any]
 def load_weights(model: nn.Module, path: str | Path, trust_weights: bool = False) -> None:
     """Put weights into `model`, in the model's own precision; every key and every shape must fit.
 
+    Keys that the model's own modules know by an older name, as torchvision's do, fit as well.
+
     Args:
         path, trust_weights: see `read_state`.
 
     Raises:
-        DetectorError: when the file is missing, broken or not trusted, or its weights belong to another architecture.
+        DetectorError: when the file is missing, broken or not trusted, or its weights belong to another architecture;
+            the model is then as it was.
     """
     given = read_state(path, trust_weights)
-    wanted = model.state_dict()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    misshapen = [key for key, value in before.items() if key in given and given[key].shape != value.shape]
+    fitting = {key: value for key, value in given.items() if key not in misshapen}
+    others = [f"{key} {tuple(given[key].shape)} for {tuple(before[key].shape)}" for key in misshapen]
+    try:
+        # Not by comparing names here: while they load, modules rename what older versions of them wrote.
+        missing, unexpected = model.load_state_dict(fitting, strict=False)
+    except RuntimeError as error:  # what was renamed has another shape
+        missing, unexpected = [], []
+        others += [line.strip() for line in str(error).splitlines()[1:]]
     problems = [
-        _enumerate("missing", sorted(wanted.keys() - given.keys())),
-        _enumerate("unexpected", sorted(given.keys() - wanted.keys())),
-        _enumerate(
-            "of another shape",
-            [
-                f"{key} {tuple(given[key].shape)} for {tuple(value.shape)}"
-                for key, value in wanted.items()
-                if key in given and given[key].shape != value.shape
-            ],
-        ),
+        _enumerate("missing", sorted(set(missing) - set(misshapen))),
+        _enumerate("unexpected", sorted(unexpected)),
+        _enumerate("of another shape", others),
     ]
     if any(problems):
+        model.load_state_dict(before)
         raise DetectorError(
             f"{path}: these weights do not fit the detector ({'; '.join(filter(None, problems))}); "
             "give the weights of this architecture and number of classes"
         )
-    model.load_state_dict(given)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch import nn
+from torchvision.ops import FeaturePyramidNetwork
 
 from detinv.errors import DetectorError
 from detinv.zoo.models import build_fcos
@@ -79,6 +80,28 @@ def test_weights_of_another_architecture_name_a_few_keys(tmp_path):
     save_weights(fcos(), tmp_path / "w.safetensors", {})
     with pytest.raises(DetectorError, match=r"missing: 0\.bias, 0\.weight, 1\.bias and 5 more; unexpected: backbone"):
         load_weights(model, tmp_path / "w.safetensors")
+
+
+def old_names(state):
+    """The names that torchvision's pyramid had in weights of 2021."""
+    return {re.sub(r"(inner_blocks|layer_blocks)\.(\d)\.0\.", r"\1.\2.", key): value for key, value in state.items()}
+
+
+def test_names_that_the_models_own_modules_translate(tmp_path):
+    model, other = FeaturePyramidNetwork([4, 8], 4), FeaturePyramidNetwork([4, 8], 4)
+    torch.save(old_names(model.state_dict()), tmp_path / "w.pt")
+    load_weights(other, tmp_path / "w.pt")
+    assert weight_hash(other) == weight_hash(model)
+
+
+def test_translated_names_of_another_shape(tmp_path):
+    torch.save(old_names(FeaturePyramidNetwork([4, 9], 4).state_dict()), tmp_path / "w.pt")
+    model = FeaturePyramidNetwork([4, 8], 4)
+    before = weight_hash(model)
+    with pytest.raises(DetectorError, match=r"do not fit .*another shape: .*inner_blocks\.1\.0\.weight") as caught:
+        load_weights(model, tmp_path / "w.pt")
+    assert "\n" not in str(caught.value)
+    assert weight_hash(model) == before
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "w.pth"])
