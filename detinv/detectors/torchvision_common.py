@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
@@ -33,7 +33,7 @@ class AnchorCache:
 
     def __init__(
         self,
-        generator: AnchorGenerator,
+        generator: AnchorGenerator | DefaultBoxGenerator,
         codec: BoxCodec,
         assigner: Assigner,
         post: PostProcessing,
@@ -85,6 +85,7 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
     model: Any  # torchvision ships no types
     pixel_std: Tensor
     _columns: Tensor
+    _dead_columns: Tensor
     _label_of_column: Tensor
 
     def __init__(
@@ -113,6 +114,8 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         self.register_buffer("pixel_mean", torch.tensor(self._transform.image_mean, device=device), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(self._transform.image_std, device=device), persistent=False)
         self.register_buffer("_columns", torch.tensor(self.columns, device=device), persistent=False)
+        dead = [column for column in range(num_columns) if column not in self.columns]
+        self.register_buffer("_dead_columns", torch.tensor(dead, dtype=torch.int64, device=device), persistent=False)
         self.register_buffer("_label_of_column", labels.to(device), persistent=False)
         self.freeze()
 
@@ -156,6 +159,11 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         if self.columns == tuple(range(logits.shape[-1])):
             return logits
         return logits.index_select(-1, self._columns)
+
+    def _background_last(self, logits: Float[Tensor, "*rows _"]) -> Float[Tensor, "*rows column"]:
+        """Our classes, then one column whose softmax is that of background and all unused columns together."""
+        rest = logits.index_select(-1, self._dead_columns).logsumexp(-1, keepdim=True)
+        return torch.cat([logits.index_select(-1, self._columns), rest], dim=-1)
 
     def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
         """The library's own, untouched inference on 8-bit RGB images, in fp32.

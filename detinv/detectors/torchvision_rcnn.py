@@ -31,8 +31,6 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         columns: the model's column of each class; by default all but column 0, the background, in order.
     """
 
-    _dead_columns: Tensor
-
     def __init__(self, model: FasterRCNN, class_names: Sequence[str], columns: Sequence[int] | None = None) -> None:
         rpn, roi_heads = model.rpn, model.roi_heads
         total = roi_heads.box_predictor.cls_score.out_features
@@ -43,9 +41,6 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
             total,
             roi_heads.detections_per_img,
         )
-        dead = [column for column in range(total) if column not in self.columns]
-        device = self.pixel_mean.device
-        self.register_buffer("_dead_columns", torch.tensor(dead, device=device), persistent=False)
         proposals = rpn.post_nms_top_n()
         matcher = rpn.proposal_matcher
         self._anchors = AnchorCache(
@@ -128,11 +123,6 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         pooled = heads.mask_roi_pool(features, list(given.unbind(0)), [canvas_size] * len(given))
         logits = heads.mask_predictor(heads.mask_head(pooled))
         return logits.float().index_select(1, self._columns).unflatten(0, given.shape[:2])
-
-    def _background_last(self, logits: Float[Tensor, "rows _"]) -> Float[Tensor, "rows columns"]:
-        """Our classes, then one column whose softmax is that of background and all unused columns together."""
-        rest = logits.index_select(1, self._dead_columns).logsumexp(1, keepdim=True)
-        return torch.cat([logits.index_select(1, self._columns), rest], dim=1)
 
     def _pooled_levels(self, rois: Float[Tensor, "batch roi 4"]) -> Int64[Tensor, "batch roi"]:
         """The level the box pooler takes each region from, by the rule of the pyramid network."""
