@@ -92,4 +92,5 @@ def _finish(
     keep = keep[: post.detections_per_image]
     if post.drop_empty:
         keep = keep[((clipped[keep, 2:] - clipped[keep, :2]) > 0).all(1)]
-    return Detections(clipped[keep].cpu(), scores[keep].cpu(), labels[keep].cpu(), size)
+    reported = boxes[fit] if post.clip == "never" else clipped
+    return Detections(reported[keep].cpu(), scores[keep].cpu(), labels[keep].cpu(), size)

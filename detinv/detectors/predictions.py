@@ -30,7 +30,7 @@ class PostProcessing:
         detections_per_image: most detections returned.
         topk_per: ... "level", "class" or whole "image". A candidate is a pair of row and class.
         best_class_only: whether a row is a candidate for its best class alone.
-        clip: whether boxes are clipped to the image "before" suppression or "after" it.
+        clip: whether boxes are clipped to the image "before" suppression, "after" it or "never".
         min_size: boxes with a side shorter than this many pixels, once clipped, are dropped before suppression.
         drop_empty: whether boxes without area, once clipped, are dropped at the end.
     """
@@ -41,7 +41,7 @@ class PostProcessing:
     detections_per_image: int
     topk_per: Literal["level", "class", "image"] = "level"
     best_class_only: bool = False
-    clip: Literal["before", "after"] = "before"
+    clip: Literal["before", "after", "never"] = "before"
     min_size: float = 0.0
     drop_empty: bool = False
 
