@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-# Largest log-scale a decoded side may have: both libraries clamp there, so that exp cannot overflow.
+# Largest log-scale a decoded side may have, so that exp cannot overflow: where both libraries clamp by default.
 _LOG_SCALE_CLAMP = math.log(1000.0 / 16)
 
 
@@ -38,6 +38,7 @@ class DeltaCodec:
     Args:
         weights: divisors of the four deltas: (1, 1, 1, 1) for RPN and RetinaNet, (10, 10, 5, 5) for RoI heads. Both
             shifts share one, and both scales.
+        scale_clamp: largest logarithm of a scale factor; decoding takes greater ones for it.
 
     Raises:
         ValueError: when the shifts' or the scales' weights differ.
@@ -46,6 +47,7 @@ class DeltaCodec:
     """
 
     weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    scale_clamp: float = _LOG_SCALE_CLAMP
 
     def __post_init__(self) -> None:
         if self.weights[0] != self.weights[1] or self.weights[2] != self.weights[3]:
@@ -55,7 +57,7 @@ class DeltaCodec:
         sides = anchors[..., 2:] - anchors[..., :2]
         centres = anchors[..., :2] + 0.5 * sides
         shift = deltas[..., :2] / self.weights[0]
-        scale = (deltas[..., 2:] / self.weights[2]).clamp(max=_LOG_SCALE_CLAMP)
+        scale = (deltas[..., 2:] / self.weights[2]).clamp(max=self.scale_clamp)
         centres = centres + shift * sides
         half = 0.5 * torch.exp(scale) * sides
         return torch.cat([centres - half, centres + half], dim=-1)

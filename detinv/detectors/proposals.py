@@ -19,9 +19,9 @@ _ACCELERATOR_ROUNDS = 48
 
 @torch.no_grad()
 def propose(
-    predictions: DensePredictions, limits: Float[Tensor, "batch 2"], min_size: float
+    predictions: DensePredictions, limits: Float[Tensor, "batch 2"], min_size: float, by_logit: bool = False
 ) -> tuple[Float[Tensor, "batch proposal 4"], Bool[Tensor, "batch proposal"]]:
-    """The boxes that torchvision's region proposal network hands to the second stage, best first.
+    """The boxes that a region proposal network hands to the second stage, best first.
 
     Per level the candidates of highest objectness, decoded, clipped to the image, without the tiny and the poor, and
     after suppression; of all levels together the best. The numbers are those of `predictions.head.post`.
@@ -30,6 +30,8 @@ def propose(
         predictions: of one class, "object".
         limits: (width, height) of each image, to which its boxes are clipped.
         min_size: shortest side of a proposal, in pixels.
+        by_logit: whether levels compete by logits, as in Detectron2, where sigmoids that round to the same number do
+            not tie; or by those sigmoids, as in torchvision.
 
     Returns:
         boxes, filled up with unit boxes, and which of them are meant.
@@ -48,13 +50,13 @@ def propose(
         fit = ((candidates[..., 2:] - candidates[..., :2]) >= min_size).all(-1) & (score >= post.score_thresh)
         kept = suppress(candidates, fit, post.suppression, rounds)
         boxes.append(candidates)
-        scores.append(torch.where(kept, score, -1.0))
+        scores.append(torch.where(kept, logits if by_logit else score, -torch.inf))
         start += size
     # Stable, as in the library: equal scores stay in the order of levels and candidates.
     score, order = torch.cat(scores, dim=1).sort(dim=1, descending=True, stable=True)
     count = min(post.detections_per_image, score.shape[1])
     best = torch.cat(boxes, dim=1).gather(1, order[:, :count, None].expand(-1, -1, 4))
-    valid = score[:, :count] >= 0
+    valid = score[:, :count] > -torch.inf
     return torch.where(valid[..., None], best, unit_box(best)), valid
 
 

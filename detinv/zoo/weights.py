@@ -48,18 +48,27 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, Any]
 
 
 def load_weights(model: nn.Module, path: str | Path, trust_weights: bool = False) -> None:
-    """Put weights into `model`, in the model's own precision; every key and every shape must fit.
-
-    Keys that the model's own modules know by an older name, as torchvision's do, fit as well.
-
-    Args:
-        path, trust_weights: see `read_state`.
+    """Put the weights of a file into `model`; see `read_state` and `put_weights`.
 
     Raises:
         DetectorError: when the file is missing, broken or not trusted, or its weights belong to another architecture;
             the model is then as it was.
     """
-    given = read_state(path, trust_weights)
+    put_weights(model, read_state(path, trust_weights), path)
+
+
+def put_weights(model: nn.Module, given: Mapping[str, Tensor], path: str | Path) -> None:
+    """Put weights into `model`, in the model's own precision; every key and every shape must fit.
+
+    Keys that the model's own modules know by an older name, as torchvision's do, fit as well.
+
+    Args:
+        given: tensors by name.
+        path: where they come from; opens the error message.
+
+    Raises:
+        DetectorError: when the weights belong to another architecture; the model is then as it was.
+    """
     before = {key: value.clone() for key, value in model.state_dict().items()}
     misshapen = [key for key, value in before.items() if key in given and given[key].shape != value.shape]
     fitting = {key: value for key, value in given.items() if key not in misshapen}

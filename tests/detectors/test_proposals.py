@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import batched_nms, nms
 
+from detinv.detectors.predictions import DensePredictions
 from detinv.detectors.proposals import propose, size_limits, suppress
 from tests.fakes import tiny_detector
 
@@ -108,6 +111,16 @@ def test_tiny_proposals_are_dropped_before_they_suppress():
         dense.boxes(), dense.logits.flatten(), sizes, list(dense.head.level_sizes)
     )
     torch.testing.assert_close(boxes[0][valid[0]], wanted[0], atol=1e-4, rtol=0)
+
+
+def test_logits_whose_sigmoids_round_to_one_compete_by_logit_where_the_library_has_it_so():
+    head = raw(tiny_detector("fasterrcnn"), [(64, 64)], (64, 64)).head
+    anchors = torch.tensor([[0.0, 0, 8, 8], [16, 16, 32, 32], [40, 40, 60, 60]])
+    head = replace(head, anchors=anchors, level_sizes=(1, 2))
+    dense = DensePredictions(torch.tensor([[[40.0], [42.0], [41.0]]]), torch.zeros(1, 3, 4), head)
+    limits = size_limits(((64, 64),), torch.device("cpu"))
+    assert torch.equal(propose(dense, limits, 1.0)[0][0], anchors)
+    assert torch.equal(propose(dense, limits, 1.0, by_logit=True)[0][0], anchors[[1, 2, 0]])
 
 
 def test_proposals_carry_no_gradient():
