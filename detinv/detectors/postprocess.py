@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
 from detinv.detectors.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
 from detinv.layouts.boxes import clip
@@ -87,8 +87,10 @@ def _finish(
     chosen, clipped, scores, labels = chosen[fit], clipped[fit], scores[fit], labels[fit]
     if post.nms_thresh is None:
         keep = scores.argsort(descending=True, stable=True)
-    else:
+    elif post.class_offset is None:
         keep = batched_nms(chosen, scores, labels, post.nms_thresh)
+    else:
+        keep = nms(chosen + post.class_offset * labels[:, None], scores, post.nms_thresh)
     keep = keep[: post.detections_per_image]
     if post.drop_empty:
         keep = keep[((clipped[keep, 2:] - clipped[keep, :2]) > 0).all(1)]

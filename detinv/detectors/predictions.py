@@ -33,6 +33,8 @@ class PostProcessing:
         clip: whether boxes are clipped to the image "before" suppression, "after" it or "never".
         min_size: boxes with a side shorter than this many pixels, once clipped, are dropped before suppression.
         drop_empty: whether boxes without area, once clipped, are dropped at the end.
+        class_offset: pixels by which the boxes of each class are moved apart before all classes are suppressed at
+            once, where a library does so: far out, coordinates are rounded, and close calls may fall otherwise.
     """
 
     score_thresh: float
@@ -44,6 +46,7 @@ class PostProcessing:
     clip: Literal["before", "after", "never"] = "before"
     min_size: float = 0.0
     drop_empty: bool = False
+    class_offset: float | None = None
 
     @property
     def suppression(self) -> float:
