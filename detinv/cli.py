@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line, without the program's name; those of the process by default.
 
     Returns:
-        The exit status: 0; 2 after a mistake in the input, told in one line on stderr; 130 when interrupted.
+        The exit status: 0, or what the command says; 2 after a mistake in the input, told in one line on stderr; 130
+        when interrupted.
     """
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
@@ -78,8 +79,7 @@ def _dispatch(words: list[str]) -> int:
     config = compose_config(name, overrides)
     from detinv.configuration import instantiate
 
-    import_module(f"detinv.commands.{name}").run(config, instantiate)
-    return 0
+    return import_module(f"detinv.commands.{name}").run(config, instantiate) or 0
 
 
 def _overview() -> str:

@@ -1,7 +1,8 @@
 """The commands, one file each, which `detinv.cli` imports only when it runs them.
 
 A command is a module with `run(config, build)`: `config` is what Hydra composed, with `out_dir` filled in, and `build`
-makes the object that a `_target_` entry of it describes. This file stays free of heavy imports.
+makes the object that a `_target_` entry of it describes. It may return an exit status. This file stays free of heavy
+imports.
 """
 
 from collections.abc import Callable
@@ -32,6 +33,7 @@ COMMANDS = {
     for command in (
         Command("invert", "make images that a frozen detector reads as the layouts you ask for"),
         Command("detect", "run a detector's own inference over a folder of images and judge it"),
+        Command("check", "try an adapter: does it keep the contract that inversions rely on?"),
         Command("train", "train a bundled detector again and measure it"),
         Command("bench", "time an inversion step against the bare network: detinv bench step", "benchmark"),
     )

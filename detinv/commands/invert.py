@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from detinv.commands import Build
 from detinv.detectors.load import build_detector
@@ -59,7 +59,7 @@ def run(config: DictConfig, build: Build) -> None:
 def _panel(entries: DictConfig, build: Build) -> Panel:
     """The detector, or the detectors, under the names they are registered by."""
     if "members" in entries:
-        return build(entries)
+        return build({key: value for key, value in _plain(entries).items() if key != "name"})
     return Panel({str(entries.name): build_detector(entries)})
 
 
@@ -109,7 +109,7 @@ def _numbers(result: InversionResult) -> dict[str, float]:
 def _show(console: Console, result: InversionResult, picture: Path) -> None:
     joint = len(result.readings) > 1
     headings = ("images", "steps", "seconds", "AP", "AP50", "redetected", "false positives")
-    table = Table(*(("detector",) if joint else ()), *headings)
+    table = Table(*([Column("detector", overflow="fold", min_width=20)] if joint else []), *headings)
     metrics = result.metrics
     for name in result.readings:
         prefix = f"{name}/" if joint else ""

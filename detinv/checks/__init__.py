@@ -1,0 +1,1 @@
+"""Proofs that an adapter is right."""

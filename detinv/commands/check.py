@@ -1,0 +1,58 @@
+"""`detinv check`: does an adapter keep the contract?"""
+
+from dataclasses import asdict
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from detinv.checks.adapter import Verdict, check_adapter
+from detinv.commands import Build
+from detinv.detectors.load import build_detector
+from detinv.errors import ConfigError
+from detinv.inversion.devices import usable_device
+from detinv.results.files import prepare_out_dir, write_json, write_text
+from detinv.results.read import read_images
+from detinv.zoo.weights import weight_hash
+
+_WORDS = {True: "holds", False: "FAILS", None: "not shown"}
+_STYLES = {True: "green", False: "bold red", None: "yellow"}
+
+
+def run(config: DictConfig, build: Build) -> int:
+    """Try `config.detector`, print the verdicts, write them to `config.out_dir`; 1 if one is against it."""
+    sizes = _sizes(config.image_sizes)
+    if config.steps < 1:
+        raise ConfigError(f"steps={config.steps}: choose at least 1")
+    detector = build_detector(config.detector).to(usable_device(config.device))
+    images = [] if config.images is None else read_images(config.images, None)[1]
+    verdicts = check_adapter(
+        detector, build(config.preset), sizes, steps=config.steps, seed=config.seed, images=images
+    )
+    out_dir = prepare_out_dir(config.out_dir)
+    found = {"detector": config.detector.name, "weight_hash": weight_hash(detector)}
+    write_json(out_dir / "check.json", found | {"verdicts": [asdict(verdict) for verdict in verdicts]})
+    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
+    console = Console()
+    console.print(_table(config.detector.name, verdicts))
+    console.print(f"verdicts: {out_dir / 'check.json'}", soft_wrap=True)
+    return int(any(verdict.holds is False for verdict in verdicts))
+
+
+def _sizes(given: object) -> list[tuple[int, int]]:
+    values = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
+    if not isinstance(values, list) or not values:
+        raise ConfigError(f"image_sizes={values}: give a list of sizes, such as [[480,640]]")
+    sizes = []
+    for entry in values:
+        if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(v, int) and v > 0 for v in entry):
+            raise ConfigError(f"image_sizes: {entry} is no size; write [height,width], such as [480,640]")
+        sizes.append((entry[0], entry[1]))
+    return sizes
+
+
+def _table(name: str, verdicts: list[Verdict]) -> Table:
+    table = Table(name, "", "measured")
+    for verdict in verdicts:
+        table.add_row(verdict.claim, f"[{_STYLES[verdict.holds]}]{_WORDS[verdict.holds]}[/]", verdict.measured)
+    return table
