@@ -7,7 +7,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from detinv.checks.scenes import random_image, random_layout
+from detinv.checks.images import random_image
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.postprocess import postprocess
 from detinv.detectors.predictions import Predictions
@@ -21,6 +21,7 @@ from detinv.inversion.targets.paper import PaperRule
 from detinv.inversion.targets.substitute import substitute
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Detections, Layout
+from detinv.layouts.random import random_layout
 from detinv.zoo.weights import weight_hash
 
 # What still counts as the same detection, in pixels and in units of the score.

@@ -1,0 +1,70 @@
+"""Layouts of nothing in particular: boxes of random classes, for whatever classes a detector has."""
+
+from collections.abc import Sequence
+
+import torch
+
+from detinv.errors import ConfigError
+from detinv.layouts.boxes import pairwise_iou
+from detinv.layouts.fitting import NetworkSize
+from detinv.layouts.layout import Layout
+
+# Low enough that no detector's suppression takes one object for another.
+_MOST_OVERLAP = 0.2
+_TRIALS = 50
+
+
+def random_layout(
+    name: str, image_size: tuple[int, int], num_classes: int, objects: int, generator: torch.Generator
+) -> Layout:
+    """Objects of random classes and sizes that hardly overlap; fewer than asked for when no more find room.
+
+    Args:
+        image_size: (height, width).
+        objects: to be placed; sides lie between an eighth and a half of the image's.
+    """
+    size = torch.tensor([image_size[1], image_size[0]], dtype=torch.float32)
+    boxes = torch.zeros(0, 4)
+    for _ in range(_TRIALS * objects):
+        sides = size * (0.125 + 0.375 * torch.rand(2, generator=generator) ** 2)
+        corner = (size - sides) * torch.rand(2, generator=generator)
+        box = torch.cat([corner, corner + sides])[None]
+        if len(boxes) < objects and (not len(boxes) or pairwise_iou(box, boxes).max() < _MOST_OVERLAP):
+            boxes = torch.cat([boxes, box])
+    labels = torch.randint(num_classes, (len(boxes),), generator=generator)
+    return Layout(boxes, labels, image_size, name)
+
+
+class RandomLayouts:
+    """A source of `random_layout`s; see `LayoutSource`.
+
+    Args:
+        count: number of layouts.
+        seed: at least 0.
+        objects: most objects in each; every layout draws its own number, at least 1.
+        image_size: (height, width) of the images, before the detector resizes them.
+
+    Raises:
+        ConfigError: for a count, seed or number of objects that means nothing.
+    """
+
+    def __init__(
+        self, count: int = 16, seed: int = 7, objects: int = 5, image_size: Sequence[int] = (480, 640)
+    ) -> None:
+        for name, value, least in (("count", count, 1), ("seed", seed, 0), ("objects", objects, 1)):
+            if value < least:
+                raise ConfigError(f"layout.{name}={value}: choose at least {least}")
+        self.count = count
+        self.seed = seed
+        self.objects = objects
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+
+    def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
+        size = network_size(self.image_size)
+        found = []
+        for number in range(self.count):
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+            most = min(self.objects, detections_per_image)
+            objects = 1 + int(torch.randint(most, (), generator=generator))
+            found.append(random_layout(f"random-{self.seed}-{number:05d}", size, len(class_names), objects, generator))
+        return found
