@@ -1,17 +1,23 @@
 """Small detectors with random weights that nevertheless find something."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
-from torchvision.models.detection import FCOS
+from jaxtyping import UInt8
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.ssd import SSD
+from torchvision.ops import FrozenBatchNorm2d
 
 from detinv.detectors.torchvision_common import AbstractTorchvisionDetector
 from detinv.detectors.torchvision_fcos import TorchvisionFCOS
 from detinv.detectors.torchvision_rcnn import TorchvisionRCNN
 from detinv.detectors.torchvision_retinanet import TorchvisionRetinaNet
+from detinv.detectors.torchvision_ssd import TorchvisionSSD
+from detinv.zoo.backbone import TinyPyramid
 from detinv.zoo.models import build_fasterrcnn, build_fcos, build_maskrcnn, build_retinanet
 
 FAMILIES = ("retinanet", "fcos", "fasterrcnn", "maskrcnn")
@@ -26,11 +32,26 @@ _FINAL_LAYERS = {
     "mask_fcn_logits": (1.0, 0.0),
 }
 
+
+def build_ssd(num_classes: int, image_size: tuple[int, int]) -> SSD:
+    """SSD at strides 8, 16, 32 with four or six default boxes a cell."""
+    height, width = image_size
+    return SSD(
+        TinyPyramid((8, 16, 32)),
+        DefaultBoxGenerator([[2], [2, 3], [2]], scales=[0.15, 0.3, 0.6, 1.0]),
+        (width, height),
+        num_classes + 1,
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.25, 0.5],
+    )
+
+
 _BUILDERS = {
     "retinanet": (build_retinanet, TorchvisionRetinaNet),
     "fcos": (build_fcos, TorchvisionFCOS),
     "fasterrcnn": (build_fasterrcnn, TorchvisionRCNN),
     "maskrcnn": (build_maskrcnn, TorchvisionRCNN),
+    "ssd": (build_ssd, TorchvisionSSD),
 }
 
 
@@ -40,7 +61,7 @@ def tiny_detector(
     """A frozen detector of `family` whose random weights are large enough that images matter to what it reports.
 
     Args:
-        family: one of `FAMILIES`.
+        family: one of `FAMILIES`, or "ssd".
         image_size: (shorter, longer) side, as torchvision's models take it.
         seed: of the weights; torch's global generator is left as it was.
     """
@@ -63,7 +84,118 @@ def tiny_model(build: Callable[..., Any], num_classes: int, image_size: tuple[in
         if isinstance(model, FCOS):
             # Distances in anchor sides; a few are below zero, as in a trained model.
             _randomise(model.head.regression_head.bbox_reg, 1.0, 1.0)
+        if isinstance(model, SSD):
+            for layer in model.head.classification_head.module_list:
+                _randomise(layer, 1.0, 0.0)
+            for layer in model.head.regression_head.module_list:
+                _randomise(layer, 1.0, 0.0)
     return model.eval()
+
+
+def enliven(model: Any, image_size: tuple[int, int], dead: Sequence[int] = (), seed: int = 0) -> None:
+    """Random weights, in place, under which a torchvision model of any size reports dozens of objects.
+
+    Normalisation, frozen or not, is settled on what each layer receives first; the last layers are scaled by it.
+
+    Args:
+        image_size: of the noise that the model is shown for it.
+        dead: columns of the class logits that never fire, as those of unused categories once a model is trained.
+        seed: of the weights; torch's global generator is left as it was.
+    """
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight)
+        handles = [
+            module.register_forward_pre_hook(_Settle())
+            for module in model.modules()
+            if isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d)
+        ]
+        for layer, deviation, bias in _last_layers(model):
+            _randomise(layer, deviation, bias)
+            handles.append(layer.register_forward_pre_hook(_Rescale()))
+        for layer in _class_layers(model):
+            columns = _num_columns(model)
+            layer.weight.unflatten(0, (-1, columns))[:, list(dead)] = 0
+            layer.bias.unflatten(0, (-1, columns))[:, list(dead)] = -20
+        model.eval()([block_image(image_size, k).float() / 255 for k in range(4)])
+        for handle in handles:
+            handle.remove()
+
+
+def block_image(size: tuple[int, int], seed: int = 0) -> UInt8[Tensor, "3 height width"]:
+    """Coloured blocks of 8 pixels under noise: something for coarse and for fine levels."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = size
+    blocks = torch.rand(3, -(-height // 8), -(-width // 8), generator=generator)
+    coarse = blocks.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, :height, :width]
+    return ((0.7 * coarse + 0.3 * torch.rand(3, height, width, generator=generator)) * 255).to(torch.uint8)
+
+
+class _Settle:
+    """Before a normalisation layer runs for the first time: its statistics become those of its input."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def __call__(self, layer: Any, inputs: tuple[Tensor]) -> None:
+        if not self.done:
+            layer.running_mean.copy_(inputs[0].mean((0, 2, 3)))
+            layer.running_var.copy_(inputs[0].var((0, 2, 3)) + 1e-3)
+            nn.init.uniform_(layer.weight, 0.7, 1.3)
+            nn.init.uniform_(layer.bias, -0.2, 0.2)
+            self.done = True
+
+
+class _Rescale:
+    """Before a last layer runs for the first time: its weight makes up for the size of its input."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def __call__(self, layer: Any, inputs: tuple[Tensor]) -> None:
+        if not self.done:
+            layer.weight.div_(inputs[0].square().mean().sqrt().clamp(min=1e-6))
+            self.done = True
+
+
+def _last_layers(model: Any) -> list[tuple[Any, float, float]]:
+    """Layers whose outputs are raw predictions, with spread and bias of what they are to give."""
+    if isinstance(model, SSD):
+        boxes = [_last(branch) for branch in model.head.regression_head.module_list]
+        return [(layer, 2.0, 0.0) for layer in _class_layers(model)] + [(layer, 1.0, 0.0) for layer in boxes]
+    wanted = dict(_FINAL_LAYERS)
+    if isinstance(model, RetinaNet | FCOS):
+        # Few of so many pairs of row and class pass the threshold.
+        wanted["cls_logits"] = (1.0, -6.0)
+    else:
+        # Ninety columns share one softmax.
+        wanted["cls_score"] = (3.0, 0.0)
+    if isinstance(model, FCOS):
+        wanted["bbox_reg"] = (1.0, 1.0)
+    named = [(name.rsplit(".", 1)[-1], module) for name, module in model.named_modules()]
+    return [(module, *wanted[name]) for name, module in named if name in wanted]
+
+
+def _class_layers(model: Any) -> list[Any]:
+    if isinstance(model, SSD):
+        return [_last(branch) for branch in model.head.classification_head.module_list]
+    if isinstance(model, RetinaNet | FCOS):
+        return [model.head.classification_head.cls_logits]
+    return [model.roi_heads.box_predictor.cls_score]
+
+
+def _num_columns(model: Any) -> int:
+    if isinstance(model, SSD):
+        return model.head.classification_head.num_columns
+    if isinstance(model, RetinaNet | FCOS):
+        return model.head.classification_head.num_classes
+    return model.roi_heads.box_predictor.cls_score.out_features
+
+
+def _last(branch: Any) -> Any:
+    return branch[-1] if isinstance(branch, nn.Sequential) else branch
 
 
 def _settle_normalisation(backbone: nn.Module, inputs: torch.Tensor) -> None:
