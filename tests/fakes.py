@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
-from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssd import SSD, SSDHead
 from torchvision.ops import FrozenBatchNorm2d
 
 from detinv.detectors.torchvision_common import AbstractTorchvisionDetector
@@ -17,7 +17,7 @@ from detinv.detectors.torchvision_fcos import TorchvisionFCOS
 from detinv.detectors.torchvision_rcnn import TorchvisionRCNN
 from detinv.detectors.torchvision_retinanet import TorchvisionRetinaNet
 from detinv.detectors.torchvision_ssd import TorchvisionSSD
-from detinv.zoo.backbone import TinyPyramid
+from detinv.zoo.backbone import PYRAMID_CHANNELS, TinyPyramid
 from detinv.zoo.models import build_fasterrcnn, build_fcos, build_maskrcnn, build_retinanet
 
 FAMILIES = ("retinanet", "fcos", "fasterrcnn", "maskrcnn")
@@ -36,11 +36,13 @@ _FINAL_LAYERS = {
 def build_ssd(num_classes: int, image_size: tuple[int, int]) -> SSD:
     """SSD at strides 8, 16, 32 with four or six default boxes a cell."""
     height, width = image_size
+    boxes = DefaultBoxGenerator([[2], [2, 3], [2]], scales=[0.15, 0.3, 0.6, 1.0])
     return SSD(
         TinyPyramid((8, 16, 32)),
-        DefaultBoxGenerator([[2], [2, 3], [2]], scales=[0.15, 0.3, 0.6, 1.0]),
+        boxes,
         (width, height),
         num_classes + 1,
+        head=SSDHead([PYRAMID_CHANNELS] * 3, boxes.num_anchors_per_location(), num_classes + 1),
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.25, 0.5],
     )

@@ -10,7 +10,10 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
-from tests.fakes import FAMILIES, tiny_detector
+from tests.fakes import FAMILIES as ZOO
+from tests.fakes import tiny_detector
+
+FAMILIES = (*ZOO, "ssd")
 
 
 def noise(*shape, seed=0):
@@ -40,10 +43,13 @@ def test_shapes_and_constants(family):
     predictions = run(detector, noise(2, 3, 64, 96))
     dense, head = predictions.dense, predictions.dense.head
     assert detector.class_names == ("class0", "class1", "class2", "class3")
-    assert dense.logits.shape == (2, sum(head.level_sizes), 1 if predictions.roi else 4)
+    columns = 1 if predictions.roi else 4 + head.scoring.background
+    assert dense.logits.shape == (2, sum(head.level_sizes), columns)
+    assert dense.num_classes == (1 if predictions.roi else 4)
     assert dense.deltas.shape == (2, len(head.anchors), 4)
     assert head.levels.bincount().tolist() == list(head.level_sizes)
-    assert (predictions.roi is None) == (family in ("retinanet", "fcos"))
+    assert (predictions.roi is None) == (family in ("retinanet", "fcos", "ssd"))
+    assert head.scoring.background == (family == "ssd")
     assert (dense.quality_logits is not None) == (family == "fcos")
     if (roi := predictions.roi) is not None:
         assert roi.logits.shape == (2, 52, 5)
@@ -162,7 +168,7 @@ def test_detect_is_the_librarys_inference_in_each_images_own_pixels(family):
     for image, detections in zip(images, found, strict=False):
         with torch.no_grad():
             output = untouched([image.float() / 255])[0]
-        first = 1 if "rcnn" in family else 0
+        first = 0 if family in ("retinanet", "fcos") else 1
         torch.testing.assert_close(detections.boxes, output["boxes"], atol=0, rtol=0)
         torch.testing.assert_close(detections.scores, output["scores"], atol=0, rtol=0)
         assert detections.labels.tolist() == (output["labels"] - first).tolist()
