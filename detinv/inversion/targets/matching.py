@@ -1,10 +1,13 @@
-"""The target rule for heads without suppression: objects and rows are matched one to one."""
+"""The target rule for heads without suppression: objects and rows are matched one to one.
+
+Legend: B images, M object slots, A rows of a head, R rows that take part, K classes.
+"""
 
 import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -12,10 +15,12 @@ from detinv.detectors.predictions import DensePredictions
 from detinv.inversion.targets.base import DenseTargets
 from detinv.inversion.targets.shared import class_onehot, is_chosen, slot_of, take, top_rows
 from detinv.layouts.batch import LayoutBatch
-from detinv.layouts.boxes import generalized_iou
+from detinv.layouts.boxes import area, pairwise_iou
 
 # Beyond every cost: rows that could not give an object's box at all.
 _OUT_OF_REACH = 1e4
+# Of the focal loss, in the class cost of heads with sigmoids.
+_ALPHA, _GAMMA = 0.25, 2.0
 
 
 @dataclass(frozen=True)
@@ -27,17 +32,21 @@ class HungarianRule:
 
     Args:
         score_thresh: rows above it that belong to no object are pushed down; in (0, 1).
-        class_cost, l1_cost, giou_cost: factors of - score, of the L1 distance of (cx, cy, w, h) in units of the image's
-            sides, and of - GIoU.
+        class_cost: factor of - score, for heads whose classes share a softmax.
+        focal_cost: factor of the class cost of heads with sigmoids: what the focal loss (alpha 0.25, gamma 2) would be
+            if the object were wanted, minus what it would be if it were not.
+        l1_cost: factor of the L1 distance of (cx, cy, w, h) in units of the image's sides.
+        giou_cost: factor of - GIoU.
         sticky: taken off the cost of the row an object had before, so that matches of equal worth do not flap.
         topk: most rows per level that take part; f's own top-k or more.
 
-    Source: Carion et al. 2020, equation 1 and appendix A.2, for matching in training; the use as pseudo-targets is
-    ours.
+    Source: matching in training, of Carion et al. 2020 (equation 1, appendix A.2) and, with sigmoids, of Zhu et al.
+    2021 and Zhao et al. 2023; the use as pseudo-targets is ours.
     """
 
     score_thresh: float = 0.5
     class_cost: float = 1.0
+    focal_cost: float = 2.0
     l1_cost: float = 5.0
     giou_cost: float = 2.0
     sticky: float = 0.2
@@ -47,69 +56,104 @@ class HungarianRule:
     def match(
         self, predictions: DensePredictions, layouts: LayoutBatch, previous: DenseTargets | None
     ) -> DenseTargets:
-        log_scores = predictions.log_scores()
-        cost = self._cost(predictions, log_scores, layouts)
-        if previous is not None:
+        head = predictions.head
+        cost = self._cost(predictions, layouts)
+        if previous is not None and previous.positive_rows.shape == layouts.labels.shape:
             had = previous.positive_rows[..., None]
-            cost = cost.scatter(2, had, cost.gather(2, had) - self.sticky)
-        best = cheapest_rows(cost, layouts)
-        chosen = is_chosen(best, layouts.valid, log_scores.shape[1])
-        rank = log_scores.amax(-1).masked_fill(chosen, torch.inf)
-        rows = top_rows(rank, predictions.head.level_sizes, self.topk)
+            bonus = self.sticky * previous.positive_weights[..., None]
+            cost = cost.scatter(2, had, cost.gather(2, had) - bonus)
+        best = cheapest_rows(cost, layouts.valid)
+        chosen = is_chosen(best, layouts.valid, cost.shape[2])
+        rank = predictions.best_log_scores().masked_fill(chosen, torch.inf)
+        rows = top_rows(rank, head.level_sizes, self.topk)
         slot = slot_of(rows, best, layouts.valid)
         foreground = slot >= 0
         slot = slot.clamp(min=0)
-        stray = take(log_scores, rows) > math.log(self.score_thresh)
+        quality = None if predictions.quality_logits is None else take(predictions.quality_logits, rows)
+        scores = head.scoring.log_scores(take(predictions.logits, rows), quality)
+        stray = scores > math.log(self.score_thresh)
+        quality_weights = foreground
+        if head.scoring.objectness:
+            # A stray row is pushed down by what it says of objects at all; its class is free.
+            quality_weights = foreground | stray.any(-1)
+            stray = torch.zeros_like(stray)
         return DenseTargets(
             rows=rows,
             class_targets=class_onehot(take(layouts.labels, slot), predictions.num_classes, foreground),
             class_weights=(stray | foreground[..., None]).float(),
             box_targets=take(layouts.boxes, slot),
             box_weights=foreground.float(),
-            quality_targets=None,
-            quality_weights=None,
+            quality_targets=None if quality is None else foreground.float(),
+            quality_weights=None if quality is None else quality_weights.float(),
             positive_rows=best,
             positive_labels=layouts.labels,
             positive_weights=layouts.valid.float(),
         )
 
-    def _cost(
-        self, predictions: DensePredictions, log_scores: Float[Tensor, "batch anchor class"], layouts: LayoutBatch
-    ) -> Float[Tensor, "batch object anchor"]:
-        boxes = predictions.boxes()
-        wanted = layouts.labels[:, None].expand(-1, log_scores.shape[1], -1)
-        scores = log_scores.gather(2, wanted).exp().transpose(1, 2)
-        units = layouts.limits[:, None]
+    def _cost(self, predictions: DensePredictions, layouts: LayoutBatch) -> Float[Tensor, "batch object anchor"]:
+        boxes, units = predictions.boxes(), layouts.limits[:, None]
         distance = torch.cdist(_centred(layouts.boxes, units), _centred(boxes, units), p=1)
-        rows, objects = boxes.shape[1], layouts.boxes.shape[1]
-        overlap = generalized_iou(
-            layouts.boxes[:, :, None].expand(-1, -1, rows, -1), boxes[:, None].expand(-1, objects, -1, -1)
-        )
-        cost = self.l1_cost * distance - self.class_cost * scores - self.giou_cost * overlap
+        overlap = _pairwise_giou(layouts.boxes, boxes)
+        cost = self._class_cost(predictions, layouts) + self.l1_cost * distance - self.giou_cost * overlap
+        # What is not finite stops the run later, by its loss; until then it is no row for anybody.
+        cost = cost.nan_to_num(_OUT_OF_REACH, _OUT_OF_REACH, _OUT_OF_REACH)
         reachable = predictions.head.codec.expresses(layouts.boxes, predictions.head.anchors)
         return torch.where(reachable, cost, cost + _OUT_OF_REACH)
 
+    def _class_cost(self, predictions: DensePredictions, layouts: LayoutBatch) -> Float[Tensor, "batch object anchor"]:
+        scoring, logits = predictions.head.scoring, predictions.logits
+        wanted = layouts.labels[:, None].expand(-1, logits.shape[1], -1)
+        if scoring.activation == "softmax":
+            log_scores = scoring.log_scores(logits, predictions.quality_logits).gather(2, wanted)
+            return -self.class_cost * log_scores.exp().transpose(1, 2)
+        # Every class is judged alone, so those that nobody wants need not be computed.
+        log_scores = scoring.log_scores(logits.gather(2, wanted), predictions.quality_logits).transpose(1, 2)
+        scores = log_scores.exp()
+        log_rest = torch.log1p(-scores.clamp(max=1 - torch.finfo(scores.dtype).eps))
+        as_wanted = -_ALPHA * (1 - scores) ** _GAMMA * log_scores
+        as_background = -(1 - _ALPHA) * scores**_GAMMA * log_rest
+        return self.focal_cost * (as_wanted - as_background)
+
 
 def cheapest_rows(
-    cost: Float[Tensor, "batch object anchor"], layouts: LayoutBatch
+    cost: Float[Tensor, "batch object anchor"], valid: Bool[Tensor, "batch object"]
 ) -> Int64[Tensor, "batch object"]:
     """One row for each object, none twice, of least total cost; 0 for slots without an object.
 
-    Only as many rows of each object are looked at as there are objects: with fewer, others could take them all; more
-    are never needed. The assignment itself runs on the host.
+    Only as many rows of each object are looked at as there are slots. That is exact: an object that had a row beyond
+    its M cheapest could change to one of those, as the others cannot occupy them all. The assignment itself runs on
+    the host.
+
+    Args:
+        cost: finite, below twice what being out of reach costs.
+        valid: slots that hold an object; at most as many as there are rows.
     """
     count = min(cost.shape[1], cost.shape[2])
     values, rows = cost.topk(count, dim=2, largest=False)
-    host_values, host_rows = values.double().cpu().numpy(), rows.cpu()
+    host_values, host_rows = values.double().cpu(), rows.cpu()
     found = torch.zeros(cost.shape[:2], dtype=torch.int64)
-    for image, valid in enumerate(layouts.valid.cpu()):
-        slots = torch.nonzero(valid)[:, 0]
+    for image, holds in enumerate(valid.cpu()):
+        slots = torch.nonzero(holds)[:, 0]
         candidates, place = host_rows[image, slots].unique(return_inverse=True)
         table = torch.full((len(slots), len(candidates)), 2 * _OUT_OF_REACH, dtype=torch.float64)
-        table.scatter_(1, place, torch.from_numpy(host_values[image])[slots])
+        table.scatter_(1, place, host_values[image, slots])
         taken, column = linear_sum_assignment(table.numpy())
+        assert len(taken) == len(slots), f"{len(slots)} objects for {cost.shape[2]} rows"
         found[image, slots[torch.from_numpy(taken)]] = candidates[torch.from_numpy(column)]
     return found.to(cost.device)
+
+
+def _pairwise_giou(a: Float[Tensor, "batch n 4"], b: Float[Tensor, "batch m 4"]) -> Float[Tensor, "batch n m"]:
+    """GIoU of every box of `a` with every box of `b`, of the same image; coordinate by coordinate, for speed."""
+    iou = pairwise_iou(a, b)
+    tiny = torch.finfo(iou.dtype).tiny
+    # Intersection = IoU * union, and areas = union + intersection.
+    union = (area(a)[:, :, None] + area(b)[:, None]) / (1 + iou)
+    left, top, right, bottom = a[:, :, None].unbind(-1)
+    other_left, other_top, other_right, other_bottom = b[:, None].unbind(-1)
+    width = torch.maximum(right, other_right) - torch.minimum(left, other_left)
+    height = torch.maximum(bottom, other_bottom) - torch.minimum(top, other_top)
+    return iou - 1 + union.clamp(min=tiny) / (width * height).clamp(min=tiny)
 
 
 def _centred(boxes: Float[Tensor, "batch n 4"], units: Float[Tensor, "batch 1 2"]) -> Float[Tensor, "batch n 4"]:

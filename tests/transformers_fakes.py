@@ -1,0 +1,142 @@
+"""Small DETR-type detectors with random weights that nevertheless find something."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detinv.detectors.load import load_detector
+from tests.fakes import block_image
+
+ARCHITECTURES = ("detr_resnet50", "rtdetr_r18", "rtdetr_v2_r18")
+
+_SMALL_BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32, 32, 48], "depths": [1, 1, 1, 1], "layer_type": "basic"}
+_SMALL = {
+    "detr": {
+        "d_model": 32,
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "num_queries": 40,
+        "backbone_config": _SMALL_BACKBONE,
+    },
+    "rtdetr": {
+        "d_model": 32,
+        "encoder_hidden_dim": 32,
+        "encoder_ffn_dim": 64,
+        "decoder_layers": 2,
+        "decoder_ffn_dim": 64,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "num_queries": 60,
+        "encoder_in_channels": [32, 32, 48],
+        "decoder_in_channels": [32, 32, 32],
+        "backbone_config": _SMALL_BACKBONE,
+    },
+}
+# Spread and bias of what the last layers give: scores on both sides of the threshold, boxes all over the image.
+_LAST_LAYERS = {
+    "class_labels_classifier": (2.5, 0.0),
+    "enc_score_head": (2.0, -3.0),
+    "class_embed": (2.0, -3.0),
+    "bbox_predictor.layers.2": (1.2, 0.0),
+    "enc_bbox_head.layers.2": (0.7, 0.0),
+    "bbox_embed": (0.5, 0.0),
+}
+
+
+def tiny_transformer(architecture: str, num_classes: int = 5, seed: int = 0, **options: Any) -> Any:
+    """A frozen detector whose random weights are large enough that images matter to what it reports.
+
+    Args:
+        architecture: one of `ARCHITECTURES`.
+        seed: of the weights; torch's global generator is left as it was.
+        options: others than the registration has.
+    """
+    name = architecture.replace("_v2", "")
+    defaults = {
+        "architecture": architecture,
+        "class_names": [f"class{k}" for k in range(num_classes)],
+        "image_size": [64, 96],
+        "settings": _SMALL[architecture.split("_")[0]],
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        detector = load_detector(name, "random", **defaults | options)
+    enliven(detector, seed)
+    return detector
+
+
+@torch.no_grad()
+def enliven(detector: Any, seed: int = 0) -> None:
+    """Random weights, in place, under which a detector of any size reports dozens of objects."""
+    model = detector.model
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        handles = []
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+            if "BatchNorm" in type(module).__name__:
+                handles.append(module.register_forward_pre_hook(_Settle()))
+            if name.endswith(("q_proj", "k_proj")):
+                nn.init.xavier_normal_(module.weight, gain=2.0)
+            if name.endswith(("v_proj", "o_proj", "value_proj", "output_proj")):
+                nn.init.xavier_normal_(module.weight)
+            if name.endswith("sampling_offsets"):
+                nn.init.normal_(module.weight, std=0.3)
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight)
+            for suffix, (deviation, bias) in _LAST_LAYERS.items():
+                if _is(name, suffix) and isinstance(module, nn.Linear):
+                    nn.init.normal_(module.weight, std=deviation / math.sqrt(module.in_features))
+                    nn.init.constant_(module.bias, bias)
+                    handles.append(module.register_forward_pre_hook(_Rescale()))
+        height, width = detector.network_size((64, 64))
+        images = torch.stack([block_image((height, width), k).float() / 255 for k in range(4)])
+        sizes = [(height, width)] * 4
+        detector(images, sizes, torch.zeros(4, 0, 4), torch.zeros(4, 0, dtype=torch.bool))
+        for handle in handles:
+            handle.remove()
+
+
+def _is(name: str, suffix: str) -> bool:
+    """Whether `name` ends in it, or is the last layer of one of several heads of that name."""
+    if name.endswith(suffix):
+        return True
+    parts = name.split(".")
+    return suffix in parts and (suffix == "class_embed" or parts[-1] == "2")
+
+
+class _Settle:
+    """Before a normalisation layer runs for the first time: its statistics become those of its input."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def __call__(self, layer: Any, inputs: tuple[Tensor]) -> None:
+        if not self.done:
+            layer.running_mean.copy_(inputs[0].mean((0, 2, 3)))
+            layer.running_var.copy_(inputs[0].var((0, 2, 3)) + 1e-3)
+            nn.init.uniform_(layer.weight, 0.7, 1.3)
+            nn.init.uniform_(layer.bias, -0.2, 0.2)
+            self.done = True
+
+
+class _Rescale:
+    """Before a last layer runs for the first time: its weight makes up for size and mean of its input."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def __call__(self, layer: Any, inputs: tuple[Tensor]) -> None:
+        if not self.done:
+            rows = inputs[0].flatten(0, -2)
+            mean = rows.mean(0)
+            layer.weight.div_((rows - mean).square().mean().sqrt().clamp(min=1e-6))
+            layer.bias.sub_(layer.weight @ mean)
+            self.done = True
