@@ -1,0 +1,137 @@
+"""Every claim of `detinv check` holds for a right adapter, and fails for one that breaks just that."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from detinv.checks.adapter import AdapterTrial, Verdict, check_adapter
+from detinv.cli import main
+from detinv.detectors.predictions import Predictions
+from detinv.detectors.torchvision_retinanet import TorchvisionRetinaNet
+from detinv.inversion.presets import load_recipe
+from tests.fakes import FAMILIES, tiny_detector
+
+SIZES = ((64, 96), (96, 64))
+
+
+def trial(detector, steps=6):
+    return AdapterTrial(detector, load_recipe(), SIZES, steps, 3, ())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_right_adapter_holds_everything(family):
+    found = check_adapter(tiny_detector(family, image_size=(64, 96)), load_recipe(), SIZES, steps=6, seed=3)
+    assert [verdict for verdict in found if verdict.holds is not True] == []
+    assert len(found) == 10
+
+
+class Broken(TorchvisionRetinaNet):
+    """A right adapter but for one thing."""
+
+    def __init__(self, kind):
+        right = tiny_detector("retinanet", image_size=(64, 96))
+        super().__init__(right.model, right.class_names)
+        self.kind = kind
+        self.calls = 0
+        if kind == "frozen":
+            self.requires_grad_(True)
+
+    def network_size(self, image_size):
+        height, width = super().network_size(image_size)
+        return (height + 1, width) if self.kind == "settles" else (height, width)
+
+    def forward(self, pixels, image_sizes, rois, rois_valid) -> Predictions:
+        self.calls += 1
+        if self.kind == "gradient":
+            # Behind this, the left half of the image has no gradient.
+            half = pixels.shape[-1] // 2
+            pixels = torch.cat([pixels[..., :half].detach(), pixels[..., half:]], dim=-1)
+        if self.kind == "batch":
+            pixels = pixels - pixels.mean(0, keepdim=True) * 0.1
+        if self.kind == "hooks" and self.calls == 1:
+            self.model.backbone.register_forward_hook(lambda *_: None)
+        if self.kind == "weights" and self.calls == 2:
+            next(self.model.parameters()).data.mul_(1.001)
+        found = super().forward(pixels, image_sizes, rois, rois_valid).dense
+        if self.kind == "classes":
+            found = replace(found, logits=found.logits.roll(1, -1))
+        if self.kind == "boxes":
+            found = replace(found, head=replace(found.head, anchors=found.head.anchors + 0.5))
+        if self.kind == "bfloat16":
+            found = replace(found, logits=found.logits.to(torch.get_autocast_dtype("cpu")))
+        if self.kind == "targets":
+            # Says that its inference suppresses nothing else of the class, which is more than it can do.
+            found = replace(found, head=replace(found.head, post=replace(found.head.post, topk_candidates=1)))
+        return Predictions(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "proof"),
+    [
+        ("frozen", "frozen"),
+        ("settles", "settles"),
+        ("gradient", "gradient"),
+        ("batch", "batch"),
+        ("classes", "inference"),
+        ("boxes", "inference"),
+        ("targets", "targets"),
+        ("bfloat16", "bfloat16"),
+    ],
+)
+def test_what_is_broken_is_found(kind, proof):
+    holds, measured = getattr(trial(Broken(kind)), proof)()
+    assert holds is False, measured
+
+
+@pytest.mark.parametrize("kind", ["weights", "hooks"])
+def test_what_is_left_behind_is_found(kind):
+    tried = trial(Broken(kind))
+    assert getattr(tried, kind)()[0] is True
+    tried.batch()
+    assert getattr(tried, kind)()[0] is False
+
+
+def test_an_adapter_that_raises_gets_a_verdict_and_the_others_go_on():
+    class Raises(Broken):
+        def detect(self, images):
+            raise ValueError("no image\nfor me")
+
+    found = {v.claim: v for v in check_adapter(Raises("none"), load_recipe(), SIZES[:1], steps=1)}
+    assert [claim for claim, verdict in found.items() if verdict.holds is False] == [
+        "empty layout, one object, many objects",
+        "raw predictions, post-processed, are its inference",
+    ]
+    assert found["raw predictions, post-processed, are its inference"].measured == "ValueError: no image for me"
+
+
+def test_without_any_detection_nothing_is_shown():
+    detector = tiny_detector("retinanet", image_size=(64, 96))
+    for layer in detector.model.head.classification_head.modules():
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            nn.init.constant_(layer.bias, -30.0)
+    holds, measured = trial(detector).inference()
+    assert holds is None
+    assert "no detection in 2 images" in measured
+
+
+def test_the_command_prints_writes_and_exits(tmp_path, capsys, monkeypatch):
+    words = ["check", "detector=shapes_fcos", "steps=6", "image_sizes=[[64,64]]", f"out_dir={tmp_path}"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert "holds" in text and "FAILS" not in text
+    written = json.loads((tmp_path / "check.json").read_text())
+    assert len(written["verdicts"]) == 10
+    assert all(verdict["holds"] for verdict in written["verdicts"])
+    against = Verdict("one claim", False, "measured")
+    monkeypatch.setattr("detinv.commands.check.check_adapter", lambda *_, **__: [against])
+    assert main(words) == 1
+    assert "FAILS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sizes", ["[]", "[[0,5]]", "[3]", "[[1,2,3]]"])
+def test_sizes_that_are_none_are_named(sizes, capsys):
+    assert main(["check", f"image_sizes={sizes}"]) == 2
+    assert "image_sizes" in capsys.readouterr().err
