@@ -65,7 +65,7 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         self.class_names = tuple(class_names)
         self.columns = columns
         self.score_thresh = score_thresh
-        self.detections_per_image = model.config.num_queries
+        self.detections_per_image = self.model.config.num_queries
         self.size_divisor = 1
         # Where nothing is normalised nothing is padded either, and grey is as good as any start.
         mean = processor.image_mean if processor.do_normalize else _GREY
@@ -73,7 +73,7 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         dead = [column for column in range(total) if column not in columns]
         labels = torch.full((total,), -1)
         labels[list(columns)] = torch.arange(len(columns))
-        device = next(model.parameters()).device
+        device = next(self.model.parameters()).device
         for name, value in {
             "pixel_mean": torch.tensor(mean),
             "pixel_std": torch.tensor(std),
