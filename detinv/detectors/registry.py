@@ -116,7 +116,7 @@ def _options(point: EntryPoint) -> dict[str, Any]:
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     }
     module, _, attribute = point.value.partition(":")
-    return {"_target_": f"{module}.{attribute}", **defaults}
+    return {"_target_": f"{module}.{attribute}", **defaults, "name": point.name}
 
 
 def _import_from(folder: Path) -> None:

@@ -6,7 +6,7 @@ An image that several networks, trained apart, all read as the layout cannot be 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,6 @@ from detinv.errors import ConfigError, DetectorError
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
-
-Balance = Literal["gradient", "none"]
 
 
 class Reader(nn.Module):
@@ -51,7 +49,9 @@ class Reader(nn.Module):
         self._source: LayoutBatch | None = None
         self._shown: LayoutBatch | None = None
 
-    def show(self, image: Pixels, layouts: LayoutBatch) -> tuple[Pixels, LayoutBatch]:
+    def show(
+        self, image: Pixels, layouts: LayoutBatch
+    ) -> tuple[Float[Tensor, "batch 3 own_height own_width"], LayoutBatch]:
         """Image and layouts as the detector wants them; the same layouts object for as long as `layouts` is the same.
 
         Args:
@@ -123,7 +123,7 @@ class Panel(nn.Module):
         self,
         detectors: Mapping[str, AbstractDetector],
         shares: Mapping[str, float] | None = None,
-        balance: Balance = "gradient",
+        balance: str = "gradient",
     ) -> None:
         super().__init__()
         if not detectors:
@@ -202,7 +202,7 @@ def as_panel(detector: "AbstractDetector | str | Panel | Sequence[AbstractDetect
 def assemble_panel(
     members: Mapping[str, Mapping[str, Any]],
     shares: Mapping[str, float] | None = None,
-    balance: Balance = "gradient",
+    balance: str = "gradient",
 ) -> Panel:
     """The panel that `detector=[a,b,c]` describes.
 
