@@ -264,8 +264,14 @@ class AdapterTrial:
         return self.detector(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
 
     def _comparable(self, predictions: Predictions) -> list[Tensor]:
-        """Outputs whose rows mean the same in two passes: of a second stage, those at the given boxes."""
+        """Outputs whose rows mean the same in two passes.
+
+        Of a second stage, those at the given boxes; of queries chosen among tokens, whose order hangs on the last
+        digit of a score, the tokens.
+        """
         roi = predictions.roi
+        if predictions.encoder is not None:
+            return predictions.encoder.outputs()
         if roi is None:
             return predictions.outputs()
         given = slice(roi.logits.shape[1] - roi.given, None)
