@@ -39,13 +39,13 @@ def _dense(predictions: DensePredictions, image: int, size: tuple[int, int]) -> 
 
 
 def _second_stage(predictions: RoIPredictions, image: int, size: tuple[int, int]) -> Detections:
-    """All classes of all proposals take part; each class has a box of its own."""
+    """All classes of all proposals take part, in their order, which settles ties; each class has a box of its own."""
     own = slice(0, predictions.rois.shape[1] - predictions.given)
     rois, deltas = predictions.rois[image, own], predictions.deltas[image, own]
     boxes = predictions.codec.decode(deltas, rois[:, None].expand_as(deltas))
     scores = predictions.logits[image, own].softmax(-1)[:, : deltas.shape[1]]
     scores = torch.where(predictions.valid[image, own, None], scores, 0.0)
-    rows, labels = _candidates(scores, (len(rois),), predictions.post)
+    rows, labels = (scores > predictions.post.score_thresh).nonzero(as_tuple=True)
     return _finish(boxes[rows, labels], scores[rows, labels], labels, predictions.post, size)
 
 
