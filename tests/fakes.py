@@ -97,7 +97,7 @@ def tiny_model(build: Callable[..., Any], num_classes: int, image_size: tuple[in
 def enliven(model: Any, image_size: tuple[int, int], dead: Sequence[int] = (), seed: int = 0) -> None:
     """Random weights, in place, under which a torchvision model of any size reports dozens of objects.
 
-    Normalisation, frozen or not, is settled on what each layer receives first; the last layers are scaled by it.
+    Normalisation, frozen or not, and the last layers are settled on what each of them receives first.
 
     Args:
         image_size: of the noise that the model is shown for it.
@@ -114,16 +114,15 @@ def enliven(model: Any, image_size: tuple[int, int], dead: Sequence[int] = (), s
             for module in model.modules()
             if isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d)
         ]
-        for layer, deviation, bias in _last_layers(model):
-            _randomise(layer, deviation, bias)
-            handles.append(layer.register_forward_pre_hook(_Rescale()))
+        for layer, deviation, mean in _last_layers(model):
+            handles.append(layer.register_forward_pre_hook(_Spread(deviation, mean)))
+        model.eval()([block_image(image_size, k).float() / 255 for k in range(4)])
+        for handle in handles:
+            handle.remove()
         for layer in _class_layers(model):
             columns = _num_columns(model)
             layer.weight.unflatten(0, (-1, columns))[:, list(dead)] = 0
             layer.bias.unflatten(0, (-1, columns))[:, list(dead)] = -20
-        model.eval()([block_image(image_size, k).float() / 255 for k in range(4)])
-        for handle in handles:
-            handle.remove()
 
 
 def block_image(size: tuple[int, int], seed: int = 0) -> UInt8[Tensor, "3 height width"]:
@@ -150,32 +149,36 @@ class _Settle:
             self.done = True
 
 
-class _Rescale:
-    """Before a last layer runs for the first time: its weight makes up for the size of its input."""
+class _Spread:
+    """Before a last layer runs for the first time: each of its outputs gets this mean and deviation."""
 
-    def __init__(self) -> None:
+    def __init__(self, deviation: float, mean: float) -> None:
+        self.deviation, self.mean = deviation, mean
         self.done = False
 
     def __call__(self, layer: Any, inputs: tuple[Tensor]) -> None:
         if not self.done:
-            layer.weight.div_(inputs[0].square().mean().sqrt().clamp(min=1e-6))
+            output = layer.forward(inputs[0]).transpose(0, 1).flatten(1)
+            factor = self.deviation / output.std(1).clamp(min=0.1 * output.std(1).mean())
+            layer.bias.copy_(self.mean + factor * (layer.bias - output.mean(1)))
+            layer.weight.mul_(factor.view(-1, *[1] * (layer.weight.ndim - 1)))
             self.done = True
 
 
 def _last_layers(model: Any) -> list[tuple[Any, float, float]]:
-    """Layers whose outputs are raw predictions, with spread and bias of what they are to give."""
+    """Layers whose outputs are raw predictions, with deviation and mean of what they are to give."""
     if isinstance(model, SSD):
         boxes = [_last(branch) for branch in model.head.regression_head.module_list]
         return [(layer, 2.0, 0.0) for layer in _class_layers(model)] + [(layer, 1.0, 0.0) for layer in boxes]
     wanted = dict(_FINAL_LAYERS)
-    if isinstance(model, RetinaNet | FCOS):
+    if isinstance(model, FCOS):
+        wanted |= {"cls_logits": (1.0, -5.0), "bbox_reg": (1.0, 1.0)}
+    elif isinstance(model, RetinaNet):
         # Few of so many pairs of row and class pass the threshold.
         wanted["cls_logits"] = (1.0, -6.0)
     else:
         # Ninety columns share one softmax.
         wanted["cls_score"] = (3.0, 0.0)
-    if isinstance(model, FCOS):
-        wanted["bbox_reg"] = (1.0, 1.0)
     named = [(name.rsplit(".", 1)[-1], module) for name, module in model.named_modules()]
     return [(module, *wanted[name]) for name, module in named if name in wanted]
 
