@@ -86,6 +86,17 @@ def test_what_is_broken_is_found(kind, proof):
     assert holds is False, measured
 
 
+def test_a_pixel_is_reached_if_any_of_several_images_brings_it_a_gradient():
+    class Choosing(Broken):
+        def forward(self, pixels, image_sizes, rois, rois_valid) -> Predictions:
+            chosen = torch.arange(pixels.shape[-1]) % 3 == self.calls % 3
+            return super().forward(torch.where(chosen, pixels, pixels.detach()), image_sizes, rois, rois_valid)
+
+    holds, measured = trial(Choosing("none")).gradient()
+    assert holds, measured
+    assert measured.endswith("3 images")
+
+
 @pytest.mark.parametrize("kind", ["weights", "hooks"])
 def test_what_is_left_behind_is_found(kind):
     tried = trial(Broken(kind))
