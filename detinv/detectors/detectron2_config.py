@@ -48,7 +48,7 @@ class Configuration:
         Raises:
             DetectorError: when neither says it, or a value is not usable.
         """
-        said = {
+        said: dict[str, Any] = {
             "min_size": self.min_size if min_size is None else min_size,
             "max_size": self.max_size if max_size is None else max_size,
             "input_format": self.input_format if input_format is None else input_format,
@@ -58,8 +58,9 @@ class Configuration:
                 raise DetectorError(f"{self.path}: does not say what images are shown to it; give detector.{name}")
         if said["input_format"] not in ("BGR", "RGB"):
             raise DetectorError(f"input_format={said['input_format']}: images are BGR or RGB")
-        if said["min_size"] < 0 or said["max_size"] < 1:
-            raise DetectorError(f"min_size={said['min_size']} and max_size={said['max_size']}: sides are in pixels")
+        for name, least in (("min_size", 0), ("max_size", 1)):
+            if not isinstance(said[name], int) or said[name] < least:
+                raise DetectorError(f"{name}={said[name]}: give a whole number of pixels")
         return Preprocessing(**said)
 
 

@@ -100,7 +100,7 @@ def slim_detector(folder, family, more=""):
 
 @torch.no_grad()
 def enliven(model):
-    """Random weights that a pass over noise scales to what a trained network gives: images matter, all classes occur."""
+    """Random weights, scaled by a pass over an image to what a trained network gives: images matter."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight)
