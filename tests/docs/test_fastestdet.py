@@ -1,0 +1,427 @@
+"""The tutorial's example, docs/fastestdet, keeps its promises."""
+
+import importlib
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from detinv.checks.images import random_image
+from detinv.detectors.assign import StaticAssigner
+from detinv.detectors.class_names import COCO_CLASSES
+from detinv.detectors.codec import BoxCodec
+from detinv.detectors.load import load_detector
+from detinv.detectors.postprocess import postprocess
+from detinv.errors import DetectorError
+from detinv.layouts.layout import Detections, Layout
+from detinv.metrics.coco_ap import average_precision
+from detinv.metrics.redetection import redetection
+from detinv.results.read import read_images
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+FOLDER = DOCS / "fastestdet"
+SHARED = DOCS.parent.parent / "shared"
+WEIGHTS = SHARED / "weights" / "fastestdet" / "fastestdet_coco.pth"
+PHOTOGRAPHS = SHARED / "data" / "coco_val40"
+
+needs_weights = pytest.mark.skipif(not WEIGHTS.is_file(), reason=f"FastestDet's weights are not at {WEIGHTS}")
+needs_photographs = pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason=f"no photographs at {PHOTOGRAPHS}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_the_import_path():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield
+        for name in ("adapter", "fastestdet", "measure"):
+            sys.modules.pop(name, None)
+
+
+def module(name):
+    return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return load_detector(str(FOLDER / "fastestdet.yaml"), weights=WEIGHTS)
+
+
+def lively(image_size=(64, 96), num_classes=5, score_thresh=0.001):
+    """A detector with random weights whose outputs differ from cell to cell."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = module("fastestdet").FastestDet(num_classes)
+        norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = 1.0
+        network.train()(torch.stack(random_images(image_size, 8, seed=9)).flip(1) / 255)
+        # Some boxes small, some large, some beyond the image.
+        network.detect_head.reg_layers.conv5x5[4].bias.data = torch.tensor([0.0, 0.0, -1.0, -1.0])
+        network.detect_head.cls_layers.conv5x5[4].weight.data *= 3
+    names = [f"class{number}" for number in range(num_classes)]
+    return module("adapter").FastestDetDetector(network, names, image_size, score_thresh, 0.45)
+
+
+def predict(detector, images):
+    pixels = torch.stack([image.float() / 255 for image in images])
+    sizes = [(image.shape[1], image.shape[2]) for image in images]
+    return detector(pixels, sizes, torch.zeros(len(images), 1, 4), torch.zeros(len(images), 1, dtype=torch.bool))
+
+
+def random_images(size, count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [random_image(size, generator) for _ in range(count)]
+
+
+def assert_same_detections(ours, own):
+    assert ours.labels.tolist() == own.labels.tolist()
+    torch.testing.assert_close(ours.boxes, own.boxes, atol=0.01, rtol=0)
+    torch.testing.assert_close(ours.scores, own.scores, atol=1e-5, rtol=0)
+
+
+def points_of(detector):
+    anchors = predict(detector, random_images(detector.image_size, 1)).dense.head.anchors
+    return (anchors[:, :2] + anchors[:, 2:]) / 2
+
+
+# The network
+
+
+def test_the_network_is_short():
+    assert len((FOLDER / "fastestdet.py").read_text().splitlines()) < 200
+
+
+@needs_weights
+def test_the_published_weights_fit_without_a_missing_or_unexpected_key():
+    state = torch.load(WEIGHTS, map_location="cpu", weights_only=True)
+    network = module("fastestdet").FastestDet()
+    found = network.load_state_dict(state)
+    assert found.missing_keys == found.unexpected_keys == []
+    assert sum(value.numel() for value in network.parameters()) == 244_490
+
+
+def test_what_the_network_returns_are_its_logits_behind_sigmoid_and_softmax():
+    network = lively().network
+    inputs = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    objectness, regression, classes = network.logits(inputs)
+    assert objectness.shape == (1, 1, 4, 6)
+    wanted = torch.cat([objectness.sigmoid(), regression, classes.softmax(1)], dim=1)
+    torch.testing.assert_close(network(inputs), wanted)
+
+
+# The adapter
+
+
+def test_raw_predictions_are_its_inference_with_random_weights():
+    detector = lively()
+    images = random_images((64, 96), 6)
+    reports = [detector.detect([image])[0] for image in images]
+    for image, own in zip(images, reports, strict=True):
+        (ours,) = postprocess(predict(detector, [image]), [(64, 96)])
+        assert_same_detections(ours, own)
+    assert sum(map(len, reports)) > 60
+    assert len(torch.cat([own.labels for own in reports]).unique()) > 2
+    assert any((own.boxes < 0).any() for own in reports), "some boxes stick out, and stay so"
+    assert any(len(own) < 24 for own in reports), "something was suppressed"
+
+
+def test_a_batch_is_its_images():
+    detector, images = lively(), random_images((64, 96), 3)
+    together = predict(detector, images).outputs()
+    alone = zip(*(predict(detector, [image]).outputs() for image in images), strict=True)
+    for batch, parts in zip(together, alone, strict=True):
+        torch.testing.assert_close(batch, torch.cat(parts), atol=1e-2, rtol=1e-3)
+
+
+@needs_weights
+@needs_photographs
+def test_raw_predictions_are_its_inference_on_photographs(trained):
+    _, photographs = read_images(PHOTOGRAPHS / "images")
+    for photograph in photographs[:8]:
+        resized = trained.resize(photograph)
+        (own,), (direct,) = trained.detect([photograph]), trained.detect([resized])
+        (ours,) = postprocess(predict(trained, [resized]), [(352, 352)])
+        assert len(own) > 10
+        assert_same_detections(ours, direct)
+        height, width = photograph.shape[1:]
+        scaled = ours.boxes * torch.tensor([width, height, width, height]) / 352
+        assert_same_detections(replace(ours, boxes=scaled, image_size=(height, width)), own)
+
+
+@needs_photographs
+def test_images_are_resized_as_opencv_does():
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV to compare with")
+    _, photographs = read_images(PHOTOGRAPHS / "images")
+    detector = lively((352, 352))
+    for photograph in photographs[:3]:
+        ours = detector.resize(photograph).int()
+        theirs = cv2.resize(photograph.permute(1, 2, 0).numpy(), (352, 352), interpolation=cv2.INTER_LINEAR)
+        assert (ours.permute(1, 2, 0) - torch.from_numpy(theirs)).abs().max() <= 1
+
+
+def test_gradient_reaches_every_pixel_in_some_image():
+    detector, missed = lively(), torch.ones(64, 96, dtype=torch.bool)
+    for image in random_images((64, 96), 8):
+        pixels = (image.float() / 255)[None].requires_grad_()
+        outputs = detector(pixels, [(64, 96)], torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool)).outputs()
+        assert len(outputs) == 3
+        # Squared, because normalised outputs could cancel out.
+        (gradient,) = torch.autograd.grad(sum(output.square().sum() for output in outputs), pixels)
+        missed &= gradient[0].abs().amax(0) == 0
+    assert not missed.any()
+
+
+def test_red_goes_where_the_network_expects_it():
+    detector = lively()
+    red = torch.zeros(1, 3, 64, 96)
+    red[:, 0] = 1
+    wanted = detector.network.logits(red.flip(1))[0].flatten()
+    sizes, rois, valid = [(64, 96)], torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool)
+    torch.testing.assert_close(detector(red, sizes, rois, valid).dense.quality_logits[0], wanted)
+    assert not torch.allclose(detector(red.flip(1), sizes, rois, valid).dense.quality_logits[0], wanted)
+
+
+def test_every_image_is_stretched_to_one_size():
+    detector = lively()
+    assert detector.network_size((480, 640)) == detector.network_size((64, 96)) == (64, 96)
+    assert detector.detections_per_image == 4 * 6
+
+
+def test_constants_made_in_inference_mode_serve_a_later_backward():
+    detector = lively()
+    with torch.inference_mode():
+        predict(detector, random_images((64, 96), 1))
+    pixels = torch.rand(1, 3, 64, 96, requires_grad=True)
+    dense = detector(pixels, [(64, 96)], torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool)).dense
+    dense.boxes().sum().backward()
+    assert pixels.grad is not None
+
+
+# The codec
+
+
+def test_decoding_follows_the_description():
+    dense = predict(lively(), random_images((64, 96), 1)).dense
+    boxes = dense.boxes()[0].tolist()
+    for row, (dx, dy, dw, dh) in enumerate(dense.deltas[0].double().tolist()):
+        x = (torch.tensor(dx).tanh().item() + row % 6) * 16
+        y = (torch.tensor(dy).tanh().item() + row // 6) * 16
+        w, h = torch.tensor(dw).sigmoid().item() * 96, torch.tensor(dh).sigmoid().item() * 64
+        assert boxes[row] == pytest.approx([x - w / 2, y - h / 2, x + w / 2, y + h / 2], abs=1e-3)
+
+
+def test_decoding_undoes_encoding_where_a_cell_can_express_the_box():
+    codec, points = module("adapter").CellCodec(64, 96), points_of(lively())
+    assert isinstance(codec, BoxCodec)
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.rand(1, 50, 2, generator=generator) * torch.tensor([96.0, 64.0])
+    half = torch.rand(1, 50, 2, generator=generator) * torch.tensor([46.0, 30.0]) + 1
+    boxes = torch.cat([centres - half, centres + half], dim=-1)
+    anchors = torch.cat([points - 8, points + 8], dim=1)
+    reach = codec.expresses(boxes, anchors)
+    assert reach.shape == (1, 50, 24)
+    distance = (centres[0, :, None] - points).abs()
+    assert reach[0].tolist() == (distance < 16).all(-1).tolist()
+    objects, cells = torch.nonzero(reach[0], as_tuple=True)
+    again = codec.decode(codec.encode(boxes[0, objects], anchors[cells]), anchors[cells])
+    torch.testing.assert_close(again, boxes[0, objects], atol=0.01, rtol=0)
+
+
+def test_a_box_as_large_as_the_image_has_finite_deltas():
+    codec = module("adapter").CellCodec(64, 96)
+    anchors, boxes = torch.tensor([[40.0, 24, 56, 40]]), torch.tensor([[0.0, 0, 96, 64]])
+    deltas = codec.encode(boxes, anchors)
+    assert deltas.isfinite().all()
+    torch.testing.assert_close(codec.decode(deltas, anchors), boxes, atol=0.01, rtol=0)
+
+
+# The assigner
+
+
+def assign(boxes, valid=None, image_size=(128, 128)):
+    rows, columns = image_size[0] // 16, image_size[1] // 16
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    points = torch.stack([x, y], dim=-1).reshape(-1, 2) * 16.0
+    boxes = torch.tensor([boxes])
+    valid = torch.ones(boxes.shape[:2], dtype=torch.bool) if valid is None else torch.tensor([valid])
+    assigner = module("adapter").CellAssigner()
+    assert isinstance(assigner, StaticAssigner)
+    found = assigner.assign(torch.cat([points - 8, points + 8], 1), (rows * columns,), boxes, valid)
+    return found, points
+
+
+def cells_of(found, points, number):
+    return {tuple(point) for point in (points[found.owner[0] == number] / 16).int().tolist()}
+
+
+def test_an_object_has_the_four_cells_around_its_centre_and_the_nearest_stands_for_it():
+    found, points = assign([[30.0, 40, 50, 80]])  # centre (40, 60): column 2.5, row 3.75
+    assert cells_of(found, points, 0) == {(2, 3), (3, 3), (2, 4), (3, 4)}
+    assert (points[found.candidates[0, 0, 0]] / 16).tolist()[1] == 4
+    assert found.background[0].sum() == len(points) - 4
+
+
+def test_the_first_row_and_column_belong_to_nobody_as_in_training():
+    found, points = assign([[0.0, 0, 20, 90]])  # centre (10, 45): columns 0 and 1, rows 2 and 3
+    assert cells_of(found, points, 0) == {(1, 2), (1, 3)}
+
+
+def test_a_contested_cell_goes_to_the_nearer_centre():
+    found, points = assign([[30.0, 30, 50, 50], [50.0, 34, 66, 50]])  # centres (40, 40) and (58, 42)
+    assert cells_of(found, points, 0) == {(2, 2), (2, 3), (3, 2), (3, 3)}
+    assert cells_of(found, points, 1) == {(4, 2), (4, 3)}
+
+
+def test_every_object_has_a_cell_of_its_own_even_in_a_crowd():
+    crowd = [[60.0 + k / 4, 60, 70 + k / 4, 70] for k in range(7)]
+    found, points = assign(crowd)
+    best = found.candidates[0, :, 0].tolist()
+    assert len(set(best)) == 7
+    assert [found.owner[0, row].item() for row in best] == list(range(7))
+    assert all((points[row] > 0).all() for row in best)
+
+
+def test_empty_slots_own_nothing_and_change_nothing():
+    boxes = [[30.0, 40, 50, 80], [60.0, 60, 90, 90]]
+    alone, _ = assign(boxes)
+    padded, _ = assign([*boxes, [0.0, 0, 0, 0]], [True, True, False])
+    assert padded.owner.tolist() == alone.owner.tolist()
+    assert padded.candidates[0, :2].tolist() == alone.candidates[0].tolist()
+    assert not padded.candidates_valid[0, 2].any()
+    none, _ = assign([[0.0, 0, 0, 0]], [False])
+    assert (none.owner == -1).all()
+    assert none.background.all()
+
+
+# Mistakes
+
+
+def test_missing_weights_are_told_with_where_to_get_them():
+    with pytest.raises(DetectorError, match=r"github.com/dog-qiuqiu/FastestDet.*detector.weights=PATH"):
+        load_detector(str(FOLDER / "fastestdet.yaml"))
+
+
+@needs_weights
+def test_weights_of_another_number_of_classes_do_not_fit():
+    with pytest.raises(DetectorError, match="do not fit"):
+        load_detector(str(FOLDER / "fastestdet.yaml"), weights=WEIGHTS, class_names=["cat", "dog"])
+
+
+def test_a_size_that_the_network_cannot_take_is_told():
+    with pytest.raises(DetectorError, match=r"image_size \[350, 352\].*multiples of 32"):
+        lively((350, 352))
+
+
+@needs_weights
+def test_class_names_are_those_of_cocos_annotations_in_the_order_of_the_weights(trained):
+    theirs = (WEIGHTS.with_name("coco.names")).read_text().split("\n")
+    assert trained.class_names == COCO_CLASSES
+    differ = {(a.strip(), b) for a, b in zip(theirs, COCO_CLASSES, strict=False) if a.strip() != b}
+    assert ("motorbike", "motorcycle") in differ
+    assert len(differ) == 6
+
+
+# The measuring script
+
+
+def layout(boxes, labels, size=352):
+    return Layout(torch.tensor(boxes).reshape(-1, 4), torch.tensor(labels, dtype=torch.int64), (size, size), "one")
+
+
+def report(boxes, labels, scores, size=352):
+    return Detections(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores), torch.tensor(labels), (size, size))
+
+
+def test_small_objects_are_neither_hit_nor_miss():
+    large, small = [10.0, 10, 110, 110], [200.0, 200, 220, 220]
+    wanted, found = layout([large, small], [0, 0]), report([large], [0], [0.9])
+    ap_above = module("measure").ap_above
+    overall, at_half = ap_above([wanted], [found], ["a"])
+    both = average_precision([wanted], [found], ["a"])
+    assert (overall, at_half) == pytest.approx((both["AP"], both["AP50"]))
+    assert at_half == pytest.approx(50, abs=1)
+    assert ap_above([wanted], [found], ["a"], 32.0**2) == pytest.approx((100, 100))
+
+
+def test_as_many_objects_are_found_as_redetection_counts():
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(40, 2, generator=generator) * 200
+    boxes = torch.cat([corners, corners + 60], dim=1)
+    labels = torch.arange(40) % 2
+    wanted = layout(boxes.tolist(), labels.tolist())
+    moved = boxes + 12 * torch.randn(40, 4, generator=generator)
+    found = report(moved.tolist(), labels.tolist(), torch.rand(40, generator=generator).tolist())
+    counted = redetection([wanted], [found])["redetected"]
+    assert int(module("measure").found_objects(wanted, found).sum()) == counted > 5
+
+
+def test_crowding_names_the_first_reason_that_applies():
+    measure = module("measure")
+    boxes = [[0.0, 0, 100, 100], [2.0, 0, 100, 100], [200.0, 200, 216, 216], [202.0, 202, 214, 214]]
+    boxes += [[220.0, 202, 228, 214], [300.0, 20, 340, 60]]
+    wanted = layout(boxes, [0, 0, 0, 1, 2, 0])
+    reach = torch.eye(6, dtype=torch.bool)
+    far = measure.crowding(wanted, reach, 16, 0.45)
+    assert [measure.CROWDING.index(kind) for kind in far] == [0, 0, 2, 2, 3, 4]
+    reach[5] = reach[4]
+    assert sorted(measure.CROWDING.index(kind) for kind in measure.crowding(wanted, reach, 16, 0.45)[4:]) in (
+        [1, 3],
+        [1, 4],
+    )
+
+
+def test_causes_tell_how_near_the_nearest_cell_came():
+    measure = module("measure")
+    box = [10.0, 10, 110, 110]
+    wanted, cells = layout([box], [1]), torch.tensor([box, [200.0, 200, 300, 300]])
+    cases = [((1, 1), (0.9, 0.9)), ((1, 1), (0.4, 0.9)), ((0, 1), (0.9, 0.9))]
+    for cause, (labels, scores) in zip(measure.CAUSES, cases, strict=False):
+        assert measure.causes(wanted, cells, torch.tensor(labels), torch.tensor(scores)) == [cause]
+    assert measure.causes(wanted, cells[1:], torch.tensor([1]), torch.tensor([0.9])) == [measure.CAUSES[3]]
+
+
+def test_sizes_have_names():
+    size_name = module("measure").size_name
+    assert [size_name(side**2) for side in (5, 16, 40, 127.9, 128, 300)] == [
+        "0 to 16 px",
+        "16 to 32 px",
+        "32 to 64 px",
+        "64 to 128 px",
+        "128 px and more",
+        "128 px and more",
+    ]
+
+
+def test_a_table_counts_by_group_and_cause():
+    measure = module("measure")
+    score = measure.CAUSES[1]
+    rows = measure.table("size", ["small", "large"], ["small", "small", "large"], [score, None, None]).splitlines()
+    assert rows[2:] == ["| small | 2 | 1 | 0 | 1 | 0 | 0 |", "| large | 1 | 0 | 0 | 0 | 0 | 0 |"] + [
+        "| all | 3 | 1 | 0 | 1 | 0 | 0 |"
+    ]
+
+
+@needs_weights
+@needs_photographs
+@pytest.mark.slow
+def test_the_script_prints_what_the_tutorial_says_of_photographs(capsys):
+    module("measure").main(str(WEIGHTS), str(PHOTOGRAPHS / "images"), str(PHOTOGRAPHS / "instances.json"))
+    printed = capsys.readouterr().out
+    assert "AP 20.9, AP50 39.2 over 344 objects: all, in 40 images" in printed
+    assert "| all | 344 | 233 |" in printed
+
+
+# The tutorial
+
+
+def test_code_in_the_tutorial_is_that_of_the_example():
+    text = (DOCS / "bring-your-own-detector.md").read_text()
+    sources = "\n".join((FOLDER / name).read_text() for name in ("fastestdet.py", "adapter.py", "fastestdet.yaml"))
+    lines = {line.strip() for line in sources.splitlines()}
+    blocks = re.findall(r"<!-- from the example -->\n```\w+\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for line in (line.strip() for block in blocks for line in block.splitlines()):
+        assert not line or line == "..." or line in lines, line
