@@ -14,8 +14,9 @@ from detinv.detectors.assign import Assignment
 from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.matching import distinct_best
 
-# Ranks are logarithms of the metric, which is zero for boxes that do not overlap; beneath those come rows in need.
-_NO_OVERLAP, _IN_NEED = -300.0, -400.0
+# Ranks are logarithms of the metric. Beneath those come rows whose boxes do not overlap the object; then, for objects
+# without a row, rows that could give its box, and rows that could not.
+_NO_OVERLAP, _ABLE, _UNABLE = -300.0, -400.0, -500.0
 _SMALLEST_OVERLAP = 1e-12
 
 
@@ -62,7 +63,8 @@ class TaskAlignedAssigner:
 
         owner = self._choose(rank, overlap)
         slots = torch.arange(boxes.shape[1], device=boxes.device)[:, None]
-        need = _IN_NEED - torch.log1p(shortfall.clamp(min=0) + offset)
+        unable = _UNABLE - torch.log1p(shortfall.clamp(min=0))
+        need = torch.where(shortfall <= 0, _ABLE - torch.log1p(offset), unable)
         best = distinct_best(torch.where(owner[:, None] == slots, rank, need), valid)
         standing = torch.zeros_like(eligible).scatter(2, best[..., None], valid[..., None])
         stands = standing.any(1)

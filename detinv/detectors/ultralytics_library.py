@@ -72,7 +72,7 @@ def build_network(model: str, num_classes: int) -> nn.Module:
         )
     description = yaml_model_load(model)
     check_head(str(description["head"][-1][2]), model)
-    return DetectionModel(description, nc=num_classes, verbose=False)
+    return DetectionModel(description | {"nc": num_classes}, verbose=False)
 
 
 def architectures() -> tuple[str, ...]:
