@@ -30,6 +30,8 @@ from detinv.types import Inputs, Pixels
 
 # Grey that the library pads images with.
 _PADDING = 114 / 255
+# What the library pads to multiples of, where the network itself would do with less.
+_LEAST_DIVISOR = 32
 # Candidates beyond which the library's suppression does not look, and rows an end-to-end head gives at least.
 _MOST_CANDIDATES, _LEAST_ROWS = 30000, 300
 # Pixels by which the library moves the boxes of each class apart before it suppresses all classes at once.
@@ -68,7 +70,7 @@ class UltralyticsYOLO(AbstractDetector):
     Args:
         model: a `DetectionModel` of ultralytics with its weights; frozen from here on, in fp32.
         class_names: of the classes 0 ... K-1.
-        image_size: longer side of what the network sees, a multiple of its coarsest stride.
+        image_size: longer side of what the network sees, a multiple of 32 and of its coarsest stride.
         score_thresh, nms_thresh, detections_per_image: of the library's inference ("conf", "iou", "max_det").
         end_to_end: whether to use the one-to-one branch, which needs no suppression; by default where there is one.
 
@@ -98,8 +100,14 @@ class UltralyticsYOLO(AbstractDetector):
         if len(class_names) != head.nc:
             raise DetectorError(f"{len(class_names)} class names for a network with {head.nc} classes")
         strides = [int(stride) for stride in head.stride]
-        if image_size < 1 or image_size % max(strides):
-            raise DetectorError(f"image_size={image_size}: must be a multiple of {max(strides)}, the coarsest stride")
+        divisor = max(_LEAST_DIVISOR, *strides)
+        if image_size < 1 or image_size % divisor:
+            raise DetectorError(f"image_size={image_size}: must be a multiple of {divisor}, as the library pads images")
+        for name, value in (("score_thresh", score_thresh), ("nms_thresh", nms_thresh)):
+            if not 0 <= value <= 1:
+                raise DetectorError(f"{name}={value}: must lie in 0 ... 1")
+        if detections_per_image < 1:
+            raise DetectorError(f"detections_per_image={detections_per_image}: must be at least 1")
         one_to_one = getattr(head, "one2one_cv2", None) is not None
         end_to_end = one_to_one if end_to_end is None else end_to_end
         if end_to_end and not one_to_one or not end_to_end and head.cv2 is None:
@@ -108,7 +116,7 @@ class UltralyticsYOLO(AbstractDetector):
         head.max_det = max(_LEAST_ROWS, detections_per_image)
 
         self.class_names = tuple(class_names)
-        self.size_divisor = max(strides)
+        self.size_divisor = divisor
         self.image_size = image_size
         self.detections_per_image = detections_per_image
         self.end_to_end = end_to_end

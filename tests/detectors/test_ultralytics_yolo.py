@@ -343,7 +343,10 @@ def test_configurations_build_detectors_of_coco(name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 100}, r"^image_size=100: must be a multiple of 32, the coarsest stride$"),
+        ({"image_size": 100}, r"^image_size=100: must be a multiple of 32, as the library pads images$"),
+        ({"score_thresh": 1.5}, r"^score_thresh=1.5: must lie in 0 ... 1$"),
+        ({"nms_thresh": -0.1}, r"^nms_thresh=-0.1: must lie in 0 ... 1$"),
+        ({"detections_per_image": 0}, r"^detections_per_image=0: must be at least 1$"),
         ({"image_size": 0}, "image_size=0: must be a multiple of 32"),
         ({"end_to_end": True}, r"^end_to_end=true: this network does not have that branch$"),
     ],
