@@ -18,8 +18,10 @@ from detinv.detectors.detectron2_quiet import quiet_log
 from detinv.errors import DetectorError
 from detinv.layouts.labels import suggestion
 
+ZOO = Path(detectron2.__file__).parent / "model_zoo" / "configs"
+"""Folder of the model zoo's configurations, which are installed with the library."""
+
 _ENDINGS = (".yaml", ".py")
-_ZOO = Path(detectron2.__file__).parent / "model_zoo" / "configs"
 # Folders of the model zoo that hold parts of configurations, or runs of a few steps.
 _NO_MODELS = ("common", "quick_schedules")
 
@@ -88,20 +90,20 @@ def _find(model: str) -> tuple[Path, str | None]:
     """Path of the configuration, and its name in the zoo."""
     if model.endswith((*_ENDINGS, ".yml")) and Path(model).is_file():
         return Path(model), None
-    found = [_ZOO / f"{model}{ending}" for ending in ("", *_ENDINGS)]
+    found = [ZOO / f"{model}{ending}" for ending in ("", *_ENDINGS)]
     for path in found:
         if path.suffix in _ENDINGS and path.is_file():
-            return path, path.relative_to(_ZOO).with_suffix("").as_posix()
+            return path, path.relative_to(ZOO).with_suffix("").as_posix()
     names = zoo_names()
     raise DetectorError(
         f"model={model}: neither a file nor a name of Detectron2's model zoo{suggestion(model, names)} (there are "
-        f"{len(names)} in {_ZOO}, such as COCO-Detection/retinanet_R_50_FPN_3x)"
+        f"{len(names)} in {ZOO}, such as COCO-Detection/retinanet_R_50_FPN_3x)"
     )
 
 
 def zoo_names() -> tuple[str, ...]:
     """Names of the model zoo's configurations, without endings."""
-    files = (path.relative_to(_ZOO) for ending in _ENDINGS for path in _ZOO.rglob(f"*/*{ending}"))
+    files = (path.relative_to(ZOO) for ending in _ENDINGS for path in ZOO.rglob(f"*/*{ending}"))
     return tuple(sorted({file.with_suffix("").as_posix() for file in files if file.parts[0] not in _NO_MODELS}))
 
 

@@ -27,7 +27,7 @@ with warnings.catch_warnings():
     from detectron2.layers import FrozenBatchNorm2d, paste_masks_in_image
     from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
 
-    from detinv.detectors.detectron2_config import _ZOO
+    from detinv.detectors.detectron2_config import ZOO
     from detinv.detectors.detectron2_load import load_detectron2
 
 pytestmark = pytest.mark.detectron2
@@ -83,10 +83,10 @@ def configuration(folder, family, more=""):
     """Path of a slim configuration of `family`; `more` is added to its end."""
     if family == "fcos":
         path = folder / "fcos.py"
-        path.write_text(_LAZY.format(base=str(_ZOO / "COCO-Detection/fcos_R_50_FPN_1x.py")) + more)
+        path.write_text(_LAZY.format(base=str(ZOO / "COCO-Detection/fcos_R_50_FPN_1x.py")) + more)
     else:
         path = folder / f"{family}.yaml"
-        path.write_text(_YAML.format(base=_ZOO / _BASES[family]) + more)
+        path.write_text(_YAML.format(base=ZOO / _BASES[family]) + more)
     return str(path)
 
 
@@ -367,7 +367,7 @@ def test_pixel_mean_is_rgb_and_becomes_exactly_zero(detectors):
 
 def test_models_of_rgb_images_with_a_standard_deviation(tmp_path):
     path = configuration(tmp_path, "retinanet")
-    text = _YAML.format(base=_ZOO / _BASES["retinanet"])
+    text = _YAML.format(base=ZOO / _BASES["retinanet"])
     text = text.replace("MODEL:\n", "MODEL:\n  PIXEL_MEAN: [123.0, 116.0, 103.0]\n  PIXEL_STD: [58.0, 57.0, 56.0]\n")
     text = text.replace("MAX_SIZE_TEST: 128}", "MAX_SIZE_TEST: 128, FORMAT: RGB}")
     (tmp_path / "rgb.yaml").write_text(text)

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     )
     from detectron2.utils.file_io import PathManager
 
-    from detinv.detectors.detectron2_config import _ZOO, read_configuration, zoo_names
+    from detinv.detectors.detectron2_config import ZOO, read_configuration, zoo_names
     from detinv.detectors.detectron2_fcos import Detectron2FCOS
     from detinv.detectors.detectron2_load import load_detectron2
     from detinv.detectors.detectron2_rcnn import Detectron2RCNN
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.detectron2
 NAMES = ("a", "b", "c", "d")
 # Slim, so that it is built fast.
 _RETINANET = f"""\
-_BASE_: {_ZOO}/COCO-Detection/retinanet_R_50_FPN_1x.yaml
+_BASE_: {ZOO}/COCO-Detection/retinanet_R_50_FPN_1x.yaml
 MODEL:
   RESNETS: {{DEPTH: 18, RES2_OUT_CHANNELS: 64}}
   FPN: {{OUT_CHANNELS: 32}}
@@ -41,7 +41,7 @@ MODEL:
 INPUT: {{MIN_SIZE_TEST: 96, MAX_SIZE_TEST: 128}}
 """
 _RCNN = f"""\
-_BASE_: {_ZOO}/COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml
+_BASE_: {ZOO}/COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml
 MODEL:
   RESNETS: {{DEPTH: 18, RES2_OUT_CHANNELS: 64}}
   FPN: {{OUT_CHANNELS: 32}}
@@ -167,7 +167,7 @@ model, dataloader = _whole.model, _whole.dataloader
 
 
 def test_what_a_lazy_configuration_does_not_say_must_be_given(tmp_path):
-    base = _LAZY.format(base=str(_ZOO / "COCO-Detection/fcos_R_50_FPN_1x.py"))
+    base = _LAZY.format(base=str(ZOO / "COCO-Detection/fcos_R_50_FPN_1x.py"))
     path = written(tmp_path, base + "del dataloader.test.mapper.augmentations\n", "sizeless.py")
     with pytest.raises(DetectorError, match=r"does not say what images are shown to it; give detector\.min_size"):
         load_detectron2(path, "coco", "random")
@@ -193,7 +193,7 @@ def test_bad_options(retinanet, options, message):
 
 
 def test_images_padded_to_a_square_are_refused(tmp_path):
-    base = _LAZY.format(base=str(_ZOO / "COCO-Detection/fcos_R_50_FPN_1x.py"))
+    base = _LAZY.format(base=str(ZOO / "COCO-Detection/fcos_R_50_FPN_1x.py"))
     path = written(tmp_path, base + "model.backbone.square_pad = 1024\n", "square.py")
     with pytest.raises(DetectorError, match="padded to a square of 1024 pixels"):
         load_detectron2(path, "coco", "random")
