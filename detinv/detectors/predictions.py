@@ -94,6 +94,8 @@ class DensePredictions:
         quality_logits: a second factor of the score, such as FCOS's centre-ness; see `Scoring`.
         bins: logits of the distribution whose mean each delta is, for heads that regress one (distribution focal
             loss, Li et al. 2020); bin n stands for the value n.
+        identities: what each row is, where a row's place does not say it: queries chosen anew in every pass are known
+            by the token they were made of.
     """
 
     logits: Float[Tensor, "batch anchor column"]
@@ -101,6 +103,7 @@ class DensePredictions:
     head: DenseHead
     quality_logits: Float[Tensor, "batch anchor"] | None = None
     bins: Float[Tensor, "batch anchor 4 bin"] | None = None
+    identities: Int64[Tensor, "batch anchor"] | None = None
 
     @property
     def num_classes(self) -> int:

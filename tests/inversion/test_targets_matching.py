@@ -58,7 +58,10 @@ def random_predictions(kind: str, images: int, seed: int, rows: int = 60) -> Den
     boxes = torch.cat([torch.rand(images, rows, 2, generator=generator), 0.3 * noise(images, rows, 2).sigmoid()], 2)
     quality = 2 * noise(images, rows) if kind in ("quality", "objectness") else None
     return DensePredictions(
-        2 * noise(images, rows, columns), boxes, DenseHead(whole, (rows,), RelativeCodec(), None, post, scoring), quality
+        2 * noise(images, rows, columns),
+        boxes,
+        DenseHead(whole, (rows,), RelativeCodec(), None, post, scoring),
+        quality,
     )
 
 
@@ -227,6 +230,21 @@ def test_a_large_change_does_switch(kind: str):
     second = HungarianRule().match(replace(predictions, deltas=deltas), batch, first)
     assert int(second.positive_rows[0, 0]) != row
     assert second.positive_rows[0, 1:].tolist() == first.positive_rows[0, 1:].tolist()
+
+
+def test_matches_follow_queries_that_change_places():
+    """Queries chosen anew in every pass are known by their token, not by their row."""
+    predictions, batch = crowd("sigmoid")
+    tokens = torch.arange(100, 130)[None]
+    first = HungarianRule().match(replace(predictions, identities=tokens), batch, None)
+    assert first.positive_identities.tolist() == (first.positive_rows + 100).tolist()
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    noisy = with_noise(predictions, 0.015, 1)
+    shuffled = replace(noisy, logits=noisy.logits[:, order], deltas=noisy.deltas[:, order], identities=tokens[:, order])
+    second = HungarianRule().match(shuffled, batch, first)
+    assert second.positive_identities.tolist() == first.positive_identities.tolist()
+    assert second.positive_rows.tolist() != first.positive_rows.tolist()
+    assert tokens[0, order][second.positive_rows[0]].tolist() == second.positive_identities[0].tolist()
 
 
 def test_targets_of_another_batch_are_no_precedent():

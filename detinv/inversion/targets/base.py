@@ -29,6 +29,7 @@ class DenseTargets:
         positive_rows: the row of each object whose logit the positive term raises.
         positive_labels: its class.
         positive_weights: 1 for slots that hold an object.
+        positive_identities: what that row is, see `DensePredictions`; None where its place says it.
     """
 
     rows: Int64[Tensor, "batch row"]
@@ -41,6 +42,7 @@ class DenseTargets:
     positive_rows: Int64[Tensor, "batch object"]
     positive_labels: Int64[Tensor, "batch object"]
     positive_weights: Float[Tensor, "batch object"]
+    positive_identities: Int64[Tensor, "batch object"] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class MatchingRule(Protocol):
         """Targets from detached predictions.
 
         Args:
-            previous: the targets of the step before, for the same layouts; its `positive_rows` tell which row each
-                object had.
+            previous: the targets of the step before, for the same layouts; its `positive_rows`, or
+                `positive_identities`, tell which row each object had.
         """
         ...

@@ -59,9 +59,7 @@ class HungarianRule:
         head = predictions.head
         cost = self._cost(predictions, layouts)
         if previous is not None and previous.positive_rows.shape == layouts.labels.shape:
-            had = previous.positive_rows[..., None]
-            bonus = self.sticky * previous.positive_weights[..., None]
-            cost = cost.scatter(2, had, cost.gather(2, had) - bonus)
+            cost = cost - self.sticky * _held_before(predictions, previous)
         best = cheapest_rows(cost, layouts.valid)
         chosen = is_chosen(best, layouts.valid, cost.shape[2])
         rank = predictions.best_log_scores().masked_fill(chosen, torch.inf)
@@ -88,6 +86,7 @@ class HungarianRule:
             positive_rows=best,
             positive_labels=layouts.labels,
             positive_weights=layouts.valid.float(),
+            positive_identities=None if predictions.identities is None else take(predictions.identities, best),
         )
 
     def _cost(self, predictions: DensePredictions, layouts: LayoutBatch) -> Float[Tensor, "batch object anchor"]:
@@ -141,6 +140,14 @@ def cheapest_rows(
         assert len(taken) == len(slots), f"{len(slots)} objects for {cost.shape[2]} rows"
         found[image, slots[torch.from_numpy(taken)]] = candidates[torch.from_numpy(column)]
     return found.to(cost.device)
+
+
+def _held_before(predictions: DensePredictions, previous: DenseTargets) -> Float[Tensor, "batch object anchor"]:
+    """1 at the row that each object had, wherever it stands now; 0 elsewhere."""
+    rows = torch.arange(predictions.logits.shape[1], device=predictions.logits.device)[None]
+    here = rows if predictions.identities is None else predictions.identities
+    had = previous.positive_rows if previous.positive_identities is None else previous.positive_identities
+    return (had[..., None] == here[:, None]) * previous.positive_weights[..., None]
 
 
 def _pairwise_giou(a: Float[Tensor, "batch n 4"], b: Float[Tensor, "batch m 4"]) -> Float[Tensor, "batch n m"]:
