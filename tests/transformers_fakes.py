@@ -11,8 +11,13 @@ from tests.fakes import block_image
 
 ARCHITECTURES = ("detr_resnet50", "rtdetr_r18", "rtdetr_v2_r18")
 
-_SMALL_BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32, 32, 48], "depths": [1, 1, 1, 1], "layer_type": "basic"}
-_SMALL = {
+_SMALL_BACKBONE = {
+    "embedding_size": 16,
+    "hidden_sizes": [16, 32, 32, 48],
+    "depths": [1, 1, 1, 1],
+    "layer_type": "basic",
+}
+SMALL = {
     "detr": {
         "d_model": 32,
         "encoder_layers": 1,
@@ -48,6 +53,9 @@ _LAST_LAYERS = {
     "bbox_embed": (0.5, 0.0),
 }
 
+# Bias of "no object", so that some queries stay below the threshold.
+_NO_OBJECT = 3.0
+
 
 def tiny_transformer(architecture: str, num_classes: int = 5, seed: int = 0, **options: Any) -> Any:
     """A frozen detector whose random weights are large enough that images matter to what it reports.
@@ -62,7 +70,7 @@ def tiny_transformer(architecture: str, num_classes: int = 5, seed: int = 0, **o
         "architecture": architecture,
         "class_names": [f"class{k}" for k in range(num_classes)],
         "image_size": [64, 96],
-        "settings": _SMALL[architecture.split("_")[0]],
+        "settings": SMALL[architecture.split("_")[0]],
     }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -95,6 +103,8 @@ def enliven(detector: Any, seed: int = 0) -> None:
                 if _is(name, suffix) and isinstance(module, nn.Linear):
                     nn.init.normal_(module.weight, std=deviation / math.sqrt(module.in_features))
                     nn.init.constant_(module.bias, bias)
+                    if suffix == "class_labels_classifier":
+                        module.bias[-1] = _NO_OBJECT
                     handles.append(module.register_forward_pre_hook(_Rescale()))
         height, width = detector.network_size((64, 64))
         images = torch.stack([block_image((height, width), k).float() / 255 for k in range(4)])

@@ -175,3 +175,13 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         return Detections(
             found["boxes"][order].cpu(), found["scores"][order].cpu(), labels[order].cpu(), image_size
         )
+
+
+def at_least_fp32(values: Tensor) -> Tensor:
+    """`values` in fp32, unless they are more precise."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def take(values: Float[Tensor, "batch n _"], rows: Int64[Tensor, "batch row"]) -> Float[Tensor, "batch row _"]:
+    """values[b, rows[b, r]]."""
+    return values.gather(1, rows[..., None].expand(-1, -1, values.shape[2]))

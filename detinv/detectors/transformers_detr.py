@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detinv.detectors.predictions import DensePredictions, Predictions
 from detinv.detectors.scoring import Scoring
-from detinv.detectors.transformers_common import AbstractTransformersDetector
+from detinv.detectors.transformers_common import AbstractTransformersDetector, at_least_fp32
 from detinv.types import Pixels
 
 
@@ -33,7 +33,7 @@ class TransformersDETR(AbstractTransformersDetector):
         hidden = self.model.model(pixel_values=inputs).last_hidden_state
         # The heads are cheap, and in half precision a box would move by some pixels.
         with torch.autocast(inputs.device.type, enabled=False):
-            hidden = hidden.float()
+            hidden = at_least_fp32(hidden)
             logits = self.model.class_labels_classifier(hidden)
             boxes = self.model.bbox_predictor(hidden).sigmoid()
         head = self._head((pixels.shape[2], pixels.shape[3]), (boxes.shape[1],))

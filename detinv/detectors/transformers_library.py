@@ -16,6 +16,8 @@ from detinv.zoo.weights import require_trust
 
 _EXTRA = "pip install 'detinv[detr]'"
 _OLDEST = (5, 4)
+# Layers whose start values spread the points that deformable attention looks at.
+_SAMPLING = ("sampling_offsets", "attention_weights")
 # What a folder of weights holds besides the weights themselves.
 _CONFIGURATION, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 
@@ -157,6 +159,7 @@ def build_network(
         try:
             configuration = transformers.AutoConfig.for_model(model_type, num_labels=num_classes, **wanted)
             network = getattr(transformers, family.model)(configuration)
+            _start(network)
         except (StrictDataclassError, ValueError, TypeError, RuntimeError, AttributeError) as error:
             raise DetectorError(f"settings={dict(settings)}: {architecture} cannot be so ({_line(error)})") from error
         processor = getattr(transformers, family.processor)()
@@ -255,6 +258,24 @@ def _check_files(weights: str, folder: Path, trust_weights: bool) -> bool:
         raise DetectorError(f"{weights}: has no model.safetensors; save the model into that folder by save_pretrained")
     require_trust(pickles[0], trust_weights)
     return True
+
+
+@torch.no_grad()
+def _start(network: nn.Module) -> None:
+    """Random weights under which the image matters to what is reported, as it does to a trained network.
+
+    The library's own leave nothing of it: normalisation starts near zero, box heads at zero, all queries alike. It
+    expects weights to be loaded.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear) and not name.endswith(_SAMPLING):
+            nn.init.xavier_uniform_(module.weight)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
 
 
 def _merged(

@@ -1,6 +1,7 @@
 """RT-DETR of transformers, and its relatives of the same build."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from detinv.detectors.predictions import DensePredictions, Predictions
 from detinv.detectors.scoring import Scoring
-from detinv.detectors.transformers_common import AbstractTransformersDetector
+from detinv.detectors.transformers_common import AbstractTransformersDetector, at_least_fp32, take
 from detinv.errors import DetectorError
 from detinv.types import Pixels
 
@@ -53,7 +54,7 @@ class TransformersRTDETR(AbstractTransformersDetector):
                 f"image_size={[height, width]}: gives {tokens} tokens for {queries} queries; choose a larger size, or "
                 "fewer queries (settings.num_queries)"
             )
-        self._chosen: dict[torch.device, tuple[Int64[Tensor, " token"], tuple[int, ...]]] = {}
+        self._kept: dict[torch.device, _Constants] = {}
 
     def _scoring(self) -> Scoring:
         return Scoring("sigmoid")
@@ -69,30 +70,91 @@ class TransformersRTDETR(AbstractTransformersDetector):
         inputs, network = self._inputs(pixels, image_sizes), self.model.model
         canvas = (pixels.shape[2], pixels.shape[3])
         everywhere = torch.ones(len(inputs), *canvas, device=inputs.device)
-        features = network.backbone(inputs, everywhere)
-        projected = [layer(feature) for layer, (feature, _) in zip(network.encoder_input_proj, features, strict=True)]
-        encoded = network.encoder(projected).last_hidden_state
-        # The decoder is cheap, and in half precision a box would move by some pixels.
+        features = [feature for feature, _ in network.backbone(inputs, everywhere)]
+        encoded = network.encoder(_projected(network.encoder_input_proj, features)).last_hidden_state
+        # From here on it is cheap, and in half precision a box would move by some pixels.
         with torch.autocast(inputs.device.type, enabled=False):
-            maps = [level.float() for level in encoded]
-            outputs = self.model(pixel_values=None, inputs_embeds=inputs, encoder_outputs=(maps,))
-        tokens, sizes = self._tokens(inputs.device)
-        encoder = DensePredictions(
-            self._known_columns(outputs.enc_outputs_class.index_select(1, tokens)),
-            outputs.enc_outputs_coord_logits.index_select(1, tokens).sigmoid(),
-            self._head(canvas, sizes),
-        )
-        queries = self._head(canvas, (outputs.pred_boxes.shape[1],))
-        return Predictions(
-            DensePredictions(self._known_columns(outputs.logits), outputs.pred_boxes, queries), encoder=encoder
-        )
+            return self._decoded([at_least_fp32(level) for level in encoded], canvas)
 
-    def _tokens(self, device: torch.device) -> tuple[Int64[Tensor, " token"], tuple[int, ...]]:
-        """Which of the encoder's tokens the library allows to become queries, and how many of each level."""
-        if device not in self._chosen:
+    def _decoded(self, encoded: Sequence[Float[Tensor, "batch _ _ _"]], canvas: tuple[int, int]) -> Predictions:
+        """What the library does from the encoder's output on; but its choice of queries does not cut the gradient."""
+        network, constants = self.model.model, self._constants(encoded[0].device)
+        sources = _projected(network.decoder_input_proj, encoded)
+        values = torch.cat([source.flatten(2).transpose(1, 2) for source in sources], dim=1)
+        memory = network.enc_output(constants.allowed * values)
+        token_logits = network.enc_score_head(memory)
+        token_boxes = network.enc_bbox_head(memory) + constants.anchors
+        queries = self.model.config.num_queries
+        chosen = token_logits.amax(-1).topk(queries, dim=1).indices
+        decoded = network.decoder(
+            inputs_embeds=take(memory, chosen),
+            reference_points=take(token_boxes, chosen),
+            encoder_hidden_states=values,
+            encoder_attention_mask=None,
+            spatial_shapes=constants.shapes,
+            spatial_shapes_list=list(self._shapes),
+            level_start_index=constants.starts,
+        )
+        dense = DensePredictions(
+            self._known_columns(decoded.intermediate_logits[:, -1]),
+            decoded.intermediate_reference_points[:, -1],
+            self._head(canvas, (queries,)),
+            identities=chosen,
+        )
+        encoder = DensePredictions(
+            self._known_columns(token_logits.index_select(1, constants.tokens)),
+            token_boxes.index_select(1, constants.tokens).sigmoid(),
+            self._head(canvas, constants.level_sizes),
+        )
+        return Predictions(dense, encoder=encoder)
+
+    def _constants(self, device: torch.device) -> "_Constants":
+        if device not in self._kept:
             with torch.inference_mode(False), torch.no_grad():
-                _, valid = self.model.model.generate_anchors(self._shapes, device=device, dtype=torch.float32)
-                levels = valid[0, :, 0].split([height * width for height, width in self._shapes])
-                sizes = tuple(int(level.sum()) for level in levels)
-                self._chosen[device] = (torch.nonzero(valid[0, :, 0])[:, 0], sizes)
-        return self._chosen[device]
+                found = self.model.model.generate_anchors(self._shapes, device=device, dtype=torch.float32)
+                # The library keeps these, perhaps since a pass under inference mode; copies are ordinary tensors.
+                anchors, allowed = (tensor.clone() for tensor in found)
+                sizes = [height * width for height, width in self._shapes]
+                self._kept[device] = _Constants(
+                    anchors,
+                    allowed.float(),
+                    torch.nonzero(allowed[0, :, 0])[:, 0],
+                    tuple(int(level.sum()) for level in allowed[0, :, 0].split(sizes)),
+                    torch.tensor(self._shapes, device=device),
+                    torch.tensor([sum(sizes[:level]) for level in range(len(sizes))], device=device),
+                )
+        return self._kept[device]
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """What is constant about the tokens for one input size.
+
+    Args:
+        anchors: the boxes that tokens start from, as the library's logarithms of odds.
+        allowed: 1 for tokens that may become queries, 0 for those at the very border.
+        tokens: numbers of the former.
+        level_sizes: how many of them each level has.
+        shapes: (height, width) of each level.
+        starts: number of each level's first token.
+    """
+
+    anchors: Float[Tensor, "1 token 4"]
+    allowed: Float[Tensor, "1 token 1"]
+    tokens: Int64[Tensor, " row"]
+    level_sizes: tuple[int, ...]
+    shapes: Int64[Tensor, "level 2"]
+    starts: Int64[Tensor, " level"]
+
+
+def _projected(layers: Iterable[nn.Module], levels: Sequence[Tensor]) -> list[Float[Tensor, "batch _ _ _"]]:
+    """Levels behind convolution and normalisation, ready to be flattened.
+
+    The gradient of a flattened map comes back with its channels last. Of a single image, batch normalisation on the
+    CPU takes that for the usual order and gives a wrong gradient (torch 2.11 to 2.15), unless it is put in order.
+    """
+    projected = [layer(level) for layer, level in zip(layers, levels, strict=True)]
+    for level in projected:
+        if level.requires_grad:
+            level.register_hook(Tensor.contiguous)
+    return projected
