@@ -19,6 +19,8 @@ import torch
 from torch import nn
 
 from detinv.detectors.class_names import read_class_names
+from detinv.detectors.ultralytics_network import head_of
+from detinv.detectors.ultralytics_random import enliven
 from detinv.errors import DetectorError
 from detinv.layouts.labels import suggestion
 from detinv.zoo.weights import load_weights
@@ -105,7 +107,8 @@ def load_network(model: str, weights: str, class_names: Any, trust_weights: bool
 
     Args:
         model: see `build_network`; a checkpoint that holds a whole network does not need it.
-        weights: "random" for none; the path of a state dict of `model`; or of one of the library's checkpoints.
+        weights: "random" for none, see `enliven`; or the path of a state dict of `model`, or of one of the library's
+            checkpoints.
         class_names: see `read_class_names`; None takes the checkpoint's, and COCO's where there is none.
         trust_weights: the library's checkpoints are pickles of whole networks: only opened if this is true.
 
@@ -122,7 +125,9 @@ def load_network(model: str, weights: str, class_names: Any, trust_weights: bool
         return _load_checkpoint(Path(weights), class_names)
     names = read_class_names("coco" if class_names is None else class_names)
     network = build_network(model, len(names))
-    if weights != RANDOM:
+    if weights == RANDOM:
+        enliven(network)
+    else:
         load_weights(network, weights)
     return network, names
 
@@ -162,11 +167,6 @@ def _load_checkpoint(path: Path, class_names: Any) -> tuple[nn.Module, tuple[str
             "checkpoint's own"
         )
     return network, names
-
-
-def head_of(network: Any) -> Any:
-    """The last layer of a network of the library's."""
-    return network.model[-1] if isinstance(getattr(network, "model", None), nn.Sequential) else network
 
 
 @contextmanager

@@ -20,13 +20,13 @@ from detinv.detectors.ultralytics_codec import PointCodec
 from detinv.detectors.ultralytics_library import (
     RANDOM,
     check_head,
-    head_of,
     load_network,
     require_ultralytics,
 )
+from detinv.detectors.ultralytics_network import head_inputs, head_of
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections
-from detinv.types import Inputs, Pixels
+from detinv.types import Pixels
 
 # Grey that the library pads images with.
 _PADDING = 114 / 255
@@ -176,7 +176,7 @@ class UltralyticsYOLO(AbstractDetector):
         height, width = pixels.shape[-2:]
         if height % self.size_divisor or width % self.size_divisor:
             raise ValueError(f"a canvas of {height} x {width} pixels: sides must be multiples of {self.size_divisor}")
-        features = self._features(pixels)
+        features = head_inputs(self.model, pixels)
         head = self._head
         boxes, classes = (head.one2one_cv2, head.one2one_cv3) if self.end_to_end else (head.cv2, head.cv3)
         regressed = _rows([branch(feature) for branch, feature in zip(boxes, features, strict=True)])
@@ -187,22 +187,6 @@ class UltralyticsYOLO(AbstractDetector):
         bins = regressed.unflatten(-1, (4, head.reg_max))
         distances = (bins.softmax(-1) * self._bin_values).sum(-1)
         return Predictions(DensePredictions(logits, distances, constants.head, bins=bins))
-
-    def _features(self, inputs: Inputs) -> list[Tensor]:
-        """What the layers before the head hand to it."""
-        outputs: list[Tensor | None] = []
-        latest: Any = inputs
-
-        def gathered(layer: Any) -> Any:
-            """The outputs a layer asks for: -1 is the one before it."""
-            if isinstance(layer.f, int):
-                return latest if layer.f == -1 else outputs[layer.f]
-            return [latest if number == -1 else outputs[number] for number in layer.f]
-
-        for layer in self.model.model[:-1]:
-            latest = layer(gathered(layer))
-            outputs.append(latest if layer.i in self.model.save else None)
-        return gathered(self._head)
 
     def _constants(self, canvas: tuple[int, int], device: torch.device) -> "_Constants":
         key = (canvas, device)

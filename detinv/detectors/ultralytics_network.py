@@ -1,0 +1,29 @@
+"""How a network of ultralytics is put together: layers that say whose outputs they take, the last one the head."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from detinv.types import Inputs
+
+
+def head_of(network: Any) -> Any:
+    """The last layer of a network of the library's; anything else itself."""
+    return network.model[-1] if isinstance(getattr(network, "model", None), nn.Sequential) else network
+
+
+def head_inputs(network: Any, inputs: Inputs) -> list[Tensor]:
+    """What the layers before the head hand to it, finest level first, with gradient to the inputs."""
+    outputs: list[Tensor | None] = []
+    latest: Any = inputs
+
+    def wanted(layer: Any) -> Any:
+        """The outputs a layer takes: -1 is the one before it."""
+        if isinstance(layer.f, int):
+            return latest if layer.f == -1 else outputs[layer.f]
+        return [latest if number == -1 else outputs[number] for number in layer.f]
+
+    for layer in network.model[:-1]:
+        latest = layer(wanted(layer))
+        outputs.append(latest if layer.i in network.save else None)
+    return wanted(network.model[-1])
