@@ -28,7 +28,7 @@ def enliven(network: Any) -> None:
         network: of the library's; left in evaluation mode. Numbers are drawn from torch's global generator.
     """
     images = _noise(16, 128)
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms: list[Any] = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
