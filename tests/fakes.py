@@ -1,16 +1,15 @@
 """Small detectors with random weights that nevertheless find something."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD, SSDHead
-from torchvision.ops import FrozenBatchNorm2d
 
 from detinv.detectors.torchvision_common import AbstractTorchvisionDetector
 from detinv.detectors.torchvision_fcos import TorchvisionFCOS
@@ -94,37 +93,6 @@ def tiny_model(build: Callable[..., Any], num_classes: int, image_size: tuple[in
     return model.eval()
 
 
-def enliven(model: Any, image_size: tuple[int, int], dead: Sequence[int] = (), seed: int = 0) -> None:
-    """Random weights, in place, under which a torchvision model of any size reports dozens of objects.
-
-    Normalisation, frozen or not, and the last layers are settled on what each of them receives first.
-
-    Args:
-        image_size: of the noise that the model is shown for it.
-        dead: columns of the class logits that never fire, as those of unused categories once a model is trained.
-        seed: of the weights; torch's global generator is left as it was.
-    """
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
-                nn.init.kaiming_normal_(module.weight)
-        handles = [
-            module.register_forward_pre_hook(_Settle())
-            for module in model.modules()
-            if isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d)
-        ]
-        for layer, deviation, mean in _last_layers(model):
-            handles.append(layer.register_forward_pre_hook(_Spread(deviation, mean)))
-        model.eval()([block_image(image_size, k).float() / 255 for k in range(4)])
-        for handle in handles:
-            handle.remove()
-        for layer in _class_layers(model):
-            columns = _num_columns(model)
-            layer.weight.unflatten(0, (-1, columns))[:, list(dead)] = 0
-            layer.bias.unflatten(0, (-1, columns))[:, list(dead)] = -20
-
-
 def block_image(size: tuple[int, int], seed: int = 0) -> UInt8[Tensor, "3 height width"]:
     """Coloured blocks of 8 pixels under noise: something for coarse and for fine levels."""
     generator = torch.Generator().manual_seed(seed)
@@ -132,75 +100,6 @@ def block_image(size: tuple[int, int], seed: int = 0) -> UInt8[Tensor, "3 height
     blocks = torch.rand(3, -(-height // 8), -(-width // 8), generator=generator)
     coarse = blocks.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, :height, :width]
     return ((0.7 * coarse + 0.3 * torch.rand(3, height, width, generator=generator)) * 255).to(torch.uint8)
-
-
-class _Settle:
-    """Before a normalisation layer runs for the first time: its statistics become those of its input."""
-
-    def __init__(self) -> None:
-        self.done = False
-
-    def __call__(self, layer: Any, inputs: tuple[Tensor]) -> None:
-        if not self.done:
-            layer.running_mean.copy_(inputs[0].mean((0, 2, 3)))
-            layer.running_var.copy_(inputs[0].var((0, 2, 3)) + 1e-3)
-            nn.init.uniform_(layer.weight, 0.7, 1.3)
-            nn.init.uniform_(layer.bias, -0.2, 0.2)
-            self.done = True
-
-
-class _Spread:
-    """Before a last layer runs for the first time: each of its outputs gets this mean and deviation."""
-
-    def __init__(self, deviation: float, mean: float) -> None:
-        self.deviation, self.mean = deviation, mean
-        self.done = False
-
-    def __call__(self, layer: Any, inputs: tuple[Tensor]) -> None:
-        if not self.done:
-            output = layer.forward(inputs[0]).transpose(0, 1).flatten(1)
-            factor = self.deviation / output.std(1).clamp(min=0.1 * output.std(1).mean())
-            layer.bias.copy_(self.mean + factor * (layer.bias - output.mean(1)))
-            layer.weight.mul_(factor.view(-1, *[1] * (layer.weight.ndim - 1)))
-            self.done = True
-
-
-def _last_layers(model: Any) -> list[tuple[Any, float, float]]:
-    """Layers whose outputs are raw predictions, with deviation and mean of what they are to give."""
-    if isinstance(model, SSD):
-        boxes = [_last(branch) for branch in model.head.regression_head.module_list]
-        return [(layer, 2.0, 0.0) for layer in _class_layers(model)] + [(layer, 1.0, 0.0) for layer in boxes]
-    wanted = dict(_FINAL_LAYERS)
-    if isinstance(model, FCOS):
-        wanted |= {"cls_logits": (1.0, -5.0), "bbox_reg": (1.0, 1.0)}
-    elif isinstance(model, RetinaNet):
-        # Few of so many pairs of row and class pass the threshold.
-        wanted["cls_logits"] = (1.0, -6.0)
-    else:
-        # Ninety columns share one softmax.
-        wanted["cls_score"] = (3.0, 0.0)
-    named = [(name.rsplit(".", 1)[-1], module) for name, module in model.named_modules()]
-    return [(module, *wanted[name]) for name, module in named if name in wanted]
-
-
-def _class_layers(model: Any) -> list[Any]:
-    if isinstance(model, SSD):
-        return [_last(branch) for branch in model.head.classification_head.module_list]
-    if isinstance(model, RetinaNet | FCOS):
-        return [model.head.classification_head.cls_logits]
-    return [model.roi_heads.box_predictor.cls_score]
-
-
-def _num_columns(model: Any) -> int:
-    if isinstance(model, SSD):
-        return model.head.classification_head.num_columns
-    if isinstance(model, RetinaNet | FCOS):
-        return model.head.classification_head.num_classes
-    return model.roi_heads.box_predictor.cls_score.out_features
-
-
-def _last(branch: Any) -> Any:
-    return branch[-1] if isinstance(branch, nn.Sequential) else branch
 
 
 def _settle_normalisation(backbone: nn.Module, inputs: torch.Tensor) -> None:

@@ -16,6 +16,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from detinv.detectors.class_names import COCO, COCO_CLASSES, read_class_names
 from detinv.detectors.torchvision_common import AbstractTorchvisionDetector
 from detinv.detectors.torchvision_fcos import TorchvisionFCOS
+from detinv.detectors.torchvision_random import enliven
 from detinv.detectors.torchvision_rcnn import TorchvisionRCNN
 from detinv.detectors.torchvision_retinanet import TorchvisionRetinaNet
 from detinv.detectors.torchvision_ssd import TorchvisionSSD
@@ -40,12 +41,15 @@ _FROZEN_EPS: dict[str, float | None] = {
 ARCHITECTURES = tuple(_FROZEN_EPS)
 """torchvision's names of the models that `build` knows."""
 
-_ADAPTERS = {RetinaNet: TorchvisionRetinaNet, FCOS: TorchvisionFCOS, FasterRCNN: TorchvisionRCNN, SSD: TorchvisionSSD}
+_ADAPTERS: dict[type, Any] = {
+    RetinaNet: TorchvisionRetinaNet,
+    FCOS: TorchvisionFCOS,
+    FasterRCNN: TorchvisionRCNN,
+    SSD: TorchvisionSSD,
+}
 _RANDOM = "random"
 # Category names of the library that are no classes.
 _NO_CLASS = ("__background__", "N/A")
-# Logit of a column that no training image ever asked for.
-_DEAD_LOGIT = -20.0
 
 
 def build(
@@ -67,8 +71,8 @@ def build(
             unused, or 81; K other classes have K + 1, in order, of which the first is the background. One-stage heads
             of sigmoids may also have K.
         weights: a name from the library's weights, such as "COCO_V1", whose file is taken from torch.hub's folder or
-            downloaded into it; the path of a file; or "random", for the library's start values, with unused columns
-            silenced as training leaves them.
+            downloaded into it; the path of a file; or "random", for weights under which the model reports something,
+            the same every time; see `enliven`.
         image_size: (shorter, longer) side of what the network sees, in pixels: images are made as large as both
             allow. SSDLite takes (height, width), and every image gets just that size. The library's own by default.
         proposals: most regions that a second stage looks at; the library's own number by default.
@@ -92,7 +96,9 @@ def build(
     if image_size is not None:
         _resize(model, architecture, image_size)
     if weights == _RANDOM:
-        _silence(model, columns, num_columns)
+        # A background is a column of a softmax only.
+        first = int(not isinstance(model, RetinaNet | FCOS))
+        enliven(model, [column for column in range(first, num_columns) if column not in columns])
     else:
         _put_weights(model, architecture, weights, names, num_columns, trust_weights)
     adapter = next(adapter for kind, adapter in _ADAPTERS.items() if isinstance(model, kind))
@@ -127,7 +133,7 @@ def _coco_categories(architecture: str) -> list[str]:
     return get_model_weights(architecture).COCO_V1.meta["categories"]
 
 
-def _freeze_normalisation(model: nn.Module, architecture: str, eps: float | None) -> None:
+def _freeze_normalisation(model: Any, architecture: str, eps: float | None) -> None:
     """Frozen layers where the library has them in a pretrained model; without weights its builders put others."""
     default = _FROZEN_EPS[architecture]
     if default is not None:
@@ -155,26 +161,6 @@ def _resize(model: Any, architecture: str, image_size: Sequence[int]) -> None:
     if shorter > longer:
         raise DetectorError(f"image_size={list(image_size)}: {architecture} takes the shorter side first")
     model.transform.min_size, model.transform.max_size = (shorter,), longer
-
-
-def _silence(model: Any, columns: Sequence[int], num_columns: int) -> None:
-    """Make unused columns constant and low, as they are once trained; the background's is left as it is."""
-    softmax = not isinstance(model, RetinaNet | FCOS)
-    dead = [column for column in range(int(softmax), num_columns) if column not in columns]
-    with torch.no_grad():
-        for layer in _classifiers(model):
-            layer.weight.unflatten(0, (-1, num_columns))[:, dead] = 0
-            layer.bias.unflatten(0, (-1, num_columns))[:, dead] = _DEAD_LOGIT
-
-
-def _classifiers(model: Any) -> list[Any]:
-    """The layers that give the class logits; their rows run over anchors, then columns."""
-    if isinstance(model, FasterRCNN):
-        return [model.roi_heads.box_predictor.cls_score]
-    if isinstance(model, SSD):
-        branches = model.head.classification_head.module_list
-        return [branch[-1] if isinstance(branch, nn.Sequential) else branch for branch in branches]
-    return [model.head.classification_head.cls_logits]
 
 
 def _put_weights(

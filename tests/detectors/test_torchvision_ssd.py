@@ -6,9 +6,10 @@ from torchvision.models import get_model
 
 from detinv.detectors.assign import AnchorAssigner
 from detinv.detectors.postprocess import postprocess
+from detinv.detectors.torchvision_random import enliven
 from detinv.detectors.torchvision_ssd import TorchvisionSSD
 from detinv.errors import DetectorError
-from tests.fakes import block_image, build_ssd, enliven, tiny_detector, tiny_model
+from tests.fakes import block_image, build_ssd, tiny_detector, tiny_model
 
 SIZES = [(64, 64), (64, 96), (48, 80)]
 
@@ -180,7 +181,7 @@ def test_number_of_class_names_must_fit():
 @pytest.mark.slow
 def test_the_original_ssd_of_vgg_is_the_same_kind():
     model = get_model("ssd300_vgg16", weights=None, weights_backbone=None, num_classes=4)
-    enliven(model, (300, 300))
+    enliven(model, side=300)
     detector = TorchvisionSSD(model, ["a", "b", "c"])
     assert detector.network_size((640, 480)) == (300, 300)
     wanted = detector.detect([block_image((300, 300))])[0]
