@@ -247,7 +247,7 @@ def test_network_size_is_the_librarys_letterbox(detector):
     from ultralytics.data.augment import LetterBox
 
     letterbox = LetterBox((SIZE, SIZE), auto=True, stride=32)
-    for size in [(96, 96), (1, 300), (300, 1), (7, 9), (61, 150), (640, 427), (33, 96), (500, 499), (1080, 1920)]:
+    for size in [(96, 96), (4, 300), (300, 4), (7, 9), (61, 150), (640, 427), (33, 96), (500, 499), (1080, 1920)]:
         found = detector.network_size(size)
         assert letterbox(image=np.zeros((*size, 3), np.uint8)).shape[:2] == found
         assert detector.network_size(found) == found
