@@ -119,5 +119,3 @@ def test_one_in_brackets_is_just_that_one():
 def test_a_mistake_in_the_list_is_named(names, message):
     with pytest.raises(DetectorError, match=message):
         joint_node(names)
-
-

@@ -257,9 +257,7 @@ def test_padding_slots_batch_and_order_change_nothing(kind: str):
         )
         for name, value in our_terms(alone, collate_double([layout])).items():
             torch.testing.assert_close(value[0], together[name][image], atol=1e-9, rtol=0)
-    turned = [
-        Layout(item.boxes.flip(0), item.labels.flip(0), item.image_size, item.id) for item in items
-    ]
+    turned = [Layout(item.boxes.flip(0), item.labels.flip(0), item.image_size, item.id) for item in items]
     for name, value in our_terms(p, collate_double(turned)).items():
         torch.testing.assert_close(value, together[name], atol=1e-9, rtol=0)
 

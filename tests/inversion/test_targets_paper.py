@@ -27,9 +27,7 @@ def random_scene(seed: int, objects: int, anchors: int, classes: int, topk: int,
     keep: list[int] = []
     labels = torch.randint(classes, (40,), generator=generator)
     for index in range(40):
-        overlap = batched_nms(
-            wanted[[*keep, index]], torch.ones(len(keep) + 1), labels[[*keep, index]], 0.35
-        )
+        overlap = batched_nms(wanted[[*keep, index]], torch.ones(len(keep) + 1), labels[[*keep, index]], 0.35)
         if len(overlap) == len(keep) + 1 and len(keep) < objects:
             keep.append(index)
     layout = Layout(wanted[keep], labels[keep], (128, 128), f"scene{seed}")

@@ -145,6 +145,4 @@ def test_no_gradient_reaches_the_regions():
     for output in (predictions.logits, predictions.deltas, predictions.mask_logits):
         output.requires_grad_()
     targets = CodeRule().roi(predictions, batch)
-    assert not any(
-        value.requires_grad for value in vars(targets).values() if isinstance(value, torch.Tensor)
-    )
+    assert not any(value.requires_grad for value in vars(targets).values() if isinstance(value, torch.Tensor))
