@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from detinv.detectors.transformers_random import enliven
 from detinv.errors import DetectorError
 from detinv.layouts.labels import suggestion
 from detinv.zoo.weights import require_trust
 
 _EXTRA = "pip install 'detinv[detr]'"
 _OLDEST = (5, 4)
-# Layers whose start values spread the points that deformable attention looks at.
-_SAMPLING = ("sampling_offsets", "attention_weights")
 # What a folder of weights holds besides the weights themselves.
 _CONFIGURATION, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 
@@ -134,7 +133,7 @@ def quiet_transformers() -> Iterator[None]:
 def build_network(
     architecture: str, num_classes: int, settings: Mapping[str, Any]
 ) -> tuple[nn.Module, Any, Family]:
-    """A network with random weights, its image processor and its family.
+    """A network with random weights (see `enliven`), its image processor and its family.
 
     Args:
         architecture: one of `ARCHITECTURES`.
@@ -158,10 +157,11 @@ def build_network(
 
         try:
             configuration = transformers.AutoConfig.for_model(model_type, num_labels=num_classes, **wanted)
-            network = getattr(transformers, family.model)(configuration)
-            _start(network)
+            with torch.random.fork_rng(devices=[]):
+                network = getattr(transformers, family.model)(configuration)
         except (StrictDataclassError, ValueError, TypeError, RuntimeError, AttributeError) as error:
             raise DetectorError(f"settings={dict(settings)}: {architecture} cannot be so ({_line(error)})") from error
+        enliven(network)
         processor = getattr(transformers, family.processor)()
     return network, processor, family
 
@@ -258,24 +258,6 @@ def _check_files(weights: str, folder: Path, trust_weights: bool) -> bool:
         raise DetectorError(f"{weights}: has no model.safetensors; save the model into that folder by save_pretrained")
     require_trust(pickles[0], trust_weights)
     return True
-
-
-@torch.no_grad()
-def _start(network: nn.Module) -> None:
-    """Random weights under which the image matters to what is reported, as it does to a trained network.
-
-    The library's own leave nothing of it: normalisation starts near zero, box heads at zero, all queries alike. It
-    expects weights to be loaded.
-    """
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear) and not name.endswith(_SAMPLING):
-            nn.init.xavier_uniform_(module.weight)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.ones_(module.weight)
 
 
 def _merged(
