@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from detinv.detectors.transformers_random import enliven
@@ -201,7 +202,7 @@ def load_network(weights: str, revision: str, trust_weights: bool) -> tuple[nn.M
             processor = getattr(transformers, family.processor).from_pretrained(folder, local_files_only=True)
         except ImportError as error:
             raise DetectorError(f"{weights}: its network needs another library ({_line(error)}); {_EXTRA}") from error
-        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
             raise DetectorError(
                 f"{weights}: cannot be loaded ({_line(error)}); give a folder that save_pretrained wrote"
             ) from error

@@ -51,7 +51,9 @@ def load_transformers(
         columns = tuple(range(len(names)))
     else:
         if settings:
-            raise DetectorError(f"settings={dict(settings)}: only for weights={RANDOM}; trained weights have their own")
+            raise DetectorError(
+                f"settings: only for weights={RANDOM}, as trained ones have their own; leave out {', '.join(settings)}"
+            )
         network, processor, family = load_network(weights, revision, trust_weights)
         columns, stored = _classes(network)
         names = stored if names is None else names
