@@ -20,7 +20,7 @@ _LAST_LAYERS = {
     "bbox_ctrness": (1.0, 1.0),
     "bbox_reg": (0.2, 0.0),
     "bbox_pred": (0.2, 0.0),
-    "cls_score": (3.0, 0.0),
+    "cls_score": (1.5, 0.0),
     "mask_fcn_logits": (1.0, 0.0),
 }
 _SSD_CLASS, _SSD_BOX = (1.0, 0.0), (1.0, 0.0)
@@ -30,6 +30,7 @@ _RETINANET = {"cls_logits": (1.0, -5.5)}
 _FCOS = {"cls_logits": (1.0, -5.0), "bbox_reg": (1.0, 1.0)}
 # Logit of a column that no training image ever asked for.
 _DEAD_LOGIT = -20.0
+_LEAST_VARIANCE = 1e-3
 # Images that the layers are settled on, their side in pixels and that of the coarse blocks in them.
 _IMAGES, _SIDE, _BLOCK = 8, 128, 8
 
@@ -82,7 +83,13 @@ def class_layers(model: Any) -> list[tuple[Any, int]]:
 
 
 class _Settle:
-    """Before a normalisation runs for the first time: its statistics become those of its input."""
+    """Before a normalisation runs for the first time: its statistics become the scale of its input.
+
+    One scale for all channels, and nothing subtracted: channels centred one by one would amplify, from layer to layer,
+    what little tells two inputs apart, and rounding with it.
+
+    Source: Mishkin and Matas 2016, "All you need is a good init".
+    """
 
     def __init__(self) -> None:
         self.done = False
@@ -90,9 +97,8 @@ class _Settle:
     def __call__(self, layer: Any, inputs: tuple[Tensor]) -> None:
         if not self.done:
             layer.running_mean.copy_(inputs[0].mean((0, 2, 3)))
-            # A coarse level has few cells, and in some channel they may be all but equal.
-            variance = inputs[0].var((0, 2, 3))
-            layer.running_var.copy_(variance + 0.1 * variance.mean() + 1e-3)
+            layer.running_mean.zero_()
+            layer.running_var.fill_(inputs[0].square().mean() + _LEAST_VARIANCE)
             nn.init.uniform_(layer.weight, 0.7, 1.3)
             nn.init.uniform_(layer.bias, -0.2, 0.2)
             self.done = True
