@@ -32,9 +32,11 @@ class TermOptions:
 
     Args:
         positive_cap: logit above which the positive term asks for no more; null for never, as published.
+        deltas: whether heads with suppression have the term of that name.
     """
 
     positive_cap: float | None = None
+    deltas: bool = False
 
     def capped(self, logits: Float[Tensor, "batch object"]) -> Float[Tensor, "batch object"]:
         """Logits, constant beyond the cap."""
@@ -54,7 +56,9 @@ def dense_terms(
     - positive: minus the raw logit of each object's class at its best row, over 100;
     - centerness or objectness, with a quality output: binary cross-entropy, per compared row;
     - dfl, where distributions are regressed: cross-entropy of the two bins around each distance, per row of an object;
-    - l1, without suppression: L1 distance in the head's own code, per row of an object.
+    - l1, without suppression: L1 distance in the head's own code, per row of an object;
+    - deltas, with suppression and where it is asked for: the same. GIoU hardly tells a small object in a large box from
+      one in a larger box; its code does.
 
     Source: section B.3 of the method as published in code; the paper's equation 9 says cross-entropy for "cls". "dfl":
     Li et al. 2020, equation 6; "l1": Carion et al. 2020, section 3.1.
@@ -82,13 +86,16 @@ def dense_terms(
         compared = targets.quality_weights.sum(1).clamp(min=1)
         name = "objectness" if head.scoring.objectness else "centerness"
         terms[name] = (entropy * targets.quality_weights * row_weights).sum(1) / compared
-    if predictions.bins is not None or head.post.nms_thresh is None:
+    one_to_one = head.post.nms_thresh is None
+    if predictions.bins is not None or one_to_one or options.deltas:
         code = head.codec.encode(targets.box_targets, head.anchors[targets.rows])
         if predictions.bins is not None:
             terms["dfl"] = (_bin_loss(take(predictions.bins, targets.rows), code) * box_weights).sum(1) / matched
         else:
             distance = (take(predictions.deltas, targets.rows) - code).abs().sum(-1)
-            terms["l1"] = (distance * box_weights).sum(1) / matched
+            # An empty slot's box has no code.
+            distance = distance.masked_fill(targets.box_weights == 0, 0)
+            terms["l1" if one_to_one else "deltas"] = (distance * box_weights).sum(1) / matched
     return terms
 
 

@@ -20,6 +20,7 @@ TERM_NAMES = (
     "objectness",
     "dfl",
     "l1",
+    "deltas",
     "positive",
     "encoder_cls",
     "encoder_reg",
@@ -67,7 +68,7 @@ class Objective:
             raise ConfigError("level_weights is empty; give one weight for each pyramid level, or a single one for all")
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
         self.level_weights = tuple(float(weight) for weight in level_weights)
-        self.options = TermOptions(positive_cap)
+        self.options = TermOptions(positive_cap, deltas="deltas" in self.weights)
         self.tv_exponent = tv_exponent
         self.alpha_exponent = alpha_exponent
         self._on_device: dict[tuple[torch.device, int], Tensor] = {}

@@ -9,7 +9,8 @@ from detinv.detectors.assign import AnchorAssigner, PointAssigner
 from detinv.detectors.codec import DeltaCodec, DistanceCodec
 from detinv.detectors.predictions import DenseHead, DensePredictions, PostProcessing
 from detinv.detectors.scoring import Scoring
-from detinv.inversion.losses import dense_terms
+from detinv.inversion.losses import TermOptions, dense_terms
+from detinv.inversion.objective import Objective
 from detinv.inversion.targets.code import CodeRule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
@@ -137,6 +138,20 @@ def owners_by_point(anchors, boxes, sizes):
     return owner, candidates
 
 
+def code(anchor, box, distances: bool):
+    """What a row would have to regress to give the box."""
+    x, y, width, height = centre_and_sides(anchor)
+    if distances:
+        return [(x - box[0]) / width, (y - box[1]) / height, (box[2] - x) / width, (box[3] - y) / height]
+    goal_x, goal_y, goal_width, goal_height = centre_and_sides(box)
+    scales = [math.log(goal_width / width), math.log(goal_height / height)]
+    return [(goal_x - x) / width, (goal_y - y) / height, *scales]
+
+
+def centre_and_sides(box):
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]
+
+
 def reference_terms(p: DensePredictions, layout: Layout, image: int, level_weights) -> dict[str, torch.Tensor]:
     anchors, boxes, labels = p.head.anchors.tolist(), layout.boxes.tolist(), layout.labels.tolist()
     if p.quality_logits is None:
@@ -145,7 +160,7 @@ def reference_terms(p: DensePredictions, layout: Layout, image: int, level_weigh
         owner, candidates = owners_by_point(anchors, boxes, p.head.level_sizes)
     decoded = p.boxes()[image]
     level = p.head.levels.tolist()
-    cls, reg, ctr, positive = [], [], [], torch.zeros((), dtype=torch.float64)
+    cls, reg, far, ctr, positive = [], [], [], [], torch.zeros((), dtype=torch.float64)
     chosen = {}
     for j, rows in candidates.items():
         chosen[j] = max(rows, key=lambda a: p.logits[image, a, labels[j]].item())
@@ -171,6 +186,8 @@ def reference_terms(p: DensePredictions, layout: Layout, image: int, level_weigh
         if match >= 0:
             goal = boxes[match]
             reg.append((weight, decoded[a], goal))
+            wanted_code = code(anchors[a], goal, p.quality_logits is not None)
+            far += [weight * (p.deltas[image, a, k] - wanted_code[k]).abs() for k in range(4)]
         if owner[a] >= 0 and p.quality_logits is not None:
             x, y = (anchors[a][0] + anchors[a][2]) / 2, (anchors[a][1] + anchors[a][3]) / 2
             b = boxes[owner[a]]
@@ -185,16 +202,17 @@ def reference_terms(p: DensePredictions, layout: Layout, image: int, level_weigh
         "cls": sum(cls, zero) / max(len(cls), 1),
         "positive": positive,
         "reg": sum((w * (1 - giou(b, g)) for w, b, g in reg), zero) / max(len(reg), 1),
+        "deltas": sum(far, zero) / max(len(reg), 1),
     }
     if p.quality_logits is not None:
         terms["centerness"] = sum(ctr, zero) / max(len(ctr), 1)
     return terms
 
 
-def our_terms(p: DensePredictions, batch: LayoutBatch):
+def our_terms(p: DensePredictions, batch: LayoutBatch, deltas: bool = True):
     assignment = p.head.assigner.assign(p.head.anchors, p.head.level_sizes, batch.boxes, batch.valid)
     targets = CodeRule(topk=1000).dense(p.detach(), batch, assignment)
-    return dense_terms(p, targets, torch.tensor(LEVEL_WEIGHTS, dtype=torch.float64))
+    return dense_terms(p, targets, torch.tensor(LEVEL_WEIGHTS, dtype=torch.float64), TermOptions(deltas=deltas))
 
 
 def collate_double(items, slots=None):
@@ -221,6 +239,13 @@ def test_terms_and_gradients_equal_the_slow_loop(kind: str, seed: int):
     slow = sum(sum(reference_terms(p, layout, i, LEVEL_WEIGHTS).values()) for i, layout in enumerate(items))
     for got, wanted in zip(ours, torch.autograd.grad(slow, (logits, deltas)), strict=True):
         torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-4)
+
+
+def test_deltas_are_compared_only_where_that_is_asked_for():
+    p, batch = predictions("fcos"), collate_double(layouts())
+    assert our_terms(p, batch).keys() - our_terms(p, batch, deltas=False).keys() == {"deltas"}
+    assert Objective({"reg": 1, "deltas": None}).options.deltas is False
+    assert Objective({"reg": 1, "deltas": 2}).options.deltas is True
 
 
 @pytest.mark.parametrize("kind", ["retinanet", "fcos"])
