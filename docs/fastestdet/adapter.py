@@ -22,8 +22,8 @@ from detinv.zoo.weights import load_weights
 WEIGHTS_AT = "https://github.com/dog-qiuqiu/FastestDet/tree/main/weights"
 
 _CLASS_POWER, _OBJECTNESS_POWER = 0.4, 0.6
-# Of the way to where tanh and sigmoid end: a box at the very end would need an infinite delta.
-_INSIDE = 1 - 1e-4
+# How near to their ends tanh and sigmoid are asked to come: the very end would need an infinite delta.
+_SHIFT_END, _SHARE_END = 0.01, 1e-3
 
 
 def build(
@@ -196,8 +196,8 @@ class CellCodec:
         """The deltas that decode to `boxes`, or to the nearest box that has any."""
         points, cell = _points(anchors)
         centres, sides = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-        shift = ((centres - points) / cell).clamp(-_INSIDE, _INSIDE)
-        share = (sides / self._limits(boxes)).clamp(1 - _INSIDE, _INSIDE)
+        shift = ((centres - points) / cell).clamp(_SHIFT_END - 1, 1 - _SHIFT_END)
+        share = (sides / self._limits(boxes)).clamp(_SHARE_END, 1 - _SHARE_END)
         return torch.cat([shift.atanh(), share.logit()], dim=-1)
 
     def expresses(self, boxes: Tensor, anchors: Tensor) -> Tensor:

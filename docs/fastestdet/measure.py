@@ -39,7 +39,7 @@ CROWDING = (
     "shares some of its four cells",
     "alone",
 )
-CAUSES = ("suppressed by its like", "score too low", "cell has another class", "no cell has its box")
+CAUSES = ("suppressed, or counts for another", "score too low", "cell has another class", "no cell has its box")
 
 
 def ap_above(
@@ -161,7 +161,11 @@ def main(weights: str, images: str, annotations: str) -> None:
     print(f"\nfound: score > {SCORE_THRESH} and IoU > {IOU_THRESH} with the right class\n")
     order = [size_name(side**2 - 1.0) for side in SIDES] + [size_name(SIDES[-1] ** 2)]
     print(table("side (square root of the area)", order, sizes, missed), end="\n\n")
-    print(table("crowding", CROWDING, crowds, missed))
+    # Crowds are often of small objects, so each size has a table of its own.
+    for name, is_large in (("larger than", True), ("up to", False)):
+        chosen = [k for k, group in enumerate(sizes) if (group in order[2:]) == is_large]
+        title = f"crowding, objects {name} {SIDES[1]}^2 px"
+        print(table(title, CROWDING, [crowds[k] for k in chosen], [missed[k] for k in chosen]), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -227,7 +227,11 @@ def test_decoding_undoes_encoding_where_a_cell_can_express_the_box():
     assert reach[0].tolist() == (distance < 16).all(-1).tolist()
     objects, cells = torch.nonzero(reach[0], as_tuple=True)
     again = codec.decode(codec.encode(boxes[0, objects], anchors[cells]), anchors[cells])
-    torch.testing.assert_close(again, boxes[0, objects], atol=0.01, rtol=0)
+    # At the ends of tanh and sigmoid, a hundredth of a cell and a thousandth of the image are given away.
+    torch.testing.assert_close(again, boxes[0, objects], atol=0.2, rtol=0)
+    middle = (codec.encode(boxes[0, objects], anchors[cells])[:, :2].abs() < 2.6).all(1)
+    assert middle.sum() > 50
+    torch.testing.assert_close(again[middle], boxes[0, objects][middle], atol=1e-3, rtol=0)
 
 
 def test_a_box_as_large_as_the_image_has_finite_deltas():
@@ -235,7 +239,7 @@ def test_a_box_as_large_as_the_image_has_finite_deltas():
     anchors, boxes = torch.tensor([[40.0, 24, 56, 40]]), torch.tensor([[0.0, 0, 96, 64]])
     deltas = codec.encode(boxes, anchors)
     assert deltas.isfinite().all()
-    torch.testing.assert_close(codec.decode(deltas, anchors), boxes, atol=0.01, rtol=0)
+    torch.testing.assert_close(codec.decode(deltas, anchors), boxes, atol=0.1, rtol=0)
 
 
 # The assigner
