@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from detinv.detectors.class_names import read_class_names
@@ -173,13 +174,13 @@ def _load_checkpoint(path: Path, class_names: Any) -> tuple[nn.Module, tuple[str
 def _kept_quiet() -> Iterator[None]:
     """What the library's first import changes for everybody is undone."""
     before = {name: os.environ.get(name) for name in (*_QUIET, "YOLO_CONFIG_DIR")}
-    save = torch.save
+    save, image_open = torch.save, Image.open
     with TemporaryDirectory() as settings, warnings.catch_warnings():
         os.environ.update(_QUIET, YOLO_CONFIG_DIR=settings)
         try:
             yield
         finally:
-            torch.save = save
+            torch.save, Image.open = save, image_open
             for name, value in before.items():
                 if value is None:
                     del os.environ[name]

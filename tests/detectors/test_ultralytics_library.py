@@ -81,10 +81,11 @@ def imported(node):
 IMPORT_QUIETLY = """
 import os, sys, torch
 from pathlib import Path
-save, environment = torch.save, dict(os.environ)
+from PIL import Image
+save, image_open, environment = torch.save, Image.open, dict(os.environ)
 from detinv.detectors.ultralytics_library import build_network
 build_network("yolov10n.yaml", 2)
-assert torch.save is save
+assert torch.save is save and Image.open is image_open
 for name in ("YOLO_CONFIG_DIR", "YOLO_OFFLINE", "YOLO_AUTOINSTALL", "YOLO_VERBOSE"):
     assert os.environ.get(name) == environment.get(name), name
 from ultralytics.utils import AUTOINSTALL, ONLINE

@@ -1,0 +1,55 @@
+"""The contract, tried on every detector that is registered: bundled ones as they are, others with random weights."""
+
+import pytest
+
+from detinv.checks.adapter import check_adapter
+from detinv.detectors.load import load_detector
+from detinv.detectors.registry import detector_names, detector_node
+from detinv.errors import DetectorError
+from detinv.inversion.presets import load_recipe
+
+SIZES = ((96, 128), (112, 96))
+
+
+def small(node):
+    """Options that make a detector cheap: random weights, and an input of about a hundred pixels."""
+    if node.get("weights") == "bundled":
+        return {}
+    options = {"weights": "random"}
+    if "rcnn" in node["name"] and "torchvision" in node["_target_"]:
+        # A thousand regions through four convolutions take longer than all the rest.
+        options["proposals"] = 24
+    if "min_size" in node:
+        return options | {"min_size": 96, "max_size": 160}
+    size = node["image_size"]
+    if not isinstance(size, list):
+        return options | {"image_size": 64}
+    return options | {"image_size": [128, 128] if size[0] == size[1] else [96, 160]}
+
+
+def loaded(name):
+    node = detector_node(name)
+    try:
+        return load_detector(name, **small(node))
+    except DetectorError as error:
+        if "pip install" in str(error) or "install" in str(error).split(":")[0]:
+            pytest.skip(str(error))
+        raise
+
+
+@pytest.mark.filterwarnings("default")  # what a library's own code warns of is not the adapter's fault
+@pytest.mark.parametrize("name", detector_names())
+def test_every_registered_detector_keeps_the_contract(name):
+    detector = loaded(name)
+    # Targets move with the image, so the first few steps may raise the loss; small networks can take more of them.
+    steps = 16 if sum(value.numel() for value in detector.parameters()) < 1e7 else 6
+    found = check_adapter(detector, load_recipe(), SIZES, steps=steps)
+    broken = [verdict for verdict in found if verdict.holds is False]
+    assert not broken, broken
+    shown = {verdict.claim for verdict in found if verdict.holds}
+    assert shown >= {verdict.claim for verdict in found} - {"raw predictions, post-processed, are its inference"}
+
+
+def test_every_detector_can_be_made_small():
+    for name in detector_names():
+        small(detector_node(name))
