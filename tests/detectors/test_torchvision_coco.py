@@ -137,6 +137,28 @@ def test_raw_predictions_put_through_the_declared_postprocessing_are_the_library
         assert (pasted != wanted.masks).float().mean() < 1e-4
 
 
+def test_thresholds_are_the_models(detector, architecture):
+    size = size_for(architecture)
+    image = block_image(size, 8)
+    model = detector.model
+    part = getattr(model, "roi_heads", model)
+    if model.transform.fixed_size is not None:
+        model.transform.fixed_size = size[::-1]
+    before = part.score_thresh, part.nms_thresh
+    everything = detector.detect([image])[0]
+    # Between two scores, as rounding decides at one.
+    part.score_thresh, part.nms_thresh = everything.scores.sort().values[[4, 5]].mean().item(), 0.2
+    wanted = detector.detect([image])[0]
+    found = postprocess(
+        predict(type(detector)(model, detector.class_names, detector.columns), image.float() / 255), [size]
+    )[0]
+    part.score_thresh, part.nms_thresh = before
+    assert 1 < len(wanted) < len(everything)
+    boxes, scores = deviation(found, wanted)
+    assert boxes < 0.01
+    assert scores < 1e-5
+
+
 def test_gradient_reaches_every_pixel_and_weights_stay(detector, architecture):
     before = {key: value.clone() for key, value in detector.model.state_dict().items()}
     size = size_for(architecture)
