@@ -77,7 +77,11 @@ class TransformersRTDETR(AbstractTransformersDetector):
             return self._decoded([at_least_fp32(level) for level in encoded], canvas)
 
     def _decoded(self, encoded: Sequence[Float[Tensor, "batch _ _ _"]], canvas: tuple[int, int]) -> Predictions:
-        """What the library does from the encoder's output on; but its choice of queries does not cut the gradient."""
+        """What the library does from the encoder's output on, with what it chose.
+
+        As in its training, the gradient of queries goes through what they look at, not through the tokens they were
+        made of: those have terms of their own, and are steadier for it.
+        """
         network, constants = self.model.model, self._constants(encoded[0].device)
         sources = _projected(network.decoder_input_proj, encoded)
         values = torch.cat([source.flatten(2).transpose(1, 2) for source in sources], dim=1)
@@ -87,8 +91,8 @@ class TransformersRTDETR(AbstractTransformersDetector):
         queries = self.model.config.num_queries
         chosen = token_logits.amax(-1).topk(queries, dim=1).indices
         decoded = network.decoder(
-            inputs_embeds=take(memory, chosen),
-            reference_points=take(token_boxes, chosen),
+            inputs_embeds=take(memory, chosen).detach(),
+            reference_points=take(token_boxes, chosen).detach(),
             encoder_hidden_states=values,
             encoder_attention_mask=None,
             spatial_shapes=constants.shapes,
