@@ -19,6 +19,7 @@ ALLOWED = {
     "inversion": [*_CHAIN, "metrics", "viz", "results", "inversion"],
     "training": [*_CHAIN, "metrics", "viz", "results", "training"],
     "benchmarks": [*_CHAIN, "metrics", "viz", "results", "inversion", "benchmarks"],
+    "experiments": [*_CHAIN, "metrics", "viz", "results", "inversion", "experiments"],
     "checks": [*_CHAIN, "metrics", "viz", "results", "inversion", "checks"],
 }
 EVERYTHING = [*ALLOWED, "cli"]

@@ -32,6 +32,7 @@ COMMANDS = {
     command.name: command
     for command in (
         Command("invert", "make images that a frozen detector reads as the layouts you ask for"),
+        Command("run", "run one of the paper's experiments: detinv run table1_transfer", "experiment"),
         Command("detect", "run a detector's own inference over a folder of images and judge it"),
         Command("check", "try an adapter: does it keep the contract that inversions rely on?"),
         Command("train", "train a bundled detector again and measure it"),

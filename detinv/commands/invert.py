@@ -1,17 +1,15 @@
 """`detinv invert`: layouts in, inverted images out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
 from rich.table import Column, Table
 
 from detinv.commands import Build
+from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.detectors.load import build_detector
 from detinv.inversion.panel import Panel
 from detinv.inversion.recipe import Recipe
@@ -21,7 +19,7 @@ from detinv.metrics.cues import orientation_agreement
 from detinv.results.files import prepare_out_dir
 from detinv.results.record import InversionResult
 from detinv.results.write import write_inversion
-from detinv.worlds.sources import PlainLayouts, planted_orientations
+from detinv.worlds.sources import WorldLayouts, by_label
 
 
 def run(config: DictConfig, build: Build) -> None:
@@ -36,7 +34,7 @@ def run(config: DictConfig, build: Build) -> None:
     check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer)
     # Only now, when the input has proved to be good: a mistake leaves no folder behind.
     out_dir = prepare_out_dir(config.out_dir)
-    with _dashboard(build(config.logger), config) as loggers:
+    with dashboard(build(config.logger), config) as loggers:
         result = invert(
             panel,
             layouts,
@@ -52,7 +50,7 @@ def run(config: DictConfig, build: Build) -> None:
         title = f"{config.detector.name} inverted"
         picture = write_inversion(result, out_dir, OmegaConf.to_yaml(config), title)
         for logger in loggers:
-            logger.log_metrics({f"final/{name}": value for name, value in _numbers(result).items()})
+            logger.log_metrics({f"final/{name}": value for name, value in numbers_of(result.metrics).items()})
     _show(console, result, picture)
 
 
@@ -63,28 +61,13 @@ def _panel(entries: DictConfig, build: Build) -> Panel:
     return Panel({str(entries.name): build_detector(entries)})
 
 
-@contextmanager
-def _dashboard(logger: Logger | None, config: DictConfig) -> Iterator[list[Logger]]:
-    """The run in the dashboard, closed whatever happens, and marked as failed if something did."""
-    if logger is None:
-        yield []
-        return
-    failed = True
-    try:
-        logger.log_hyperparams(_plain(config))
-        yield [logger]
-        failed = False
-    finally:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=int(failed))
-        logger.finalize("failed" if failed else "success")
-
-
 def _cues(source: LayoutSource, result: InversionResult) -> dict[str, Any]:
     """In a world whose textures are known: do the images show them?"""
-    if not isinstance(source, PlainLayouts):
+    planted = (
+        by_label(source.world.planted_orientations, result.class_names) if isinstance(source, WorldLayouts) else {}
+    )
+    if not planted:
         return {}
-    planted = planted_orientations(result.class_names)
     found = orientation_agreement(result.layouts, result.images, planted)
     return {
         "striped_objects": found["objects"],
@@ -100,10 +83,6 @@ def _plain(node: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(node)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
-
-
-def _numbers(result: InversionResult) -> dict[str, float]:
-    return {name: value for name, value in result.metrics.items() if isinstance(value, int | float) and value == value}
 
 
 def _show(console: Console, result: InversionResult, picture: Path) -> None:

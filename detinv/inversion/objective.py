@@ -1,6 +1,6 @@
 """Named, weighted terms: raw predictions, pseudo-targets and pixels to one scalar for each image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -35,6 +35,7 @@ TERM_NAMES = (
     "total_variation",
     "alpha_norm",
 )
+_REGULARISERS = ("total_variation", "alpha_norm")
 
 
 class Objective:
@@ -72,6 +73,21 @@ class Objective:
         self.tv_exponent = tv_exponent
         self.alpha_exponent = alpha_exponent
         self._on_device: dict[tuple[torch.device, int], Tensor] = {}
+
+    def reweighted(self, weights: Mapping[str, float | None]) -> "Objective":
+        """The same objective with other weights; terms that `weights` does not name keep theirs, null drops one."""
+        return Objective(
+            {**self.weights, **weights},
+            self.level_weights,
+            self.options.positive_cap,
+            self.tv_exponent,
+            self.alpha_exponent,
+        )
+
+    def only(self, names: Collection[str]) -> "Objective":
+        """The same objective without the detector's terms that are not in `names`; regularisers stay."""
+        dropped = set(TERM_NAMES) - set(names) - set(_REGULARISERS)
+        return self.reweighted(dict.fromkeys(sorted(dropped)))
 
     def detector_terms(self, predictions: Predictions, targets: Targets) -> Terms:
         """All terms of one detector that have a weight, one value per image each, before weighting.

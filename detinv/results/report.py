@@ -6,8 +6,8 @@ from html import escape
 from detinv.metrics.redetection import redetection
 from detinv.results.curves import curves_svg, loss_curves
 from detinv.results.figures import detections_figure, image_figure, layout_figure, stretched_figure
+from detinv.results.page import page
 from detinv.results.record import InversionResult
-from detinv.results.style import STYLE
 from detinv.results.tables import class_table, curve_table, metrics_table, reader_table, tiles, versions_table
 
 # Beyond this many characters of figures no further layouts are shown (but always the first few), so that the page
@@ -48,13 +48,7 @@ def render_report(result: InversionResult, config_yaml: str, title: str, *, max_
         f"<details><summary>Configuration</summary><pre>{escape(config_yaml)}</pre></details>",
         _versions(result.metrics),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(filter(None, sections))
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(title, sections)
 
 
 def _summary(result: InversionResult) -> str:

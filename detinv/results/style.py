@@ -64,6 +64,7 @@ figcaption { font-size: 13px; margin-top: 6px; }
 details { border: 1px solid var(--rule); border-radius: 10px; padding: 10px 16px; margin-bottom: 12px; }
 summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; margin: 12px 0 4px; }
+.finding { max-width: 100%; height: auto; border-radius: 4px; }
 .good { color: var(--line-3); }
 .poor { color: var(--line-2); }
 @media (max-width: 820px) {

@@ -59,6 +59,8 @@ def model_card(
     lines += ["## Measured", "", f"COCO's average precision, in percent, on {data.measured_on}", ""]
     lines[-2] += f" ({scores['objects']:g} objects), by the detector's own inference with the stored weights."
     lines += _score_table(scores, training.class_names)
+    if data.planted:
+        lines += ["", "## Planted truth", "", data.planted]
     lines += ["", "## Limits", "", data.limits, "", "## Licence", "", data.licence]
     return "\n".join(lines) + "\n"
 

@@ -22,7 +22,10 @@ Sample = tuple[UInt8[Tensor, "3 height width"], Layout]
 class World(Protocol):
     """A generator of scenes, deterministic in the scene's number."""
 
-    class_names: tuple[str, ...]
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the labels."""
+        ...
 
     def scene(self, index: int) -> Scene:
         """Scene number `index`."""

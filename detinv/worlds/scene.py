@@ -23,12 +23,27 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class ObjectKind:
-    """A class of objects: its name, outline and texture."""
+class Patch:
+    """A window in an object that shows a texture of its own.
 
-    name: str
+    Args:
+        texture: in the window.
+        centre: (x, y) of the window in the outline's frame, [-1, 1] x [-1, 1], y downwards.
+        half_side: of the window, in the same units.
+    """
+
+    texture: Texture
+    centre: tuple[float, float]
+    half_side: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one object looks: its outline, the texture that fills it, and a patch where it has one."""
+
     outline: Outline
     texture: Texture
+    patch: Patch | None = None
 
     def draw(
         self,
@@ -38,7 +53,7 @@ class ObjectKind:
         box: tuple[float, float, float, float],
         generator: np.random.Generator,
     ) -> None:
-        """Paint one object of this kind over `canvas` (height, width, 3, in [0, 1]), in place.
+        """Paint one object of this look over `canvas` (height, width, 3, in [0, 1]), in place.
 
         `owner` (height, width) receives `number` where the object covers at least half of the pixel.
         """
@@ -57,7 +72,12 @@ class ObjectKind:
         v = (-np.sin(turn) * dx + np.cos(turn) * dy) / ((y1 - y0) / 2)
         cover = _pool(self.outline(u, v).astype(np.float64))
         phase = generator.uniform(0, 16, size=2)
-        amount = _pool(self.texture(dx + phase[0], dy + phase[1]))[..., None]
+        samples = self.texture(dx + phase[0], dy + phase[1])
+        if self.patch is not None:
+            aside = np.maximum(np.abs(u - self.patch.centre[0]), np.abs(v - self.patch.centre[1]))
+            shown = self.patch.texture(dx + phase[0], dy + phase[1])
+            samples = np.where(aside <= self.patch.half_side, shown, samples)
+        amount = _pool(samples)[..., None]
 
         patch = canvas[top:bottom, left:right]
         first, second = _two_colours(generator, patch.mean(axis=(0, 1)))

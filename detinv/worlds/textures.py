@@ -55,3 +55,15 @@ class Plain:
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.zeros_like(x)
+
+
+def random_texture(generator: np.random.Generator) -> Texture:
+    """Any texture, of any direction and fineness: what a detector learns to overlook."""
+    kind = int(generator.integers(5))
+    if kind <= 1:
+        return Stripes(degrees=float(generator.uniform(0, 180)), period=float(generator.uniform(4, 10)))
+    if kind == 2:
+        return Dots(period=float(generator.uniform(5, 11)))
+    if kind == 3:
+        return Checks(side=float(generator.uniform(2.5, 6)))
+    return Plain()

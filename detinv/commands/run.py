@@ -1,0 +1,91 @@
+"""`detinv run`: one of the paper's experiments, from its recipe to its report."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table as ConsoleTable
+
+from detinv.commands import Build
+from detinv.commands.dashboard import dashboard, log_figures, numbers_of
+from detinv.errors import ConfigError
+from detinv.experiments.base import AbstractExperiment
+from detinv.experiments.workbench import Workbench
+from detinv.inversion.run import check_options
+from detinv.results.files import prepare_out_dir
+from detinv.results.findings import Findings, Table
+from detinv.results.resume import claim_folder
+from detinv.results.versions import versions
+from detinv.results.write_findings import write_findings
+
+# Rows of a table that the terminal shows; the CSV files and the report have all.
+_SHOWN = 24
+
+
+def run(config: DictConfig, build: Build) -> None:
+    """Run the experiment that the recipe describes; write everything to `config.out_dir`."""
+    console = Console()
+    if config.get("protocol") is None:
+        raise ConfigError("detinv run needs an experiment: detinv run NAME, see experiments/README.md")
+    values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    check_options(config.steps, config.batch_size, 1, values["trainer"])
+    experiment = build(config.protocol)
+    if not isinstance(experiment, AbstractExperiment):
+        raise ConfigError(f"protocol: {config.protocol.get('_target_')} is not an experiment")
+    bench = Workbench(
+        Path(config.out_dir),
+        values["detectors"],
+        build(config.layout),
+        build(config.preset),
+        steps=config.steps,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        trainer=values["trainer"],
+        images=config.images,
+        say=lambda text: console.print(text, soft_wrap=True, highlight=False, style="dim"),
+    )
+    if not bench.labels:
+        raise ConfigError("detectors=[]: name at least one detector")
+    for label in bench.labels:
+        bench.detector(label)
+    # Only now, when the input has proved to be good: a mistake leaves no folder behind.
+    prepare_out_dir(config.out_dir)
+    claim_folder(bench.out_dir, config)
+    started = time.perf_counter()
+    with dashboard(build(config.logger), config) as loggers:
+        findings = experiment.run(bench)
+        about = {
+            "seconds": round(time.perf_counter() - started, 1),
+            "seed": config.seed,
+            "weight_hashes": bench.weight_hashes(),
+            "versions": versions(),
+        }
+        report = write_findings(findings, bench.out_dir, OmegaConf.to_yaml(config), experiment.title, about)
+        for logger in loggers:
+            logger.log_metrics(numbers_of(findings.numbers))
+            log_figures(logger, {figure.name: figure.picture for figure in findings.figures})
+    _show(console, findings, report)
+
+
+def _show(console: Console, findings: Findings, report: Path) -> None:
+    for table in findings.tables:
+        console.print(_shown(table))
+    for figure in findings.figures:
+        console.print(f"figure: {report.with_name(figure.name)}.png", soft_wrap=True)
+    console.print(f"report: {report}", soft_wrap=True)
+
+
+def _shown(table: Table) -> ConsoleTable:
+    shown = ConsoleTable(*table.columns, title=table.title)
+    for row in table.rows[:_SHOWN]:
+        shown.add_row(
+            *(
+                "-" if cell is None else f"{cell:.{table.digits}f}" if isinstance(cell, float) else str(cell)
+                for cell in row
+            )
+        )
+    if len(table.rows) > _SHOWN:
+        shown.caption = f"{_SHOWN} of {len(table.rows)} rows; all are in {table.name}.csv"
+    return shown

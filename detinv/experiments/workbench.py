@@ -1,0 +1,244 @@
+"""What experiments work with: detectors, layouts, a recipe, and a folder that keeps what is finished."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from detinv.detectors.base import AbstractDetector
+from detinv.detectors.load import load_detector
+from detinv.errors import ConfigError, OutputError
+from detinv.inversion.panel import Panel
+from detinv.inversion.pixels import batches_by_canvas
+from detinv.inversion.recipe import Recipe
+from detinv.inversion.run import invert
+from detinv.layouts.layout import Layout
+from detinv.layouts.sources import LayoutSource
+from detinv.results.files import plain, prepare_out_dir, write_json, write_png
+from detinv.results.names import file_stems
+from detinv.results.read import read_image
+from detinv.zoo.weights import weight_hash
+
+Images = list[UInt8[Tensor, "3 _ _"]]
+DetectorEntry = str | Mapping[str, Any]
+"""A registered name or path; or a mapping with it as "name", with options of its registration, and optionally with
+the "label" it goes by in this run."""
+
+_ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+@dataclass
+class Workbench:
+    """One experiment's means; what it made is kept under `out_dir`, and found again when the run is repeated.
+
+    Args:
+        out_dir: existing folder; images lie in `images/<key>/`, other finished parts in `parts/<key>.json`.
+        entries: the detectors to be looked at, in order.
+        source: of layouts.
+        recipe: how to invert.
+        steps: optimiser updates of each image.
+        batch_size: images optimised together.
+        seed: of start images and views.
+        trainer: arguments of Lightning's Trainer.
+        images: folder of the layouts' photographs, where the layouts come from annotations.
+        say: told what is going on, one line at a time.
+    """
+
+    out_dir: Path
+    entries: Sequence[DetectorEntry]
+    source: LayoutSource
+    recipe: Recipe
+    steps: int = 200
+    batch_size: int = 16
+    seed: int = 0
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+    images: str | Path | None = None
+    say: Callable[[str], None] = lambda text: None
+    _loaded: dict[str, AbstractDetector] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the detectors go by, in order.
+
+        Raises:
+            ConfigError: when two go by the same name.
+        """
+        labels = tuple(_label(entry) for entry in self.entries)
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ConfigError(f"detectors: two are called {label!r}; give one of them a label of its own")
+        return labels
+
+    def detector(self, label: str) -> AbstractDetector:
+        """The detector that goes by `label` here, or else the one registered under that name; loaded once."""
+        if label not in self._loaded:
+            entry = next((entry for entry in self.entries if _label(entry) == label), label)
+            if isinstance(entry, str):
+                self._loaded[label] = load_detector(entry)
+            else:
+                options = {str(key): value for key, value in entry.items() if key not in ("name", "label")}
+                self._loaded[label] = load_detector(str(entry["name"]), **options)
+        return self._loaded[label]
+
+    def weight_hashes(self) -> dict[str, str]:
+        """Of all detectors loaded so far, by label."""
+        return {label: weight_hash(detector) for label, detector in sorted(self._loaded.items())}
+
+    def layouts(self, label: str, masks: bool = True) -> list[Layout]:
+        """The layouts, in the frame of that detector's input and with its class numbers.
+
+        Args:
+            masks: false leaves them out.
+        """
+        detector = self.detector(label)
+        found = self.source.layouts(detector.class_names, detector.network_size, detector.detections_per_image)
+        return found if masks else [layout.without_masks() for layout in found]
+
+    def photographs(self, label: str) -> tuple[Images, list[Layout]]:
+        """The images that the layouts were made of, and the layouts in those images' pixels.
+
+        Raises:
+            ConfigError: when the layouts have none: they are written by hand, or `images` is not given.
+        """
+        detector = self.detector(label)
+        layouts = self.source.layouts(detector.class_names, lambda size: size, detector.detections_per_image)
+        if hasattr(self.source, "scenes"):
+            return [scene.image for scene in self.source.scenes()], layouts
+        if self.images is None:
+            raise ConfigError("this experiment looks at the layouts' photographs: give their folder as images=DIR")
+        found = []
+        for layout in layouts:
+            paths = [Path(self.images) / f"{layout.id}{ending}" for ending in _ENDINGS]
+            path = next((path for path in paths if path.is_file()), None)
+            if path is None:
+                raise ConfigError(f"images={self.images}: no photograph of layout {layout.id} ({paths[-2].name}) there")
+            found.append(read_image(path))
+        for image, layout in zip(found, layouts, strict=True):
+            if tuple(image.shape[1:]) != layout.image_size:
+                raise ConfigError(
+                    f"images={self.images}: the photograph of {layout.id} is of size {tuple(image.shape[1:])}, its "
+                    f"layout of size {layout.image_size}"
+                )
+        return found, layouts
+
+    def invert(
+        self,
+        key: str,
+        label: str,
+        layouts: Sequence[Layout],
+        recipe: Recipe | None = None,
+        steps: int | None = None,
+    ) -> Images:
+        """Inverted images, 8 bit, one for each layout; those that lie in `images/<key>/` already are read from there.
+
+        Batches are always the same ones, so a run that was interrupted gives the very images of one that was not.
+
+        Args:
+            key: names the images: letters, digits, `_`, `-`, `.` and slashes.
+            label: of the detector.
+            layouts: in the frame of its input, with distinct ids.
+            recipe, steps: where they differ from the bench's own.
+
+        Raises:
+            OutputError: when the folder holds images of other weights or another number of steps.
+        """
+        detector = self.detector(label)
+        return self._inverted(
+            key, label, detector, weight_hash(detector), detector.size_divisor, layouts, recipe, steps
+        )
+
+    def invert_jointly(self, key: str, layouts: Sequence[Layout], steps: int | None = None) -> Images:
+        """Images that all of the bench's detectors at once are asked to read as the layouts; see `invert`.
+
+        Args:
+            layouts: in the frame of the first detector's input and with its labels.
+        """
+        panel = Panel({label: self.detector(label) for label in self.labels})
+        hashes = ",".join(self.weight_hashes()[label] for label in self.labels)
+        return self._inverted(key, "all at once", panel, hashes, panel.batch_divisor, layouts, None, steps)
+
+    def _inverted(
+        self,
+        key: str,
+        label: str,
+        reader: AbstractDetector | Panel,
+        hashes: str,
+        divisor: int,
+        layouts: Sequence[Layout],
+        recipe: Recipe | None,
+        steps: int | None,
+    ) -> Images:
+        steps = self.steps if steps is None else steps
+        folder = prepare_out_dir(self.out_dir / "images" / _checked(key))
+        self._claim(folder / "source.json", {"weight_hash": hashes, "steps": steps, "seed": self.seed})
+        paths = [folder / f"{stem}.png" for stem in file_stems([layout.id for layout in layouts])]
+        found: dict[int, Tensor] = {}
+        batches = batches_by_canvas(layouts, divisor, self.batch_size)
+        for number, members in enumerate(batches, 1):
+            if all(paths[index].is_file() for index in members):
+                found |= {index: read_image(paths[index]) for index in members}
+                continue
+            self.say(f"{key}: inverting {label}, batch {number} of {len(batches)}")
+            result = invert(
+                reader,
+                [layouts[index] for index in members],
+                recipe or self.recipe,
+                steps=steps,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                trainer=self.trainer,
+                progress=False,
+            )
+            for index, image in zip(members, result.images, strict=True):
+                write_png(paths[index], image)
+                found[index] = image
+        return [found[index] for index in range(len(layouts))]
+
+    def keep(self, key: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` returns, as JSON knows it; read from `parts/<key>.json` where it lies there already."""
+        path = self.out_dir / "parts" / f"{_checked(key)}.json"
+        if path.is_file():
+            return _read(path)
+        value = plain(compute())
+        prepare_out_dir(path.parent)
+        write_json(path, value)
+        return value
+
+    def _claim(self, path: Path, source: dict[str, Any]) -> None:
+        """Write down what the images of a folder are made of, or make sure that it is still the same."""
+        if not path.is_file():
+            write_json(path, source)
+            return
+        before = _read(path)
+        for name, value in source.items():
+            if before.get(name) != value:
+                raise OutputError(
+                    f"{path.parent} holds images with {name} {before.get(name)}, this run has {value}; choose another "
+                    "out_dir"
+                )
+
+
+def _label(entry: DetectorEntry) -> str:
+    if isinstance(entry, str):
+        return Path(entry).stem if entry.endswith((".yaml", ".yml")) else entry
+    if "name" not in entry:
+        raise ConfigError(f"detectors: {dict(entry)} has no name; write {{name: NAME, weights: PATH}}")
+    return str(entry.get("label", _label(str(entry["name"]))))
+
+
+def _checked(key: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", key) or ".." in key:
+        raise ValueError(f"key {key!r}: letters, digits, '_', '-', '.' and slashes only")
+    return key
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path} cannot be read ({error}); remove it, and that part is made again") from error

@@ -1,0 +1,128 @@
+"""Charts of experiments as pictures: heat maps, bars with intervals, lines."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from detinv.viz.image import Picture
+
+_DPI = 110
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b0498a", "#8a6d00", "#3d9bd0", "#7a56c2", "#18181b")
+Interval = tuple[float, float, float]
+"""Value, low end, high end."""
+
+
+def heat_map(
+    values: Sequence[Sequence[float | None]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str = "",
+    row_title: str = "",
+    column_title: str = "",
+    limits: tuple[float, float] = (0.0, 100.0),
+) -> Picture:
+    """A matrix of numbers as colours, each written into its cell; empty where there is none."""
+    matrix = np.array([[np.nan if cell is None else cell for cell in row] for row in values], dtype=float)
+    figure = Figure(figsize=(1.7 + 0.95 * len(columns), 1.5 + 0.48 * len(rows)), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(matrix, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=25, ha="right", fontsize=9)
+    axes.set_yticks(range(len(rows)), rows, fontsize=9)
+    axes.set_xlabel(column_title)
+    axes.set_ylabel(row_title)
+    axes.set_title(title, fontsize=10)
+    middle = (limits[0] + limits[1]) / 2
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            ink = "white" if value < middle else "black"
+            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=9, color=ink)
+    return _picture(figure)
+
+
+def bars(
+    series: Mapping[str, Mapping[str, Interval]],
+    *,
+    title: str = "",
+    value_title: str = "",
+    limits: tuple[float, float] | None = None,
+    line: float | None = None,
+) -> Picture:
+    """Groups of bars with their intervals.
+
+    Args:
+        series: by name, by group; groups stand in the order in which they first appear.
+        limits: of the value axis.
+        line: a value to compare with, drawn across.
+    """
+    groups = list(dict.fromkeys(group for values in series.values() for group in values))
+    figure = Figure(figsize=(max(5.0, 1.2 + 0.5 * len(groups) * max(1, len(series)) ** 0.7), 3.6), dpi=_DPI)
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot()
+    width = 0.8 / max(len(series), 1)
+    for number, (name, values) in enumerate(series.items()):
+        places = [k + (number - (len(series) - 1) / 2) * width for k, group in enumerate(groups) if group in values]
+        triples = np.array([values[group] for group in groups if group in values], dtype=float).reshape(-1, 3)
+        reach = np.clip(np.stack([triples[:, 0] - triples[:, 1], triples[:, 2] - triples[:, 0]]), 0, None)
+        axes.bar(
+            places, triples[:, 0], width * 0.92, yerr=np.nan_to_num(reach), capsize=2,
+            color=_COLOURS[number % len(_COLOURS)], label=name, error_kw={"elinewidth": 1},
+        )  # fmt: skip
+    if line is not None:
+        axes.axhline(line, color="#62626c", linewidth=1, linestyle="--")
+    axes.axhline(0, color="#18181b", linewidth=0.8)
+    axes.set_xticks(
+        range(len(groups)), groups, rotation=25 if len(groups) > 4 else 0, ha="right" if len(groups) > 4 else "center"
+    )
+    axes.set_ylabel(value_title)
+    axes.set_title(title, fontsize=10)
+    if limits is not None:
+        axes.set_ylim(*limits)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    return _picture(figure)
+
+
+def lines(
+    series: Mapping[str, Sequence[tuple[float, Interval]]],
+    *,
+    title: str = "",
+    place_title: str = "",
+    value_title: str = "",
+    logarithmic: bool = False,
+) -> Picture:
+    """Lines through values with their intervals as bands.
+
+    Args:
+        series: by name, pairs of a place on the axis and a value with its interval.
+        logarithmic: base-2 logarithmic place axis, for sizes.
+    """
+    figure = Figure(figsize=(5.6, 3.6), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    for number, (name, points) in enumerate(series.items()):
+        places = [place for place, _ in points]
+        triples = np.array([value for _, value in points], dtype=float).reshape(-1, 3)
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.plot(places, triples[:, 0], marker="o", markersize=4, color=colour, label=name)
+        axes.fill_between(places, triples[:, 1], triples[:, 2], color=colour, alpha=0.18, linewidth=0)
+    if logarithmic:
+        axes.set_xscale("log", base=2)
+        places = sorted({place for points in series.values() for place, _ in points})
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.axhline(0, color="#62626c", linewidth=0.8)
+    axes.set_xlabel(place_title)
+    axes.set_ylabel(value_title)
+    axes.set_title(title, fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    return _picture(figure)
+
+
+def _picture(figure: Figure) -> Picture:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

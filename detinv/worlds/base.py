@@ -1,0 +1,105 @@
+"""What all worlds have in common: scenes drawn object by object, with boxes and masks of what remains visible."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from detinv.layouts.layout import Layout
+from detinv.worlds.backgrounds import clouds
+from detinv.worlds.scene import Look, Scene
+
+PixelBox = tuple[float, float, float, float]
+"""(x0, y0, x1, y1) in pixels."""
+Placed = tuple[int, Look, PixelBox]
+"""Class number, look and box of one object, not yet drawn."""
+
+# An object of which fewer pixels remain visible is not annotated.
+_FEWEST_PIXELS = 30
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class AbstractWorld(ABC):
+    """Random scenes on clouded backgrounds; scene i depends on (seed, i) only.
+
+    Colours, sizes, aspect ratios, small rotations and phases are random. Objects may touch and overlap a little.
+
+    Args:
+        image_size: (height, width) in pixels.
+        seed: of the whole world; training and evaluation use different ones.
+        min_side, max_side: of an object's longer side, in pixels.
+        max_objects: at most this many objects (or groups of them) in a scene, at least one.
+    """
+
+    image_size: tuple[int, int] = (128, 128)
+    seed: int = 0
+    min_side: float = 20.0
+    max_side: float = 60.0
+    max_objects: int = 5
+
+    name: ClassVar[str]
+    class_names: ClassVar[tuple[str, ...]]
+    planted_truth: ClassVar[str]
+    """What tells the classes of this world apart, in a sentence or two: for model cards and reports."""
+    planted_orientations: ClassVar[dict[str, float]] = {}
+    """Direction across the stripes of classes that have them in this world, in degrees from the x axis towards the y
+    axis that points down, in [0, 180)."""
+
+    @abstractmethod
+    def objects(self, generator: np.random.Generator) -> Iterator[Placed]:
+        """The objects of a scene, back to front; each is drawn, by the same generator, before the next is asked for."""
+
+    def scene(self, index: int) -> Scene:
+        """Scene number `index`: image, visible boxes, labels and masks."""
+        generator = np.random.default_rng((self.seed, index))
+        height, width = self.image_size
+        canvas = clouds(generator, height, width)
+        owner = np.full((height, width), -1)
+        labels: list[int] = []
+        for label, look, box in self.objects(generator):
+            look.draw(canvas, owner, len(labels), box, generator)
+            labels.append(label)
+        visible = [k for k in range(len(labels)) if (owner == k).sum() >= _FEWEST_PIXELS]
+        masks = np.stack([owner == k for k in visible]) if visible else np.zeros((0, height, width), bool)
+        layout = Layout.from_masks(
+            torch.from_numpy(masks),
+            torch.tensor([labels[k] for k in visible], dtype=torch.int64),
+            id=f"{self.name}-{self.seed}-{index:06d}",
+        )
+        image = torch.from_numpy(np.round(canvas * 255).astype(np.uint8)).permute(2, 0, 1).contiguous()
+        return Scene(image=image, layout=layout)
+
+    def place(self, generator: np.random.Generator) -> list[PixelBox]:
+        """Boxes inside the image whose pairwise overlap is small."""
+        boxes: list[PixelBox] = []
+        for _ in range(int(generator.integers(1, self.max_objects + 1))):
+            for _attempt in range(_ATTEMPTS):
+                box = self.somewhere(generator, *self.sides(generator))
+                if all(overlap(box, other) < 0.12 for other in boxes):
+                    boxes.append(box)
+                    break
+        return boxes
+
+    def sides(self, generator: np.random.Generator) -> tuple[float, float]:
+        """(width, height) of an object, log-uniform: as many between 20 and 30 pixels as between 40 and 60."""
+        side = float(np.exp(generator.uniform(np.log(self.min_side), np.log(self.max_side))))
+        ratio = float(np.exp(generator.uniform(np.log(0.75), np.log(1 / 0.75))))
+        return side * min(1.0, ratio), side * min(1.0, 1 / ratio)
+
+    def somewhere(self, generator: np.random.Generator, width: float, height: float) -> PixelBox:
+        """A box of this size anywhere in the image, a pixel away from its edges."""
+        image_height, image_width = self.image_size
+        x0, y0 = generator.uniform(1, image_width - width - 1), generator.uniform(1, image_height - height - 1)
+        return float(x0), float(y0), float(x0 + width), float(y0 + height)
+
+
+def overlap(a: PixelBox, b: PixelBox) -> float:
+    """Intersection over the smaller area."""
+    w = min(a[2], b[2]) - max(a[0], b[0])
+    h = min(a[3], b[3]) - max(a[1], b[1])
+    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+    return max(w, 0) * max(h, 0) / smaller
