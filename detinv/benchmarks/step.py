@@ -14,8 +14,8 @@ import torch
 from detinv.detectors.base import AbstractDetector
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
-from detinv.inversion.module import Inversion
 from detinv.inversion.panel import as_panel
+from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.recipe import Recipe
 from detinv.inversion.run import fit_batch
 from detinv.layouts.layout import Layout
@@ -83,7 +83,7 @@ class _Turns(AbstractStepCallback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = _now(pl_module.device)
 
-    def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
+    def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
         if (step + 1) % self.steps_per_round:
             return
         self.full.append(_now(module.device) - self._started)
@@ -91,7 +91,7 @@ class _Turns(AbstractStepCallback):
         self._started = _now(module.device)
 
 
-def _bare(module: Inversion) -> None:
+def _bare(module: AbstractPixelModule) -> None:
     """Raw outputs of all heads, and the gradient of their sum to the pixels."""
     pixels = module.pixels().detach().requires_grad_()
     layouts = module.layouts

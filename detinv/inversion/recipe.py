@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from detinv.errors import ConfigError
 from detinv.inversion.augmentation import Augmentation
 from detinv.inversion.callbacks.pixel_updates import PixelUpdate
-from detinv.inversion.module import OptimizerFactory
 from detinv.inversion.objective import Objective
+from detinv.inversion.pixel_module import OptimizerFactory
 from detinv.inversion.pixels import AbstractPixels
 from detinv.inversion.schedule import Schedule
 from detinv.inversion.targets.base import MatchingRule, TargetRule

@@ -19,6 +19,7 @@ from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.data import step_loader
 from detinv.inversion.module import Inversion
 from detinv.inversion.panel import Panel, as_panel
+from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.pixels import batches_by_canvas
 from detinv.inversion.presets import load_recipe
 from detinv.inversion.recipe import Recipe
@@ -245,19 +246,26 @@ def fit_batch(
         recipe.augmentation,
         seed,
     )
+    targets = PseudoTargets(recipe.rule, recipe.matching, recipe.every_n_steps)
+    fit_module(module, trainer_arguments, loggers, [targets, PixelUpdates(recipe.updates), *callbacks])
+    return module
+
+
+def fit_module(
+    module: AbstractPixelModule,
+    trainer_arguments: Mapping[str, object],
+    loggers: Sequence[pl.loggers.Logger],
+    callbacks: Sequence[pl.Callback],
+) -> None:
+    """Take all of the module's steps."""
     trainer = _trainer(
         trainer_arguments,
-        max_steps=steps,
+        max_steps=module.steps,
         max_epochs=1,
         logger=list(loggers) or False,
-        callbacks=[
-            PseudoTargets(recipe.rule, recipe.matching, recipe.every_n_steps),
-            PixelUpdates(recipe.updates),
-            *callbacks,
-        ],
+        callbacks=list(callbacks),
     )
-    if steps:
-        trainer.fit(module, step_loader(steps))
+    if module.steps:
+        trainer.fit(module, step_loader(module.steps))
     if trainer.interrupted:
         raise KeyboardInterrupt
-    return module

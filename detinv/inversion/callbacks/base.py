@@ -5,18 +5,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from detinv.inversion.module import Inversion
+from detinv.inversion.pixel_module import AbstractPixelModule
 
 
 class AbstractStepCallback(pl.Callback, ABC):
     """A callback with something to do after every optimiser step."""
 
     @abstractmethod
-    def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
+    def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
         """Called once the optimiser has moved the pixels; `step` counts 0, 1, ... within the batch of layouts."""
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, Inversion)
+        assert isinstance(pl_module, AbstractPixelModule)
         self.after_step(trainer, pl_module, trainer.global_step - 1)

@@ -7,7 +7,7 @@ import torch
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
-from detinv.inversion.module import Inversion
+from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.viz.grid import image_grid
@@ -39,7 +39,7 @@ class ImageLogging(AbstractStepCallback):
         self.first_step = first_step
         self.max_images = max_images
 
-    def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
+    def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
         if not trainer.loggers or (step % self.every_n_steps and step != module.steps - 1):
             return
         self.recorder.flush(trainer)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detinv.errors import DetinvError
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.module import Inversion
+from detinv.inversion.pixel_module import AbstractPixelModule
 
 
 class NonFiniteLossError(DetinvError):
@@ -40,7 +40,7 @@ class LossRecorder(AbstractStepCallback):
         self._pending: list[tuple[int, Tensor]] = []
         self._names: tuple[str, ...] = ()
 
-    def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
+    def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
         last = step == module.steps - 1
         if (step % self.every_n_steps == 0 or last) and module.outcome is not None:
             outcome = module.outcome

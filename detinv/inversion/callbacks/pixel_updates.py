@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import pytorch_lightning as pl
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.module import Inversion
+from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.pixels import AbstractPixels
 
 
@@ -61,6 +61,6 @@ class PixelUpdates(AbstractStepCallback):
     def __init__(self, updates: Sequence[PixelUpdate]) -> None:
         self.updates = tuple(updates)
 
-    def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
+    def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
         for update in self.updates:
             update(module.pixels, step)

@@ -4,7 +4,7 @@ import pytorch_lightning as pl
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.module import Inversion
+from detinv.inversion.pixel_module import AbstractPixelModule
 
 
 def step_progress() -> Progress:
@@ -26,5 +26,5 @@ class StepProgress(AbstractStepCallback):
         self.progress = progress
         self.task = progress.add_task(description, total=total)
 
-    def after_step(self, trainer: pl.Trainer, module: Inversion, step: int) -> None:
+    def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
         self.progress.advance(self.task)
