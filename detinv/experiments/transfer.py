@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from detinv.detectors.base import AbstractDetector
 from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.workbench import Images, Workbench
 from detinv.inversion.run import judge
+from detinv.layouts.labels import relabelled
 from detinv.layouts.layout import Layout
 from detinv.results.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import heat_map
@@ -132,16 +131,6 @@ class Transfer(AbstractExperiment):
             theirs = [relabelled(layout, class_names, detector.class_names) for layout in layouts]
             found[label] = judge(theirs, detector.detect(images), detector.class_names)
         return found
-
-
-def relabelled(layout: Layout, names: Sequence[str], other: Sequence[str]) -> Layout:
-    """The layout with the class numbers of another detector of the same classes."""
-    if tuple(names) == tuple(other):
-        return layout
-    numbers = torch.tensor([other.index(name) if name in other else -1 for name in names])
-    labels = numbers[layout.labels]
-    kept = layout.select(labels >= 0)
-    return replace(kept, labels=labels[labels >= 0])
 
 
 def summary(

@@ -1,29 +1,14 @@
 """The picture a person looks at first: one row per image, what was wanted beside what came out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw
 from torch import Tensor
 
 from detinv.layouts.layout import Detections, Layout
 from detinv.viz.draw import draw_detections, draw_layout
 from detinv.viz.image import Picture, display_scale, rescale, stretch_contrast
-from detinv.viz.text import font, line_height, shorten, text_width, wrap
-
-_PAPER, _INK, _FAINT, _RULE = (255, 255, 255), (24, 24, 27), (100, 100, 110), (225, 225, 230)
-_MARGIN, _GAP, _ROW_GAP = 24, 16, 26
-_HEADER_SIZE, _NOTE_SIZE = 16, 14
-# Narrower columns than this leave no room for their headings.
-_LEAST_COLUMN = 176
-
-
-@dataclass(frozen=True)
-class _Row:
-    title: str
-    cells: Sequence[Picture]
+from detinv.viz.sheet import Row, sheet
 
 
 def overview(
@@ -55,7 +40,7 @@ def overview(
         wanted = draw_layout(layout, class_names, scale=scale)
         cells = (wanted, rescale(image, scale), rescale(stretch_contrast(image), scale), *seen)
         counts = [_count(len(one.above(score_thresh)), "detection") for one in found]
-        rows.append(_Row(f"{layout.id}:  {', '.join([_count(len(layout), 'object'), *counts])}", cells))
+        rows.append(Row(f"{layout.id}:  {', '.join([_count(len(layout), 'object'), *counts])}", cells))
     readers = ["the detector"] if len(readings) == 1 else list(readings)
     headings = (
         "target layout",
@@ -63,7 +48,7 @@ def overview(
         "contrast stretched (for viewing only)",
         *(f"what {reader} sees (score > {score_thresh:g})" for reader in readers),
     )
-    return _table(headings, rows, _capped(len(rows), len(layouts), "layouts"))
+    return sheet(headings, rows, _capped(len(rows), len(layouts), "layouts"))
 
 
 def detections_overview(
@@ -98,43 +83,10 @@ def detections_overview(
             cells.append(draw_detections(image, layouts[number], class_names, scale=scale))
             summary = f"{_count(len(layouts[number]), 'object')}, {summary}"
         cells.append(draw_detections(image, found, class_names, scale=scale, score_thresh=score_thresh))
-        rows.append(_Row(f"{name}:  {summary}", cells))
+        rows.append(Row(f"{name}:  {summary}", cells))
     truth = () if layouts is None else ("ground truth",)
     headings = ("image", *truth, f"detections (score > {score_thresh:g})")
-    return _table(headings, rows, _capped(len(rows), len(images), "images"))
-
-
-def _table(headings: Sequence[str], rows: Sequence[_Row], note: str) -> Picture:
-    """Columns of equal width below their headings, a title line above every row, a note at the end."""
-    column = max([_LEAST_COLUMN, *(cell.shape[1] for row in rows for cell in row.cells)])
-    wrapped = [wrap(heading, _HEADER_SIZE, column) for heading in headings]
-    header = max(len(lines) for lines in wrapped) * line_height(_HEADER_SIZE)
-    title = line_height(_NOTE_SIZE) + 4
-    width = 2 * _MARGIN + len(headings) * (column + _GAP) - _GAP
-    height = 2 * _MARGIN + header + sum(_ROW_GAP + title + row.cells[0].shape[0] for row in rows)
-    if note:
-        height += _ROW_GAP + line_height(_NOTE_SIZE)
-
-    sheet = Image.new("RGB", (width, height), _PAPER)
-    drawing = ImageDraw.Draw(sheet)
-    for number, lines in enumerate(wrapped):
-        for k, line in enumerate(lines):
-            place = (_MARGIN + number * (column + _GAP), _MARGIN + k * line_height(_HEADER_SIZE))
-            drawing.text(place, line, fill=_INK, font=font(_HEADER_SIZE))
-    top = _MARGIN + header
-    for row in rows:
-        drawing.line((_MARGIN, top + _ROW_GAP // 2 - 3, width - _MARGIN, top + _ROW_GAP // 2 - 3), fill=_RULE)
-        top += _ROW_GAP
-        text = shorten(row.title, _NOTE_SIZE, width - 2 * _MARGIN)
-        drawing.text((_MARGIN, top), text, fill=_FAINT, font=font(_NOTE_SIZE))
-        top += title
-        for number, cell in enumerate(row.cells):
-            sheet.paste(Image.fromarray(cell), (_MARGIN + number * (column + _GAP), top))
-        top += row.cells[0].shape[0]
-    if note:
-        left = (width - text_width(note, _NOTE_SIZE)) // 2
-        drawing.text((left, top + _ROW_GAP), note, fill=_FAINT, font=font(_NOTE_SIZE))
-    return np.asarray(sheet).copy()
+    return sheet(headings, rows, _capped(len(rows), len(images), "images"))
 
 
 def _check_lengths(**lengths: int) -> None:

@@ -39,14 +39,14 @@ def test_overview_shows_the_saved_pixels_between_white_margins() -> None:
 
 def test_overview_is_capped_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[str] = []
-    table = module._table
+    table = module.sheet
 
     def spy(headings: tuple, rows: list, note: str) -> np.ndarray:
         notes.append(note)
         assert len(rows) <= 3
         return table(headings, rows, note)
 
-    monkeypatch.setattr(module, "_table", spy)
+    monkeypatch.setattr(module, "sheet", spy)
     five, three = (
         overview(layouts, images, {"one": detections}, NAMES, max_rows=3)
         for layouts, images, detections in (_rows(5), _rows(3))

@@ -1,0 +1,68 @@
+"""Pictures in rows and columns, with words above both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from detinv.viz.image import Picture
+from detinv.viz.text import font, line_height, shorten, text_width, wrap
+
+_PAPER, _INK, _FAINT, _RULE = (255, 255, 255), (24, 24, 27), (100, 100, 110), (225, 225, 230)
+_MARGIN, _GAP, _ROW_GAP = 24, 16, 26
+_HEADER_SIZE, _NOTE_SIZE = 16, 14
+# Narrower columns than this leave no room for their headings.
+_LEAST_COLUMN = 176
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells side by side below a title line."""
+
+    title: str
+    cells: Sequence[Picture]
+
+    @property
+    def height(self) -> int:
+        """Of the highest cell, in pixels."""
+        return max(cell.shape[0] for cell in self.cells)
+
+
+def sheet(headings: Sequence[str], rows: Sequence[Row], note: str = "") -> Picture:
+    """Columns of equal width below their headings, a title line above every row, a note at the end.
+
+    Args:
+        headings: one for each column; wrapped.
+        rows: with as many cells each, of whatever sizes.
+        note: below all rows, in the middle.
+    """
+    column = max([_LEAST_COLUMN, *(cell.shape[1] for row in rows for cell in row.cells)])
+    wrapped = [wrap(heading, _HEADER_SIZE, column) for heading in headings]
+    header = max(len(lines) for lines in wrapped) * line_height(_HEADER_SIZE)
+    title = line_height(_NOTE_SIZE) + 4
+    width = 2 * _MARGIN + len(headings) * (column + _GAP) - _GAP
+    height = 2 * _MARGIN + header + sum(_ROW_GAP + title + row.height for row in rows)
+    if note:
+        height += _ROW_GAP + line_height(_NOTE_SIZE)
+
+    page = Image.new("RGB", (width, height), _PAPER)
+    drawing = ImageDraw.Draw(page)
+    for number, lines in enumerate(wrapped):
+        for k, line in enumerate(lines):
+            place = (_MARGIN + number * (column + _GAP), _MARGIN + k * line_height(_HEADER_SIZE))
+            drawing.text(place, line, fill=_INK, font=font(_HEADER_SIZE))
+    top = _MARGIN + header
+    for row in rows:
+        drawing.line((_MARGIN, top + _ROW_GAP // 2 - 3, width - _MARGIN, top + _ROW_GAP // 2 - 3), fill=_RULE)
+        top += _ROW_GAP
+        text = shorten(row.title, _NOTE_SIZE, width - 2 * _MARGIN)
+        drawing.text((_MARGIN, top), text, fill=_FAINT, font=font(_NOTE_SIZE))
+        top += title
+        for number, cell in enumerate(row.cells):
+            page.paste(Image.fromarray(cell), (_MARGIN + number * (column + _GAP), top))
+        top += row.height
+    if note:
+        left = (width - text_width(note, _NOTE_SIZE)) // 2
+        drawing.text((left, top + _ROW_GAP), note, fill=_FAINT, font=font(_NOTE_SIZE))
+    return np.asarray(page).copy()
