@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from detinv.errors import ConfigError
 from detinv.layouts.layout import Layout
 from detinv.worlds.backgrounds import clouds
 from detinv.worlds.scene import Look, Scene
@@ -20,6 +21,8 @@ Placed = tuple[int, Look, PixelBox]
 # An object of which fewer pixels remain visible is not annotated.
 _FEWEST_PIXELS = 30
 _ATTEMPTS = 20
+# Between an object's box and the edge of the image, in pixels.
+_EDGE = 1
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class AbstractWorld(ABC):
         seed: of the whole world; training and evaluation use different ones.
         min_side, max_side: of an object's longer side, in pixels.
         max_objects: at most this many objects (or groups of them) in a scene, at least one.
+
+    Raises:
+        ConfigError: when the largest objects do not fit into the image.
     """
 
     image_size: tuple[int, int] = (128, 128)
@@ -48,6 +54,14 @@ class AbstractWorld(ABC):
     planted_orientations: ClassVar[dict[str, float]] = {}
     """Direction across the stripes of classes that have them in this world, in degrees from the x axis towards the y
     axis that points down, in [0, 180)."""
+
+    def __post_init__(self) -> None:
+        least = self.max_side + 2 * _EDGE
+        if min(self.image_size) < least:
+            raise ConfigError(
+                f"image_size={list(self.image_size)}: the world {self.name} has objects of up to {self.max_side:g} "
+                f"pixels; choose at least {least:g} for either side"
+            )
 
     @abstractmethod
     def objects(self, generator: np.random.Generator) -> Iterator[Placed]:
@@ -93,7 +107,8 @@ class AbstractWorld(ABC):
     def somewhere(self, generator: np.random.Generator, width: float, height: float) -> PixelBox:
         """A box of this size anywhere in the image, a pixel away from its edges."""
         image_height, image_width = self.image_size
-        x0, y0 = generator.uniform(1, image_width - width - 1), generator.uniform(1, image_height - height - 1)
+        x0 = generator.uniform(_EDGE, image_width - width - _EDGE)
+        y0 = generator.uniform(_EDGE, image_height - height - _EDGE)
         return float(x0), float(y0), float(x0 + width), float(y0 + height)
 
 

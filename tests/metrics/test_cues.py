@@ -8,7 +8,7 @@ import torch
 from detinv.layouts.layout import Layout
 from detinv.metrics.cues import dominant_orientation, orientation_agreement
 from detinv.worlds.plain import PlainWorld
-from detinv.worlds.sources import PlainLayouts, planted_orientations
+from detinv.worlds.sources import WorldLayouts, by_label
 
 
 def grating(degrees, size=(64, 64), period=6.0):
@@ -53,11 +53,11 @@ def test_nothing_to_see_is_nan():
 
 @pytest.fixture(scope="module")
 def scenes():
-    return PlainLayouts(count=120, seed=3).scenes()
+    return WorldLayouts("plain", count=120, seed=3).scenes()
 
 
 def test_stripes_of_the_plain_world_are_seen(scenes):
-    planted = planted_orientations(PlainWorld.class_names)
+    planted = by_label(PlainWorld.planted_orientations, PlainWorld.class_names)
     found = orientation_agreement([scene.layout for scene in scenes], [scene.image for scene in scenes], planted)
     assert found["share"] >= 0.95 and min(found["per_class"].values()) >= 0.9
     assert found["per_class"].keys() == planted.keys()
@@ -69,7 +69,7 @@ def test_noise_agrees_by_chance(scenes):
     generator = torch.Generator().manual_seed(0)
     noise = [torch.randint(0, 256, scene.image.shape, generator=generator, dtype=torch.uint8) for scene in scenes]
     found = orientation_agreement(
-        [scene.layout for scene in scenes], noise, planted_orientations(PlainWorld.class_names)
+        [scene.layout for scene in scenes], noise, by_label(PlainWorld.planted_orientations, PlainWorld.class_names)
     )
     # 1/6, and four standard deviations of about 190 objects.
     assert abs(found["share"] - 1 / 6) < 0.11

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from detinv.errors import ConfigError, LayoutError
-from detinv.training.datasets import blood_cells, plain_scenes
+from detinv.training.datasets import blood_cells, world_scenes
+from detinv.worlds.registry import WORLDS
 
 BCCD = Path(__file__).resolve().parents[3] / "shared" / "data" / "bccd"
 
@@ -31,24 +32,33 @@ def bccd_like(root, size=(48, 64)):
     return root
 
 
-def test_plain_scenes_are_measured_on_another_world():
-    data = plain_scenes(seed=1, evaluation_seed=9, evaluation_scenes=3, image_size=[64, 96])
+@pytest.mark.parametrize("world", WORLDS)
+def test_scenes_are_measured_on_another_world_than_they_are_learnt_from(world):
+    data = world_scenes(world, seed=1, evaluation_seed=9, evaluation_scenes=3, image_size=[80, 96])
     assert len(data.held_out) == 3
     image, layout = data.held_out[2]
-    assert image.shape == (3, 64, 96)
+    assert image.shape == (3, 80, 96)
     assert layout.masks is not None
     assert not torch.equal(image, data.source.sample(2)[0])
-    assert "seed 9" in data.measured_on
+    assert "seed 9" in data.measured_on and f"`{world}`" in data.measured_on and "seed 1," in data.learnt_from
+    assert data.source.class_names == WORLDS[world].class_names
+    assert data.planted == WORLDS[world].planted_truth != ""
+    assert f"{WORLDS[world].min_side:g} to {WORLDS[world].max_side:g} pixels" in data.limits
 
 
 def test_the_same_world_twice_is_refused():
     with pytest.raises(ConfigError, match="both 4; unseen scenes need a seed of their own"):
-        plain_scenes(seed=4, evaluation_seed=4)
+        world_scenes("plain", seed=4, evaluation_seed=4)
+
+
+def test_an_unknown_world_is_refused():
+    with pytest.raises(ConfigError, match="unknown world 'textur'; did you mean 'texture'?"):
+        world_scenes("textur", seed=4, evaluation_seed=5)
 
 
 def test_nothing_to_measure_on_is_refused():
     with pytest.raises(ConfigError, match="evaluation_scenes=0"):
-        plain_scenes(seed=1, evaluation_seed=2, evaluation_scenes=0)
+        world_scenes("plain", seed=1, evaluation_seed=2, evaluation_scenes=0)
 
 
 def test_photographs_are_measured_on_as_they_are(tmp_path):
