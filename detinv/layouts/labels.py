@@ -1,13 +1,9 @@
-"""Class names to class numbers."""
+"""Class names to class numbers; the command line reads this file, so it imports nothing heavy."""
 
 import difflib
 from collections.abc import Collection, Sequence
-from dataclasses import replace
-
-import torch
 
 from detinv.errors import LayoutError
-from detinv.layouts.layout import Layout
 
 # A detector may know ninety classes; a message lists this many.
 _LISTED = 10
@@ -27,21 +23,6 @@ def label_of(name: str, class_names: Sequence[str], where: str) -> int:
             return number
     shown = ", ".join(class_names[:_LISTED]) + (", ..." if len(class_names) > _LISTED else "")
     raise LayoutError(f"{where}: unknown class '{name}'{suggestion(name, class_names)} (the detector knows {shown})")
-
-
-def relabelled(layout: Layout, names: Sequence[str], other: Sequence[str]) -> Layout:
-    """The layout with the class numbers of another detector; objects of classes that it does not know are left out.
-
-    Args:
-        names: of the classes, as the layout numbers them.
-        other: as the other detector does.
-    """
-    if tuple(names) == tuple(other):
-        return layout
-    numbers = torch.tensor([other.index(name) if name in other else -1 for name in names])
-    labels = numbers[layout.labels]
-    kept = layout.select(labels >= 0)
-    return replace(kept, labels=labels[labels >= 0])
 
 
 def suggestion(name: str, known: Collection[str]) -> str:

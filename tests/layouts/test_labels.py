@@ -1,11 +1,9 @@
 """Class names to numbers."""
 
 import pytest
-import torch
 
 from detinv.errors import LayoutError
-from detinv.layouts.labels import label_of, relabelled
-from detinv.layouts.layout import Layout
+from detinv.layouts.labels import label_of
 
 NAMES = ("circle", "square", "traffic light")
 
@@ -30,15 +28,3 @@ def test_nothing_is_suggested_when_nothing_is_near():
 def test_long_lists_are_cut():
     with pytest.raises(LayoutError, match=r"c8, c9, \.\.\.\)"):
         label_of("zebra", [f"c{number}" for number in range(90)], "here")
-
-
-def test_relabelled_objects_keep_their_class_names_and_unknown_ones_go():
-    boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 5.0, 5.0], [2.0, 2.0, 6.0, 6.0]])
-    layout = Layout(boxes, torch.tensor([0, 2, 1]), (8, 8), "a", torch.ones(3, 8, 8, dtype=torch.bool))
-    other = ("square", "ring", "circle")
-    found = relabelled(layout, NAMES, other)
-    assert [other[label] for label in found.labels] == ["circle", "square"]
-    assert torch.equal(found.boxes, boxes[[0, 2]])
-    assert found.masks is not None
-    assert len(found.masks) == 2
-    assert relabelled(layout, NAMES, NAMES) is layout
