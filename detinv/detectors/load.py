@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from detinv.configuration import instantiate, locate
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
@@ -13,6 +15,7 @@ from detinv.errors import DetectorError
 from detinv.zoo.weights import bundled_weights, load_weights, read_metadata
 
 _BUNDLED, RANDOM = "bundled", "random"
+_RANDOM_SEED = 0
 
 
 def load_detector(name: str, weights: str | Path | None = None, **options: Any) -> AbstractDetector:
@@ -73,14 +76,17 @@ def assemble_detector(
         adapter: dotted path of the adapter's class.
         model: `_target_` and arguments of the function that builds the model.
         class_names: of the classes 0 ... K-1; see `read_class_names`.
-        weights: "bundled", "random" for none, or a path.
+        weights: "bundled", "random" for first weights that are the same every time, or a path.
         trust_weights: whether weights that are a pickle may be opened.
 
     Raises:
         DetectorError: when the weights are not there, do not fit, or were trained on other classes.
     """
     names = read_class_names(class_names)
-    network = instantiate(model)
+    with torch.random.fork_rng(devices=[]):
+        # The same random network every time: a control can be repeated, and a run with one continued.
+        torch.manual_seed(_RANDOM_SEED)
+        network = instantiate(model)
     if weights != RANDOM:
         _put_weights(network, name, names, weights, trust_weights)
     detector = locate(adapter)(network, names)
