@@ -1,0 +1,1 @@
+"""Ways to give an object another texture in its outline."""
