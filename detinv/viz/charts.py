@@ -24,21 +24,34 @@ def heat_map(
     column_title: str = "",
     limits: tuple[float, float] = (0.0, 100.0),
 ) -> Picture:
-    """A matrix of numbers as colours, each written into its cell; empty where there is none."""
+    """A matrix of numbers as colours, each written into its cell; empty where there is none.
+
+    Args:
+        values: one list for each of `rows`, one number in it for each of `columns`; None or NaN for none.
+        limits: values with the darkest and the lightest colour.
+
+    Raises:
+        ValueError: when there are not as many numbers as names.
+    """
+    widths = sorted({len(row) for row in values} or {len(columns)})
+    if len(values) != len(rows) or widths != [len(columns)]:
+        shape = " or ".join(map(str, widths))
+        raise ValueError(f"{len(values)} rows of {shape} numbers for {len(rows)} x {len(columns)} names")
     matrix = np.array([[np.nan if cell is None else cell for cell in row] for row in values], dtype=float)
     figure = Figure(figsize=(1.7 + 0.95 * len(columns), 1.5 + 0.48 * len(rows)), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(matrix, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
+    if matrix.size:
+        axes.imshow(matrix, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=25, ha="right", fontsize=9)
     axes.set_yticks(range(len(rows)), rows, fontsize=9)
     axes.set_xlabel(column_title)
     axes.set_ylabel(row_title)
     axes.set_title(title, fontsize=10)
     middle = (limits[0] + limits[1]) / 2
-    for (row, column), value in np.ndenumerate(matrix):
-        if np.isfinite(value):
-            ink = "white" if value < middle else "black"
-            axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=9, color=ink)
+    for row, column in np.argwhere(np.isfinite(matrix)):
+        value = matrix[row, column]
+        ink = "white" if value < middle else "black"
+        axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=9, color=ink)
     return _picture(figure)
 
 
@@ -108,10 +121,13 @@ def lines(
         colour = _COLOURS[number % len(_COLOURS)]
         axes.plot(places, triples[:, 0], marker="o", markersize=4, color=colour, label=name)
         axes.fill_between(places, triples[:, 1], triples[:, 2], color=colour, alpha=0.18, linewidth=0)
-    if logarithmic:
+    marked = sorted({place for points in series.values() for place, _ in points})
+    if logarithmic and marked:
         axes.set_xscale("log", base=2)
-        places = sorted({place for points in series.values() for place, _ in points})
-        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.set_xticks(marked, [f"{place:g}" for place in marked])
+        axes.set_xticks([], minor=True)
+        # Matplotlib finds no limits of its own where every value is missing.
+        axes.set_xlim(marked[0] / 1.15, marked[-1] * 1.15)
     axes.axhline(0, color="#62626c", linewidth=0.8)
     axes.set_xlabel(place_title)
     axes.set_ylabel(value_title)
