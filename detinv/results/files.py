@@ -81,12 +81,13 @@ def write_json(path: str | Path, value: object, *, indent: int | None = 2) -> No
     write_text(path, json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def write_csv(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write one line per row below a header of all keys, in the order they first appear; see `write_bytes`.
+def write_csv(path: str | Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
+    """Write one line per row below a header; see `write_bytes`.
 
-    What a row lacks, and NaN, is an empty field.
+    The header has `columns`, then all other keys in the order they first appear. What a row lacks, and NaN, is an
+    empty field.
     """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

@@ -22,7 +22,7 @@ class Table:
         digits: decimals that the report shows of numbers that are not whole.
 
     Raises:
-        ValueError: when a row has not as many cells as there are headings.
+        ValueError: when a row has not as many cells as there are headings, or two headings are the same.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Table:
     digits: int = 1
 
     def __post_init__(self) -> None:
+        _check_distinct(f"table {self.name}: headings", self.columns)
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.name}: a row of {len(row)} cells under {len(self.columns)} headings")
@@ -63,9 +64,22 @@ class Findings:
         numbers: plain numbers, strings, lists and mappings, ready for JSON: everything a claim is checked against.
         tables, figures: in the order of the report.
         decided: what the paper leaves open and how this run decided it, by subject.
+
+    Raises:
+        ValueError: when two tables, or two figures, would be written to the same file.
     """
 
     numbers: Mapping[str, object]
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     decided: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_distinct("tables", [table.name for table in self.tables])
+        _check_distinct("figures", [figure.name for figure in self.figures])
+
+
+def _check_distinct(what: str, names: Sequence[str]) -> None:
+    twice = [name for name in names if list(names).count(name) > 1]
+    if twice:
+        raise ValueError(f"{what}: two are called {twice[0]!r}")

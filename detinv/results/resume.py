@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from detinv.errors import OutputError
 from detinv.results.files import write_text
@@ -11,6 +13,8 @@ from detinv.results.files import write_text
 _CONFIG = "config.yaml"
 # Where a run is watched and where it lies do not change its results.
 _BESIDE = ("out_dir", "logger")
+# Folders of dashboards: a run that stopped at a mistake may have left them without any result.
+_DASHBOARDS = ("wandb", "tensorboard")
 
 
 def claim_folder(folder: Path, config: DictConfig) -> bool:
@@ -20,20 +24,33 @@ def claim_folder(folder: Path, config: DictConfig) -> bool:
         Whether the folder belongs to this run already.
 
     Raises:
-        OutputError: when another configuration was run there, naming the first value that differs.
+        OutputError: when another configuration was run there and left something, naming the first value that differs;
+            when its file cannot be read.
     """
     path = folder / _CONFIG
-    if not path.is_file():
-        write_text(path, OmegaConf.to_yaml(config))
-        return False
-    before, now = _flat(OmegaConf.to_container(OmegaConf.load(path))), _flat(OmegaConf.to_container(config))
+    left = {entry.name for entry in folder.iterdir()} - {_CONFIG, *_DASHBOARDS}
+    if path.is_file() and left:
+        _check_same(folder, _flat(_read(path)), _flat(OmegaConf.to_container(config)))
+        return True
+    write_text(path, OmegaConf.to_yaml(config))
+    return False
+
+
+def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key) and key.split(".")[0] not in _BESIDE:
             raise OutputError(
                 f"out_dir {folder} belongs to another run: {key} was {before.get(key)!r}, is {now.get(key)!r}; choose "
                 "another out_dir"
             )
-    return True
+
+
+def _read(path: Path) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        reason = str(error).splitlines()[0]
+        raise OutputError(f"{path} cannot be read ({reason}); choose another out_dir") from error
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -28,7 +28,8 @@ def write_findings(
     """
     folder = prepare_out_dir(out_dir)
     for table in findings.tables:
-        write_csv(folder / f"{table.name}.csv", [dict(zip(table.columns, row, strict=True)) for row in table.rows])
+        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        write_csv(folder / f"{table.name}.csv", rows, table.columns)
     for figure in findings.figures:
         write_png(folder / f"{figure.name}.png", figure.picture)
     write_text(folder / "report.html", render_findings(findings, config_yaml, title, about))
@@ -86,7 +87,7 @@ def _figure(figure: Figure) -> str:
 def _shown(cell: Cell, digits: int) -> str:
     if cell is None or (isinstance(cell, float) and cell != cell):
         return "&ndash;"
-    if isinstance(cell, float) and not isinstance(cell, bool):
+    if isinstance(cell, float):
         return f"{cell:.{digits}f}"
     return escape(str(cell))
 

@@ -110,6 +110,13 @@ def test_write_csv_has_all_columns(tmp_path: Path) -> None:
     assert (tmp_path / "empty.csv").read_text().strip() == ""
 
 
+def test_write_csv_has_its_header_without_a_row(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", [], ["b", "a"])
+    assert (tmp_path / "t.csv").read_text() == "b,a\n"
+    write_csv(tmp_path / "t.csv", [{"a": 1, "c": 2}], ["b", "a"])
+    assert (tmp_path / "t.csv").read_text() == "b,a,c\n,1,2\n"
+
+
 def test_write_png_is_exact_for_tensors_and_arrays(tmp_path: Path) -> None:
     image = torch.randint(0, 256, (3, 13, 17), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     expected = image.permute(1, 2, 0).numpy()
