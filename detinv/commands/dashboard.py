@@ -1,5 +1,6 @@
 """A run in the dashboard: opened, told, and closed whatever happens."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +34,7 @@ def numbers_of(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             found |= numbers_of(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float) and value == value:
+        elif isinstance(value, int | float) and math.isfinite(value):
             found[f"{prefix}{key}"] = value
     return found
 

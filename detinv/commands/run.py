@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as ConsoleTable
 
 from detinv.commands import Build
@@ -15,7 +16,7 @@ from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.workbench import Workbench
 from detinv.inversion.run import check_options
 from detinv.results.files import prepare_out_dir
-from detinv.results.findings import Findings, Table
+from detinv.results.findings import Cell, Findings, Table
 from detinv.results.resume import claim_folder
 from detinv.results.versions import versions
 from detinv.results.write_findings import write_findings
@@ -44,7 +45,7 @@ def run(config: DictConfig, build: Build) -> None:
         seed=config.seed,
         trainer=values["trainer"],
         images=config.images,
-        say=lambda text: console.print(text, soft_wrap=True, highlight=False, style="dim"),
+        say=lambda text: console.print(escape(text), soft_wrap=True, highlight=False, style="dim"),
     )
     if not bench.labels:
         raise ConfigError("detectors=[]: name at least one detector")
@@ -73,19 +74,20 @@ def _show(console: Console, findings: Findings, report: Path) -> None:
     for table in findings.tables:
         console.print(_shown(table))
     for figure in findings.figures:
-        console.print(f"figure: {report.with_name(figure.name)}.png", soft_wrap=True)
-    console.print(f"report: {report}", soft_wrap=True)
+        console.print(escape(f"figure: {report.with_name(figure.name)}.png"), soft_wrap=True)
+    console.print(escape(f"report: {report}"), soft_wrap=True)
 
 
 def _shown(table: Table) -> ConsoleTable:
-    shown = ConsoleTable(*table.columns, title=table.title)
+    shown = ConsoleTable(*map(escape, table.columns), title=escape(table.title))
     for row in table.rows[:_SHOWN]:
-        shown.add_row(
-            *(
-                "-" if cell is None else f"{cell:.{table.digits}f}" if isinstance(cell, float) else str(cell)
-                for cell in row
-            )
-        )
+        shown.add_row(*(_cell(cell, table.digits) for cell in row))
     if len(table.rows) > _SHOWN:
         shown.caption = f"{_SHOWN} of {len(table.rows)} rows; all are in {table.name}.csv"
     return shown
+
+
+def _cell(cell: Cell, digits: int) -> str:
+    if cell is None or cell != cell:
+        return "-"
+    return f"{cell:.{digits}f}" if isinstance(cell, float) else escape(str(cell))
