@@ -1,12 +1,13 @@
 """The signature of a texture method, and how its result is put into an image."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 
+@runtime_checkable
 class TextureMethod(Protocol):
     """Gives the objects of one image other textures."""
 

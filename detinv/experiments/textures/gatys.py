@@ -122,7 +122,7 @@ class StyleTransfer:
             chosen.zero_grad()
             value = loss()
             value.backward()
-            return float(value)
+            return float(value.detach())
 
         for _ in range(calls):
             chosen.step(closure)
