@@ -1,6 +1,6 @@
 """Named, weighted terms: raw predictions, pseudo-targets and pixels to one scalar for each image."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -61,10 +61,7 @@ class Objective:
         tv_exponent: float = 2.0,
         alpha_exponent: float = 6.0,
     ) -> None:
-        for name in weights:
-            if name not in TERM_NAMES:
-                hint = suggestion(name, TERM_NAMES)
-                raise ConfigError(f"unknown loss term {name!r}{hint} (known: {', '.join(TERM_NAMES)})")
+        _check_names(weights)
         if not level_weights:
             raise ConfigError("level_weights is empty; give one weight for each pyramid level, or a single one for all")
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
@@ -85,7 +82,12 @@ class Objective:
         )
 
     def only(self, names: Collection[str]) -> "Objective":
-        """The same objective without the detector's terms that are not in `names`; regularisers stay."""
+        """The same objective without the detector's terms that are not in `names`; regularisers stay.
+
+        Raises:
+            ConfigError: on an unknown term.
+        """
+        _check_names(names)
         dropped = set(TERM_NAMES) - set(names) - set(_REGULARISERS)
         return self.reweighted(dict.fromkeys(sorted(dropped)))
 
@@ -132,3 +134,10 @@ class Objective:
             padded = (self.level_weights + self.level_weights[-1:] * count)[:count]
             self._on_device[device, count] = torch.tensor(padded, device=device)
         return self._on_device[device, count]
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for name in names:
+        if name not in TERM_NAMES:
+            hint = suggestion(name, TERM_NAMES)
+            raise ConfigError(f"unknown loss term {name!r}{hint} (known: {', '.join(TERM_NAMES)})")
