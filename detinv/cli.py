@@ -157,7 +157,7 @@ def _compose(command: str, overrides: Sequence[str], chosen: dict[str, str]) -> 
 
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            _store_experiments(chosen)
+            _store_recipe(command, chosen)
             return compose(command, list(overrides))
     except OverrideParseException as error:
         raise ConfigError(f"cannot read {error.override!r}: {_first_line(error)}; write name=value") from error
@@ -167,7 +167,7 @@ def _compose(command: str, overrides: Sequence[str], chosen: dict[str, str]) -> 
         raise ConfigError(_composition_problem(command, chosen, error)) from error
 
 
-def _store_experiments(chosen: dict[str, str]) -> None:
+def _store_recipe(command: str, chosen: dict[str, str]) -> None:
     """Offer the recipe asked for as the choice of a group `experiment`, wherever the recipes lie."""
     name = chosen.get("experiment", "null")
     if name == "null":
@@ -175,22 +175,21 @@ def _store_experiments(chosen: dict[str, str]) -> None:
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
-    recipes = _recipes()
-    known = sorted(path.stem for path in recipes.glob("*.yaml"))
+    from detinv.command_help import recipes
+    from detinv.configuration import recipe_dir
+
+    known = {recipe.name: recipe for recipe in recipes()}
     if name not in known:
+        fitting = [recipe.name for recipe in known.values() if recipe.has_protocol == (command == "run")]
         raise ConfigError(
-            f"unknown experiment {name!r}{suggestion(name, known)} (there are: {', '.join(known) or 'none'})"
+            f"unknown experiment {name!r}{suggestion(name, fitting)} (there are: {', '.join(fitting) or 'none'})"
         )
-    node = OmegaConf.load(recipes / f"{name}.yaml")
+    if known[name].has_protocol and command != "run":
+        raise ConfigError(f"{name} is an experiment with a protocol of its own: detinv run {name}")
+    if command == "run" and not known[name].has_protocol:
+        raise ConfigError(f"{name} is a recipe without a protocol: detinv invert experiment={name}")
+    node = OmegaConf.load(recipe_dir() / f"{name}.yaml")
     ConfigStore.instance().store(name=name, node=node, group="experiment", package="_global_")
-
-
-def _recipes() -> Path:
-    """Folder of the recipes: `experiments` in a checkout, `recipes` inside an installed package."""
-    from detinv.configuration import config_dir
-
-    beside = config_dir().parent
-    return beside / ("recipes" if beside == Path(__file__).resolve().parent else "experiments")
 
 
 def _unknown_choice(file: str) -> str:

@@ -4,16 +4,20 @@ The comment at the head of `configs/<command>.yaml` is the description; the comm
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from detinv.configuration import choices
+from detinv.commands import COMMANDS
+from detinv.configuration import choices, recipe_dir
 
 _MISSING = "???"
 _WIDTH = 40
+# The group whose choices are recipes, which lie in a folder of their own.
+_RECIPES = "experiment"
+_RECIPE_HEADINGS = {"run": "experiments (detinv run NAME):", "invert": "recipes (experiment=NAME):"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,29 @@ class Group:
     default: str | None
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe: its name, and the first line that its comment says about it.
+
+    Args:
+        has_protocol: whether it is an experiment of `detinv run`; the others are overrides for `detinv invert`.
+    """
+
+    name: str
+    summary: str
+    has_protocol: bool
+
+
+def recipes() -> list[Recipe]:
+    """All recipes there are, by name."""
+    found = []
+    for path in sorted(recipe_dir().glob("*.yaml")):
+        comment = [line for line in _description(path) if line and not line.startswith("@package")]
+        values = yaml.safe_load(path.read_text()) or {}
+        found.append(Recipe(path.stem, comment[0] if comment else "", "protocol" in values))
+    return found
+
+
 def groups(folder: Path, command: str) -> list[Group]:
     """Groups of a command, in the order of its defaults list, without those that have no choice yet."""
     found = [Group(name, choices(folder, name), default) for name, default in _defaults(folder / f"{command}.yaml")]
@@ -56,24 +83,35 @@ def options(folder: Path, command: str, chosen: Mapping[str, str] | None = None)
     values = {option.key: option for option in _values(folder / f"{command}.yaml", "")}
     selected = {group.name: group.default for group in groups(folder, command)}
     given = dict(chosen or {})
-    for group in tuple(selected):
-        choice = given.get(group, selected[group])
-        for name, implied in _overridden(folder / group / f"{choice}.yaml"):
+    # A recipe comes last: it overrides what all other choices say.
+    for group in (*selected, _RECIPES):
+        choice = given.get(group, selected.get(group))
+        for name, implied in _overridden(_file(folder, group, choice)):
             selected[name] = implied
     for group, choice in (selected | given).items():
-        path = folder / group / f"{choice}.yaml"
+        path = _file(folder, group, choice)
         if path.is_file():
-            values |= {option.key: option for option in _values(path, _prefix(path, group))}
+            for option in _values(path, _prefix(path, group)):
+                before = values.get(option.key, option)
+                values[option.key] = replace(option, comment=option.comment or before.comment)
     return list(values.values())
 
 
 def render(folder: Path, command: str, chosen: Mapping[str, str] | None = None) -> str:
     """The text of `detinv <command> --help`."""
+    subject = COMMANDS[command].subject
     lines = [
         *_description(folder / f"{command}.yaml"),
         "",
-        f"usage: detinv {command} [group=choice ...] [name=value ...]",
+        f"usage: detinv {command}{f' {subject.upper()}' if subject else ''} [group=choice ...] [name=value ...]",
     ]
+    if command in _RECIPE_HEADINGS:
+        lines += ["", _RECIPE_HEADINGS[command]]
+        lines += [
+            f"  {recipe.name:<{_WIDTH // 2}}  {recipe.summary}".rstrip()
+            for recipe in recipes()
+            if recipe.has_protocol == (command == "run")
+        ]
     found = groups(folder, command)
     if found:
         lines += ["", "groups (the default in brackets):"]
@@ -86,6 +124,10 @@ def render(folder: Path, command: str, chosen: Mapping[str, str] | None = None) 
         entry = f"  {option.key}={shown}"
         lines.append(f"{entry:<{_WIDTH}}  {option.comment}".rstrip())
     return "\n".join(lines)
+
+
+def _file(folder: Path, group: str, choice: str | None) -> Path:
+    return (recipe_dir() if group == _RECIPES else folder / group) / f"{choice}.yaml"
 
 
 def _description(path: Path) -> list[str]:

@@ -14,6 +14,12 @@ def config_dir() -> Path:
     return packaged if packaged.is_dir() else package.parent / "configs"
 
 
+def recipe_dir() -> Path:
+    """The folder of recipes: `recipes` inside an installed package, `experiments` beside it in a checkout."""
+    beside = config_dir().parent
+    return beside / ("recipes" if beside == Path(__file__).resolve().parent else "experiments")
+
+
 def choices(folder: Path, group: str) -> tuple[str, ...]:
     """Names one can choose from in a group of `folder`; none if there is no such group."""
     return tuple(sorted(path.stem for path in (folder / group).glob("*.yaml")))

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 import detinv
-from detinv import cli
-from detinv.command_help import Option, groups, options, render
+from detinv import cli, command_help, configuration
+from detinv.command_help import Option, Recipe, groups, options, recipes, render
 from detinv.commands import COMMANDS
 from detinv.configuration import config_dir
 from detinv.errors import LayoutError
@@ -114,6 +114,18 @@ def test_module_and_mistakes_end_with_their_status(tmp_path):
         (["train", "detector=bccd_retinanet"], ["bccd_retinanet knows the classes RBC"]),
         (["invert", "layout=coco"], ["detinv invert needs layout.annotations=..."]),
         (["detect"], ["detinv detect needs images=..."]),
+        (["run"], ["detinv run needs an experiment: detinv run NAME", "there are: ", "table1_transfer"]),
+        (["run", "steps=2"], ["detinv run needs an experiment"]),
+        (["run", "table1_transfr"], ["unknown experiment 'table1_transfr'; did you mean 'table1_transfer'?"]),
+        (["run", "diagonal_plain"], ["diagonal_plain is a recipe without", "detinv invert experiment=diagonal_plain"]),
+        (["invert", "experiment=table1_transfer"], ["table1_transfer is an experiment", "detinv run table1_transfer"]),
+        (["train", "experiment=table1_transfer"], ["detinv run table1_transfer"]),
+        (["invert", "experiment=diagonal_plan"], ["did you mean 'diagonal_plain'?"]),
+        (["run", "table1_transfer", "protocol.jiont=true"], ["did you mean 'protocol.joint'?"]),
+        (["run", "table1_transfer", "protocol.joint=3"], ["protocol.joint=3: expected true or false"]),
+        (["run", "table1_transfer", "detectors=shapes_fcos"], ["expected a list, such as its default ["]),
+        (["run", "table1_transfer", "steps=-1"], ["steps=-1: choose 0 or more"]),
+        (["run", "table1_transfer", "detectors=[]"], ["detectors=[]: name at least one"]),
     ],
 )
 def test_mistakes_are_told_in_one_line(words, parts, capsys, monkeypatch, tmp_path):
@@ -203,9 +215,16 @@ def test_a_bare_word_is_the_subject_of_a_command_that_has_one():
     assert cli._override(COMMANDS["bench"], "step") == "benchmark=step"
 
 
-def test_a_recipe_can_be_chosen_by_name(monkeypatch, tmp_path):
-    (tmp_path / "quick.yaml").write_text("steps: 3\ndata:\n  seed: 9\n")
-    monkeypatch.setattr(cli, "_recipes", lambda: tmp_path)
+@pytest.fixture
+def recipe_folder(monkeypatch, tmp_path):
+    """An empty folder of recipes."""
+    monkeypatch.setattr(configuration, "recipe_dir", lambda: tmp_path)
+    monkeypatch.setattr(command_help, "recipe_dir", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_recipe_can_be_chosen_by_name(recipe_folder):
+    (recipe_folder / "quick.yaml").write_text("steps: 3\ndata:\n  seed: 9\n")
     config = cli.compose_config("train", ["experiment=quick", "data.seed=4"])
     assert (config.steps, config.data.seed) == (3, 4)
 
@@ -287,3 +306,82 @@ def test_options_are_read_from_yaml_with_their_comments(tmp_path):
     ]
     assert [option.key for option in found if option.required] == ["last"]
     assert options(tmp_path, "job", {"kind": "a"})[-1] == Option("kind.weight", "1.0", "")
+
+
+def test_recipes_are_read_with_what_they_say_of_themselves(recipe_folder):
+    (recipe_folder / "b.yaml").write_text("# @package _global_\n#\n# Figure 9: more.\n# And more.\nprotocol:\n  a: 1\n")
+    (recipe_folder / "a.yaml").write_text("steps: 3\n# not at the head\n")
+    assert recipes() == [Recipe("a", "", False), Recipe("b", "Figure 9: more.", True)]
+
+
+def test_recipes_lie_beside_the_package_or_inside_it(monkeypatch, tmp_path):
+    assert (configuration.recipe_dir() / "table1_transfer.yaml").is_file()
+    package = Path(detinv.__file__).resolve().parent
+    monkeypatch.setattr(configuration, "config_dir", lambda: package / "configs")
+    assert configuration.recipe_dir() == package / "recipes"
+
+
+def test_every_recipe_says_what_it_is_and_composes():
+    assert {recipe.name for recipe in recipes() if recipe.has_protocol} >= {"table1_transfer"}
+    for recipe in recipes():
+        assert recipe.summary.endswith(".") and "package" not in recipe.summary
+        command = "run" if recipe.has_protocol else "invert"
+        needed = ["layout.annotations=somewhere"] if "annotations: ???" in layout_of(recipe.name) else []
+        config = cli.compose_config(command, [f"experiment={recipe.name}", *needed])
+        assert ("protocol" in config) == recipe.has_protocol
+
+
+def layout_of(recipe):
+    """The file of the layouts that a recipe chooses."""
+    defaults = yaml.safe_load((configuration.recipe_dir() / f"{recipe}.yaml").read_text()).get("defaults", [])
+    chosen = next((entry["override /layout"] for entry in defaults if "override /layout" in entry), "plain")
+    return (config_dir() / "layout" / f"{chosen}.yaml").read_text()
+
+
+def test_help_of_run_lists_experiments_and_that_of_invert_the_other_recipes(capsys):
+    assert cli.main(["run", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "usage: detinv run EXPERIMENT [group" in text
+    section = text.split("experiments (detinv run NAME):\n")[1].split("\n\n")[0].splitlines()
+    assert any(line.split()[0] == "table1_transfer" and "Table 1: inversion transfer" in line for line in section)
+    assert not any("diagonal_plain" in line for line in section)
+    assert cli.main(["invert", "--help"]) == 0
+    section = capsys.readouterr().out.split("recipes (experiment=NAME):\n")[1].split("\n\n")[0]
+    assert "diagonal_plain" in section and "table1_transfer" not in section
+
+
+@pytest.mark.parametrize("word", ["table1_transfer", "experiment=table1_transfer"])
+def test_help_of_an_experiment_shows_its_values(word, capsys):
+    assert cli.main(["run", "layout=texture", word, "--help"]) == 0
+    lines = {line.split("=")[0].strip(): line for line in capsys.readouterr().out.splitlines() if "=" in line}
+    assert lines["protocol.joint"].split()[0] == "protocol.joint=false"
+    assert "optimiser updates of each image" in lines["steps"] and lines["steps"].split()[0] == "steps=100"
+    assert lines["layout.count"].strip() == "layout.count=16"
+    assert lines["layout.world"].strip() == "layout.world=texture"
+    assert "shapes_retinanet" in lines["detectors"]
+
+
+def test_a_recipe_wins_over_what_it_chooses(recipe_folder):
+    (recipe_folder / "mine.yaml").write_text(
+        "# @package _global_\n# Mine.\ndefaults:\n  - override /layout: scale\n"
+        "layout:\n  count: 3\nprotocol:\n  size: 4  # of it\n"
+    )
+    found = {option.key: option for option in options(config_dir(), "run", {"experiment": "mine"})}
+    assert found["layout.world"].default == "scale" and found["layout.count"].default == "3"
+    assert found["protocol.size"] == Option("protocol.size", "4", "of it")
+    # A choice of one's own wins over the recipe's, its values over that choice's.
+    found = {option.key: option for option in options(config_dir(), "run", {"experiment": "mine", "layout": "part"})}
+    assert found["layout.world"].default == "part" and found["layout.count"].default == "3"
+    config = cli.compose_config("run", ["experiment=mine", "layout=part"])
+    assert config.layout.world == "part" and config.layout.count == 3
+
+
+def test_help_of_an_experiment_knows_all_values_that_can_be_overridden():
+    config = yaml.safe_load(cli_yaml(cli.compose_config("run", ["experiment=table1_transfer", "logger=none"])))
+    listed = {
+        option.key for option in options(config_dir(), "run", {"experiment": "table1_transfer", "logger": "none"})
+    }
+    assert set(config["protocol"]) - {"_target_"} == {
+        key.removeprefix("protocol.") for key in listed if key.startswith("protocol.")
+    }
+    assert {key for key in config if not isinstance(config[key], dict)} - {"logger"} <= listed

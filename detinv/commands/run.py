@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ConsoleTable
 
+from detinv.command_help import recipes
 from detinv.commands import Build
 from detinv.commands.dashboard import dashboard, log_figures, numbers_of
 from detinv.errors import ConfigError
@@ -29,7 +30,8 @@ def run(config: DictConfig, build: Build) -> None:
     """Run the experiment that the recipe describes; write everything to `config.out_dir`."""
     console = Console()
     if config.get("protocol") is None:
-        raise ConfigError("detinv run needs an experiment: detinv run NAME, see experiments/README.md")
+        names = ", ".join(recipe.name for recipe in recipes() if recipe.has_protocol)
+        raise ConfigError(f"detinv run needs an experiment: detinv run NAME (there are: {names})")
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     check_options(config.steps, config.batch_size, 1, values["trainer"])
     experiment = build(config.protocol)
