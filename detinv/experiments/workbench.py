@@ -30,6 +30,7 @@ DetectorEntry = str | Mapping[str, Any]
 the "label" it goes by in this run."""
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 
 
 @dataclass
@@ -66,12 +67,16 @@ class Workbench:
         """What the detectors go by, in order.
 
         Raises:
-            ConfigError: when two go by the same name.
+            ConfigError: when two go by the same name, or a name cannot be that of a folder.
         """
         labels = tuple(_label(entry) for entry in self.entries)
         for label in labels:
             if labels.count(label) > 1:
                 raise ConfigError(f"detectors: two are called {label!r}; give one of them a label of its own")
+            if not re.fullmatch(_NAME, label):
+                raise ConfigError(
+                    f"detectors: {label!r} names a folder here; give it a label of letters, digits, '_', '-' and '.'"
+                )
         return labels
 
     def detector(self, label: str) -> AbstractDetector:
@@ -98,6 +103,11 @@ class Workbench:
         detector = self.detector(label)
         found = self.source.layouts(detector.class_names, detector.network_size, detector.detections_per_image)
         return found if masks else [layout.without_masks() for layout in found]
+
+    @property
+    def has_photographs(self) -> bool:
+        """Whether there is any use in asking for `photographs`."""
+        return self.images is not None or hasattr(self.source, "scenes")
 
     def photographs(self, label: str) -> tuple[Images, list[Layout]]:
         """The images that the layouts were made of, and the layouts in those images' pixels.
@@ -174,16 +184,8 @@ class Workbench:
         steps: int | None,
     ) -> Images:
         steps = self.steps if steps is None else steps
-        folder = prepare_out_dir(self.out_dir / "images" / _checked(key))
-        self._claim(folder / "source.json", {"weight_hash": hashes, "steps": steps, "seed": self.seed})
-        paths = [folder / f"{stem}.png" for stem in file_stems([layout.id for layout in layouts])]
-        found: dict[int, Tensor] = {}
-        batches = batches_by_canvas(layouts, divisor, self.batch_size)
-        for number, members in enumerate(batches, 1):
-            if all(paths[index].is_file() for index in members):
-                found |= {index: read_image(paths[index]) for index in members}
-                continue
-            self.say(f"{key}: inverting {label}, batch {number} of {len(batches)}")
+
+        def make(members: Sequence[int]) -> Images:
             result = invert(
                 reader,
                 [layouts[index] for index in members],
@@ -194,7 +196,43 @@ class Workbench:
                 trainer=self.trainer,
                 progress=False,
             )
-            for index, image in zip(members, result.images, strict=True):
+            return list(result.images)
+
+        source = {"weight_hash": hashes, "steps": steps, "seed": self.seed}
+        return self.keep_images(key, f"inverting {label}", layouts, divisor, source, make)
+
+    def keep_images(
+        self,
+        key: str,
+        doing: str,
+        layouts: Sequence[Layout],
+        divisor: int,
+        source: Mapping[str, Any],
+        make: Callable[[Sequence[int]], Images],
+    ) -> Images:
+        """Images that `make` makes, one for each layout; those that lie in `images/<key>/` are read from there.
+
+        Args:
+            doing: what is told while they are made.
+            layouts: in the pixels of the images, with distinct ids.
+            divisor: canvases have sides that are multiples of it; a batch shares one.
+            source: what the images depend on, plain values by name.
+            make: from the numbers of one batch's layouts to their images, 8 bit; a batch is made as a whole.
+
+        Raises:
+            OutputError: when the folder holds images of another source.
+        """
+        folder = prepare_out_dir(self.out_dir / "images" / _checked(key))
+        self._claim(folder / "source.json", dict(source))
+        paths = [folder / f"{stem}.png" for stem in file_stems([layout.id for layout in layouts])]
+        found: dict[int, Tensor] = {}
+        batches = batches_by_canvas(layouts, divisor, self.batch_size)
+        for number, members in enumerate(batches, 1):
+            if all(paths[index].is_file() for index in members):
+                found |= {index: read_image(paths[index]) for index in members}
+                continue
+            self.say(f"{key}: {doing}, batch {number} of {len(batches)}")
+            for index, image in zip(members, make(members), strict=True):
                 write_png(paths[index], image)
                 found[index] = image
         return [found[index] for index in range(len(layouts))]
@@ -232,8 +270,8 @@ def _label(entry: DetectorEntry) -> str:
 
 
 def _checked(key: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", key) or ".." in key:
-        raise ValueError(f"key {key!r}: letters, digits, '_', '-', '.' and slashes only")
+    if not re.fullmatch(f"{_NAME}(/{_NAME})*", key):
+        raise ValueError(f"key {key!r}: letters, digits, '_', '-', '.' and slashes only, no part begins with a dot")
     return key
 
 

@@ -95,7 +95,8 @@ def bars(
         axes.set_ylim(*limits)
     axes.spines[["top", "right"]].set_visible(False)
     if len(series) > 1:
-        axes.legend(frameon=False, fontsize=8)
+        # Beside the axes: inside them it would cover bars.
+        figure.legend(frameon=False, fontsize=8, ncols=len(series), loc="outside upper right")
     return _picture(figure)
 
 

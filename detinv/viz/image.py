@@ -34,6 +34,12 @@ def display_scale(image_size: tuple[int, int]) -> int | float:
     return max(1, round(_GOOD_SIDE / side)) if side <= _LONGEST_SIDE else _LONGEST_SIDE / side
 
 
+def scale_within(image_size: tuple[int, int], side: int) -> int | float:
+    """The factor at which the longer side of an image is `side` pixels at most: whole where it enlarges."""
+    longest = max(image_size)
+    return side // longest if longest <= side else side / longest
+
+
 def scaled_size(image_size: tuple[int, int], scale: int | float) -> tuple[int, int]:
     """(height, width) after scaling, at least one pixel each."""
     return max(1, round(image_size[0] * scale)), max(1, round(image_size[1] * scale))

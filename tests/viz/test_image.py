@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detinv.viz.image import contrast_limits, display_scale, rescale, stretch_contrast
+from detinv.viz.image import contrast_limits, display_scale, rescale, scale_within, stretch_contrast
 
 
 def test_stretch_contrast_moves_the_percentiles_to_the_ends() -> None:
@@ -47,3 +47,10 @@ def test_display_scale_gives_a_picture_of_moderate_size(height: int, width: int)
     scale = display_scale((height, width))
     assert scale == int(scale) or scale < 1
     assert 191 <= scale * max(height, width) <= 577
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "wanted"), [((128, 100), 256, 2), ((128, 100), 255, 1), ((100, 512), 256, 0.5), ((256, 9), 256, 1)]
+)
+def test_scale_within_enlarges_by_whole_numbers_and_reduces_to_the_side(size, side, wanted) -> None:
+    assert scale_within(size, side) == wanted
