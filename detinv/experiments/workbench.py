@@ -75,7 +75,7 @@ class Workbench:
                 raise ConfigError(f"detectors: two are called {label!r}; give one of them a label of its own")
             if not re.fullmatch(_NAME, label):
                 raise ConfigError(
-                    f"detectors: {label!r} names a folder here; give it a label of letters, digits, '_', '-' and '.'"
+                    f"detectors: {label!r} cannot name a folder; give it a label of letters, digits, '_', '-' and '.'"
                 )
         return labels
 
