@@ -17,7 +17,6 @@ from detinv.training.card import Training, model_card
 from detinv.training.datasets import TrainingSet
 from detinv.training.evaluate import evaluate
 from detinv.training.fit import Schedule, fit
-from detinv.training.start import start_from
 from detinv.zoo.weights import save_weights, weight_hash
 
 # Lines stay whole, so that paths can be copied, and numbers keep the colour of their sentence.
@@ -36,8 +35,6 @@ def run(config: DictConfig, build: Build) -> None:
     if config.detector.get("weights") != "bundled":
         raise ConfigError(f"{config.detector.name} is not one of the bundled detectors, which alone detinv trains")
     model = build(config.detector.model)
-    if config.start is not None:
-        start_from(model, config.start)
     name, class_names = config.detector.name, list(read_class_names(config.detector.class_names))
     if list(data.source.class_names) != class_names:
         raise ConfigError(
@@ -58,7 +55,6 @@ def run(config: DictConfig, build: Build) -> None:
         class_names,
         config.seed,
         f"detinv train training={name}" + (" data.root=PATH" if "root" in config.data else ""),
-        config.start,
     )
     weights = out_dir / f"{name}.safetensors"
     save_weights(model, weights, _header(training, schedule, data))
@@ -82,7 +78,6 @@ def _header(training: Training, schedule: Schedule, data: TrainingSet) -> dict[s
         "learnt_from": data.learnt_from,
         "steps": schedule.steps,
         "seed": training.seed,
-        "start": training.start,
         "command": training.command,
         "licence": data.licence,
     }

@@ -22,7 +22,6 @@ class Training:
         class_names: in the order of the labels.
         seed: of the first weights.
         command: that repeats the run.
-        start: the bundled detector whose backbone it starts from; None for random weights.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Training:
     class_names: Sequence[str]
     seed: int
     command: str
-    start: str | None = None
 
 
 def model_card(
@@ -49,7 +47,6 @@ def model_card(
         ("classes", ", ".join(training.class_names)),
         ("learnt from", data.learnt_from),
         ("seed of the first weights", str(training.seed)),
-        *((("start", f"the backbone of `{training.start}`, below the feature pyramid"),) if training.start else ()),
         *(
             (name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value))
             for name, value in _told(schedule)

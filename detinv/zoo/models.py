@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from torch import nn
 from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -22,12 +23,19 @@ def build_retinanet(num_classes: int, image_size: Sequence[int]) -> RetinaNet:
         image_size: (shorter, longer) side the images are resized to.
     """
     sizes = tuple((side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3))) for side in (20, 40, 80))
-    return RetinaNet(
+    model = RetinaNet(
         TinyPyramid((8, 16, 32)),
         num_classes,
         anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 3),
         **_sizes(image_size),
     )
+    # torchvision's own start shrinks what passes four layers to a thousandth: made for features that have learnt
+    # already, it leaves a head that starts with them blind to fine textures for thousands of steps.
+    for branch in (model.head.classification_head, model.head.regression_head):
+        for layer in branch.conv.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return model
 
 
 def build_fcos(num_classes: int, image_size: Sequence[int]) -> FCOS:
