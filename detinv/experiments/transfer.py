@@ -24,7 +24,7 @@ PAPER: dict[str, tuple[float, ...]] = {
 """Table 1 of the paper: AP of 1,000 COCO layouts, inverted by the row, judged by the column."""
 _MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _BOXES, _MASKS = "b", "m"
-NOISE, REAL = "noise", "real images"
+JOINT, NOISE, REAL = "all at once", "noise", "real images"
 
 
 class Transfer(AbstractExperiment):
@@ -53,7 +53,7 @@ class Transfer(AbstractExperiment):
             for label in bench.labels
             for prefix in ("", *(("mask_",) if bench.detector(label).has_masks else ()))
         ]
-        judged = {name: self._judge(bench, name, *made) for name, made in rows.items()}
+        judged = {name: self._judged(bench, name, *made) for name, made in rows.items()}
         names = [_column(label, prefix, bench.detector(label)) for label, prefix in columns]
         matrix = {
             row: [by_label[label].get(f"{prefix}AP") for label, prefix in columns] for row, by_label in judged.items()
@@ -94,43 +94,46 @@ class Transfer(AbstractExperiment):
 
     def _rows(self, bench: Workbench) -> dict[str, tuple[Images, list[Layout], tuple[str, ...]]]:
         """Images, layouts in their pixels and the class names of the labels, by row."""
+        # What may turn out to be a mistake comes before the inversions, which may take hours.
+        first = bench.labels[0]
+        class_names = bench.detector(first).class_names
+        layouts = {label: bench.layouts(label) for label in bench.labels}
+        real = bench.photographs(first) if self.references else None
+        joint = bench.invert_jointly("joint", layouts[first]) if self.joint else None
         rows = {}
         for label in bench.labels:
             detector = bench.detector(label)
             for kind in (_BOXES, _MASKS) if detector.has_masks else ("",):
-                layouts = bench.layouts(label)
-                asked = layouts if kind == _MASKS else [layout.without_masks() for layout in layouts]
+                asked = layouts[label]
+                if kind != _MASKS:
+                    asked = [layout.without_masks() for layout in asked]
                 recipe = bench.recipe
                 if kind == _BOXES:
                     recipe = replace(recipe, objective=recipe.objective.reweighted({"roi_mask": None}))
                 row = f"{label}-{kind}" if kind else label
-                rows[row] = (bench.invert(f"{row}", label, asked, recipe), layouts, detector.class_names)
-        if self.joint:
-            layouts = bench.layouts(bench.labels[0])
-            rows["all at once"] = (
-                bench.invert_jointly("joint", layouts),
-                layouts,
-                bench.detector(bench.labels[0]).class_names,
-            )
-        if self.references:
-            first = bench.labels[0]
-            names = bench.detector(first).class_names
-            layouts = bench.layouts(first)
-            rows[NOISE] = (bench.invert(NOISE, first, layouts, steps=0), layouts, names)
-            rows[REAL] = (*bench.photographs(first), names)
+                rows[row] = (bench.invert(row, label, asked, recipe), layouts[label], detector.class_names)
+        if joint is not None:
+            rows[JOINT] = (joint, layouts[first], class_names)
+        if real is not None:
+            rows[NOISE] = (bench.invert(NOISE, first, layouts[first], steps=0), layouts[first], class_names)
+            rows[REAL] = (*real, class_names)
         return rows
 
-    def _judge(
+    def _judged(
         self, bench: Workbench, row: str, images: Images, layouts: Sequence[Layout], class_names: tuple[str, ...]
     ) -> dict[str, dict[str, Any]]:
         """All measures of one row's images, by judging detector."""
-        bench.say(f"judging {row}")
-        found = {}
-        for label in bench.labels:
-            detector = bench.detector(label)
-            theirs = [relabelled(layout, class_names, detector.class_names) for layout in layouts]
-            found[label] = judge(theirs, detector.detect(images), detector.class_names)
-        return found
+
+        def by_label() -> dict[str, dict[str, Any]]:
+            bench.say(f"judging {row}")
+            found = {}
+            for label in bench.labels:
+                detector = bench.detector(label)
+                theirs = [relabelled(layout, class_names, detector.class_names) for layout in layouts]
+                found[label] = judge(theirs, detector.detect(images), detector.class_names)
+            return found
+
+        return bench.keep(f"judged/{row.replace(' ', '_')}", by_label)
 
 
 def summary(
