@@ -34,6 +34,9 @@ def run(config: DictConfig, build: Build) -> None:
         raise ConfigError(f"detinv run needs an experiment: detinv run NAME (there are: {names})")
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     check_options(config.steps, config.batch_size, 1, values["trainer"])
+    for entry in values["detectors"]:
+        if not isinstance(entry, str | dict):
+            raise ConfigError(f"detectors: {entry!r} is no detector; write a name, a path, or {{name: NAME, ...}}")
     experiment = build(config.protocol)
     if not isinstance(experiment, AbstractExperiment):
         raise ConfigError(f"protocol: {config.protocol.get('_target_')} is not an experiment")
