@@ -28,6 +28,7 @@ from detinv.results.names import file_stems
 from detinv.results.read import read_image, read_images
 from detinv.viz.captioned import Captioned, captioned_grid, close_up
 from detinv.viz.charts import lines
+from detinv.zoo.weights import weight_hash
 
 END_TO_END, FIXED = "end-to-end", "fixed candidate"
 MATCHINGS = (END_TO_END, FIXED)
@@ -94,10 +95,11 @@ class Texture(AbstractExperiment):
         scenes, skipped = self._scenes(bench)
         shown = self._examples(scenes)
         rows: list[Row] = []
+        hashes = {label: weight_hash(bench.detector(label)) for label in bench.labels}
         for number, scene in enumerate(scenes, 1):
             bench.say(f"image {number} of {len(scenes)}: {scene.layout.id}, {len(scene.layout)} objects")
-            for label in bench.labels:
-                rows += self._kept(bench, label, scene)
+            for label, weights in hashes.items():
+                rows += self._kept(bench, label, weights, scene)
             self._draw(bench, scene, [example for stem, example in shown if stem == scene.stem])
         # Thousands of lines on COCO: beside the report, not in it.
         write_csv(bench.out_dir / "objects.csv", [_flat(row, self.sizes) for row in rows])
@@ -166,9 +168,12 @@ class Texture(AbstractExperiment):
         after = dict(zip(order, [*order[1:], order[0]], strict=True))
         return [images[after[number]] for number in range(len(images))]
 
-    def _kept(self, bench: Workbench, label: str, scene: "_Scene") -> list[Row]:
-        key = f"{file_stems(bench.labels)[bench.labels.index(label)]}/{scene.stem}"
-        return bench.keep(key, lambda: _measured(label, bench.detector(label), scene, bench.batch_size))
+    def _kept(self, bench: Workbench, label: str, weights: str, scene: "_Scene") -> list[Row]:
+        detector = bench.detector(label)
+        # By the weights too: what a detector of the same name said before it was trained again is another's.
+        return bench.keep(
+            f"{label}-{weights}/{scene.stem}", lambda: _measured(label, detector, scene, bench.batch_size)
+        )
 
     def _summary(self, rows: Sequence[Row], matching: str) -> dict[str, Any]:
         """Means of all objects and of those of each size; sizes without an object are left out."""

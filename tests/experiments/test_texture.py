@@ -172,6 +172,14 @@ def test_a_run_that_is_repeated_makes_nothing_again(tmp_path):
     assert (again.figures[-1].picture == before.figures[-1].picture).all()
 
 
+def test_a_detector_of_other_weights_is_looked_at_again(tmp_path):
+    first, second = Reddish(), Reddish()
+    second.weight = torch.nn.Parameter(torch.ones(1), requires_grad=False)
+    Texture(Paint([51, 204, 102])).run(bench_of(tmp_path, {"one": first}))
+    Texture(Paint([51, 204, 102])).run(bench_of(tmp_path, {"one": second}))
+    assert len(second.seen) == len(first.seen) > 0
+
+
 def test_a_detector_with_its_classes_in_another_order(tmp_path):
     bench = bench_of(tmp_path, {"one": Reddish(), "other": Reddish(("green", "red"))})
     numbers = Texture(Paint([51, 204, 102])).run(bench).numbers["detectors"]
