@@ -7,23 +7,20 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as ConsoleTable
 
 from detinv.command_help import recipes
 from detinv.commands import Build
 from detinv.commands.dashboard import dashboard, log_figures, numbers_of
+from detinv.commands.terminal import terminal_table
 from detinv.errors import ConfigError
 from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.workbench import Workbench
 from detinv.inversion.run import check_options
 from detinv.results.files import prepare_out_dir
-from detinv.results.findings import Cell, Findings, Table
+from detinv.results.findings import Findings
 from detinv.results.resume import claim_folder
 from detinv.results.versions import versions
 from detinv.results.write_findings import write_findings
-
-# Rows of a table that the terminal shows; the CSV files and the report have all.
-_SHOWN = 24
 
 
 def run(config: DictConfig, build: Build) -> None:
@@ -77,22 +74,11 @@ def run(config: DictConfig, build: Build) -> None:
 
 def _show(console: Console, findings: Findings, report: Path) -> None:
     for table in findings.tables:
-        console.print(_shown(table))
+        shown = terminal_table(table, console.width)
+        if shown is None:
+            console.print(escape(f"{table.title}: {len(table.rows)} rows in {table.name}.csv"), soft_wrap=True)
+        else:
+            console.print(shown)
     for figure in findings.figures:
         console.print(escape(f"figure: {report.with_name(figure.name)}.png"), soft_wrap=True)
     console.print(escape(f"report: {report}"), soft_wrap=True)
-
-
-def _shown(table: Table) -> ConsoleTable:
-    shown = ConsoleTable(*map(escape, table.columns), title=escape(table.title))
-    for row in table.rows[:_SHOWN]:
-        shown.add_row(*(_cell(cell, table.digits) for cell in row))
-    if len(table.rows) > _SHOWN:
-        shown.caption = f"{_SHOWN} of {len(table.rows)} rows; all are in {table.name}.csv"
-    return shown
-
-
-def _cell(cell: Cell, digits: int) -> str:
-    if cell is None or cell != cell:
-        return "-"
-    return f"{cell:.{digits}f}" if isinstance(cell, float) else escape(str(cell))

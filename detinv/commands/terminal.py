@@ -1,0 +1,54 @@
+"""Tables of findings in the terminal, where every number must be legible."""
+
+from rich.markup import escape
+from rich.table import Column
+from rich.table import Table as ConsoleTable
+
+from detinv.results.findings import Cell, Table
+
+# Rows that are shown; the CSV files and the report have all.
+_SHOWN = 24
+# Characters of a cell that stay on one line; longer texts are wrapped.
+_UNBROKEN = 24
+# Rule and padding of a column.
+_FRAME = 3
+
+
+def terminal_table(table: Table, width: int) -> ConsoleTable | None:
+    """The table for people at a terminal; headings are folded where there is little room, numbers never.
+
+    Args:
+        width: of the terminal, in characters.
+
+    Returns:
+        None when the numbers do not fit.
+    """
+    rows = [[_shown(cell, table.digits) for cell in row] for row in table.rows[:_SHOWN]]
+    least = [min(_UNBROKEN, max((len(row[k]) for row in rows), default=1)) for k in range(len(table.columns))]
+    if sum(least) + _FRAME * len(least) + 1 > width:
+        return None
+    columns = []
+    for k, name in enumerate(table.columns):
+        numbers = all(row[k] is None or isinstance(row[k], int | float) for row in table.rows)
+        columns.append(
+            Column(
+                escape(name),
+                justify="right" if numbers else "left",
+                overflow="fold",
+                min_width=least[k],
+                # Of all columns these are the last that rich makes narrower.
+                no_wrap=not numbers and least[k] < _UNBROKEN,
+            )
+        )
+    shown = ConsoleTable(*columns, title=escape(table.title))
+    for row in rows:
+        shown.add_row(*map(escape, row))
+    if len(table.rows) > _SHOWN:
+        shown.caption = f"{_SHOWN} of {len(table.rows)} rows; all are in {table.name}.csv"
+    return shown
+
+
+def _shown(cell: Cell, digits: int) -> str:
+    if cell is None or cell != cell:
+        return "-"
+    return f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell)
