@@ -14,6 +14,11 @@ from detinv.zoo.weights import save_weights, weight_hash
 NAMES = (
     "bccd_fasterrcnn",
     "bccd_retinanet",
+    *(
+        f"{world}_{model}"
+        for world in ("context", "part", "scale", "shape", "texture")
+        for model in ("fasterrcnn", "retinanet")
+    ),
     "shapes_fasterrcnn",
     "shapes_fcos",
     "shapes_maskrcnn",
