@@ -91,7 +91,9 @@ def _overview() -> str:
 
 
 def _override(command: Command, word: str) -> str:
-    """`word` as an override for Hydra: a bare word sets the command's subject."""
+    """`word` as an override for Hydra: a bare word sets the command's subject, a flag stands for an override."""
+    if word in command.flags:
+        return command.flags[word]
     if word.startswith("-"):
         key = word.lstrip("-")
         raise ConfigError(

@@ -20,6 +20,7 @@ ALLOWED = {
     "training": [*_CHAIN, "metrics", "viz", "results", "training"],
     "benchmarks": [*_CHAIN, "metrics", "viz", "results", "inversion", "benchmarks"],
     "experiments": [*_CHAIN, "metrics", "viz", "results", "inversion", "experiments"],
+    "verification": [*_CHAIN, "metrics", "viz", "results", "inversion", "experiments", "verification"],
     "checks": [*_CHAIN, "metrics", "viz", "results", "inversion", "checks"],
 }
 EVERYTHING = [*ALLOWED, "cli"]

@@ -5,8 +5,8 @@ makes the object that a `_target_` entry of it describes. It may return an exit 
 imports.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 Build = Callable[[Any], Any]
@@ -21,11 +21,13 @@ class Command:
         name: also of the module in `detinv.commands`.
         summary: one line for `detinv --help`.
         subject: the option that a bare word sets, as in `detinv bench step`.
+        flags: overrides that a word with two dashes stands for, as in `detinv verify --quick`.
     """
 
     name: str
     summary: str
     subject: str | None = None
+    flags: Mapping[str, str] = field(default_factory=dict)
 
 
 COMMANDS = {
@@ -33,6 +35,11 @@ COMMANDS = {
     for command in (
         Command("invert", "make images that a frozen detector reads as the layouts you ask for"),
         Command("run", "run one of the paper's experiments: detinv run table1_transfer", "experiment"),
+        Command(
+            "verify",
+            "check the paper's claims on detectors with planted priors: detinv verify --quick",
+            flags={"--quick": "size=quick"},
+        ),
         Command("detect", "run a detector's own inference over a folder of images and judge it"),
         Command("check", "try an adapter: does it keep the contract that inversions rely on?"),
         Command("train", "train a bundled detector again and measure it"),

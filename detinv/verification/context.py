@@ -1,0 +1,136 @@
+"""Context: companions that were planted appear, on their side, and where none were planted none do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from detinv.experiments.central import CentralObjects
+from detinv.experiments.context import Context
+from detinv.experiments.position import Position
+from detinv.metrics.intervals import Interval
+from detinv.verification.claim import Claim, percent
+from detinv.verification.means import Means
+from detinv.worlds.context import Companion, ContextWorld
+
+PART = "context"
+_DETECTOR = "context_retinanet"
+_LEVEL = 0.05
+# Share of images that may show one and the same other class beside an object that has no companion.
+_RARE = 1 / 3
+_SIDE = 28.0
+_ONE_SIDED = {name: companion for name, companion in ContextWorld.companions.items() if len(companion.sides) == 1}
+_TWO_SIDED = {name: companion for name, companion in ContextWorld.companions.items() if len(companion.sides) > 1}
+
+
+def check(means: Means) -> list[Claim]:
+    """Figures 10 and 11 on the world `context`, and on a network that learnt nothing."""
+    objects = CentralObjects(seeds=means.parts[PART].count, side=_SIDE)
+    source = means.layouts("context", PART)
+    bench = means.bench(PART, PART, [_DETECTOR], source)
+    context = means.run(Context(objects, control=False), bench)
+    # Of the same images, which lie in the bench's folder.
+    position = means.run(Position(objects), bench, into="position")
+    rates, sides = context["rates"][_DETECTOR], position["sides"][_DETECTOR]
+    claims = [frequent(name, companion, rates[name]) for name, companion in ContextWorld.companions.items()]
+    claims += [on_side(name, companion, sides[name]) for name, companion in _ONE_SIDED.items()]
+    claims.append(alone({name: by for name, by in rates.items() if name not in ContextWorld.companions}))
+    claims += [asymmetric(name, companion, context["asymmetry"][_DETECTOR]) for name, companion in _ONE_SIDED.items()]
+    claims += [no_side(name, companion, sides[name]) for name, companion in _TWO_SIDED.items()]
+    return claims + [random_weights(means, objects)]
+
+
+def frequent(name: str, companion: Companion, rates: Mapping[str, Sequence[float]]) -> Claim:
+    """The planted companion is what is seen most often beside the object."""
+    others = {other: Interval(*rate) for other, rate in rates.items() if other != name}
+    best = max(others, key=lambda other: others[other].value)
+    mine = others[companion.name]
+    second = max(rate.value for other, rate in others.items() if other != companion.name)
+    return Claim(
+        f"context/{name}",
+        f"{companion.name} is the most frequent context of {name}",
+        "more frequent than every other class, and in more than half of the images",
+        f"{companion.name} in {percent(mine)} of the images, the next class in {second:.0%}",
+        best == companion.name and mine.value > max(second, 0.5),
+        {"rates": others},
+    )
+
+
+def on_side(name: str, companion: Companion, sides: Mapping[str, Mapping[str, Any]]) -> Claim:
+    """The companion is seen on the side on which it was planted."""
+    (side,) = companion.sides
+    axis = ("above", "below") if side in ("above", "below") else ("left", "right")
+    found = sides.get(companion.name, {**dict.fromkeys(axis, 0), f"{axis[0]}_p": 1.0})
+    there, all_of_them = found[side], found[axis[0]] + found[axis[1]]
+    return Claim(
+        f"context/{name}-side",
+        f"{companion.name} appears {side} {name}",
+        f"on that side more often than not, binomial test below {_LEVEL:g}",
+        f"{there} of {all_of_them}, p = {found[f'{axis[0]}_p']:.2g}",
+        2 * there > all_of_them and found[f"{axis[0]}_p"] < _LEVEL,
+        {"sides": found},
+    )
+
+
+def alone(rates: Mapping[str, Mapping[str, Sequence[float]]]) -> Claim:
+    """Beside objects without a companion nothing appears regularly."""
+    pairs = {
+        (name, other): Interval(*rate) for name, by in rates.items() for other, rate in by.items() if other != name
+    }
+    driven, other = max(pairs, key=lambda pair: pairs[pair].value)
+    worst = pairs[driven, other]
+    return Claim(
+        "context/alone",
+        f"classes without a companion ({', '.join(rates)}) have no regular context",
+        f"no other class in more than {_RARE:.0%} of the images",
+        f"at most {percent(worst)} ({other} beside {driven})",
+        worst.value <= _RARE,
+        {"rates": rates},
+    )
+
+
+def asymmetric(name: str, companion: Companion, pairs: Sequence[Mapping[str, Any]]) -> Claim:
+    """The object is not the companion's context as the companion is the object's."""
+    pair = next((one for one in pairs if {one["driven"], one["beside"]} == {name, companion.name}), None)
+    if pair is None:
+        pair = {"driven": name, "beside": companion.name, "rate": 0.0, "reverse": 0.0, "p": 1.0}
+    return Claim(
+        f"context/{name}-asymmetry",
+        f"{companion.name} appears beside {name} more often than {name} beside {companion.name}",
+        f"one-sided test of the two rates below {_LEVEL:g}",
+        f"{pair['rate']:.0%} against {pair['reverse']:.0%}, p = {pair['p']:.2g}"
+        + ("" if pair["driven"] == name else " the other way round"),
+        pair["driven"] == name and pair["p"] < _LEVEL,
+        dict(pair),
+    )
+
+
+def no_side(name: str, companion: Companion, sides: Mapping[str, Mapping[str, Any]]) -> Claim:
+    """Control: a companion planted on both sides alike shows no preference for one."""
+    found = sides.get(companion.name, {"left": 0, "right": 0, "left_p": 1.0})
+    return Claim(
+        f"control/{name}-side",
+        f"{companion.name}, planted left and right of {name} alike, is found on no side in particular",
+        f"binomial test not below {_LEVEL:g}",
+        f"{found['left']} left, {found['right']} right, p = {found['left_p']:.2g}",
+        found["left_p"] >= _LEVEL,
+        {"sides": found},
+    )
+
+
+def random_weights(means: Means, objects: CentralObjects) -> Claim:
+    """Control: a network that learnt nothing shows the trained detector no companion."""
+    label = f"random_{_DETECTOR}"
+    entry = {"name": _DETECTOR, "label": label, "weights": "random"}
+    bench = means.bench(f"{PART}-random", PART, [entry], means.layouts("context", PART))
+    accompanied = replace(objects, classes=tuple(ContextWorld.companions))
+    found = means.run(Context(accompanied, judge=_DETECTOR, control=False), bench)["rates"][label]
+    pairs = {name: Interval(*found[name][companion.name]) for name, companion in ContextWorld.companions.items()}
+    worst = max(pairs, key=lambda name: pairs[name].value)
+    return Claim(
+        "control/random-context",
+        "single objects of a network with random weights show the trained detector no planted companion",
+        f"in at most {_RARE:.0%} of the images of each class",
+        f"at most {percent(pairs[worst])} ({ContextWorld.companions[worst].name} beside {worst})",
+        pairs[worst].value <= _RARE,
+        {"rates": pairs},
+    )
