@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jaxtyping import UInt8
+from torch import Tensor
+
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.candidates import read_candidates_batch
 from detinv.experiments.workbench import Images
@@ -75,10 +78,9 @@ def look(judge: AbstractDetector, images: Images, layouts: Sequence[Layout], sco
         preferred = candidate.class_scores.argmax(1)
         objects["class_accuracy"] += (preferred == layout.labels).float().tolist()
         objects["class_score"] += candidate.scores.tolist()
-        energy = edge_energy(image)
-        objects["box_border"] += [border_share(energy, box_region(box, layout.image_size)) for box in layout.boxes]
-        masks = () if layout.masks is None else layout.masks
-        objects["mask_border"] += [border_share(energy, mask) for mask in masks]
+        at_boxes, at_masks = borders(image, layout)
+        objects["box_border"] += at_boxes
+        objects["mask_border"] += at_masks
     return Look({name: scores[name] for name in SCORES}, objects)
 
 
@@ -87,3 +89,13 @@ def best_iou(layout: Layout, found: Detections) -> list[float]:
     if not len(found):
         return [0.0] * len(layout)
     return pairwise_iou(layout.boxes, found.boxes.float()).max(1).values.tolist()
+
+
+def borders(image: UInt8[Tensor, "3 height width"], layout: Layout) -> tuple[list[float], list[float]]:
+    """`border_share` of every object, by its box and by its mask; no number of masks where there are none."""
+    energy = edge_energy(image)
+    masks = () if layout.masks is None else layout.masks
+    return (
+        [border_share(energy, box_region(box, layout.image_size)) for box in layout.boxes],
+        [border_share(energy, mask) for mask in masks],
+    )

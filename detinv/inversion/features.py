@@ -1,0 +1,173 @@
+"""Images that give one layer of a detector the features that another image gives it."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from detinv.detectors.base import AbstractDetector
+from detinv.detectors.layers import Layer, read_features
+from detinv.inversion.callbacks.loss_recorder import LossRecorder
+from detinv.inversion.callbacks.pixel_updates import PixelUpdates
+from detinv.inversion.losses import Terms
+from detinv.inversion.objective import Objective
+from detinv.inversion.panel import Panel, as_panel
+from detinv.inversion.pixel_module import AbstractPixelModule, OptimizerFactory, StepOutcome
+from detinv.inversion.pixels import AbstractPixels
+from detinv.inversion.recipe import Recipe
+from detinv.inversion.run import fit_module
+from detinv.inversion.schedule import Schedule
+from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.layout import Layout
+from detinv.quiet import quiet_lightning
+from detinv.types import Pixels
+
+Images = Sequence[UInt8[Tensor, "3 _height _width"]]
+
+
+class FeatureInversion(AbstractPixelModule):
+    """Moves pixels until a layer's features are those of other images.
+
+    Args:
+        panel: of the one detector.
+        layouts: one batch, in the detector's frame; their boxes are what a layer of boxes is about.
+        pixels: the parametrised images.
+        objective: its regularisers are added; its other terms have no part.
+        optimizer, schedule, steps: see `AbstractPixelModule`.
+        layer: where features are compared.
+        wanted: the other images, on the layouts' canvas.
+
+    Source: section G.10 of the method, after Mahendran & Vedaldi 2015.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        layouts: LayoutBatch,
+        pixels: AbstractPixels,
+        objective: Objective,
+        optimizer: OptimizerFactory,
+        schedule: Schedule,
+        steps: int,
+        layer: Layer,
+        wanted: Pixels,
+    ) -> None:
+        super().__init__(panel, layouts, pixels, optimizer, schedule, steps)
+        self.objective = objective
+        self.layer = layer
+        self._wanted = wanted
+        self._reference: list[Tensor] = []
+
+    def features(self, pixels: Pixels) -> list[Tensor]:
+        """Of images on the canvas, with gradient."""
+        return read_features(next(iter(self.panel)).detector, self.layer, pixels, self.layouts)
+
+    @torch.no_grad()
+    def on_fit_start(self) -> None:
+        self.layouts = self.layouts.to(self.device)
+        self._reference = self.features(self._wanted.to(self.device))
+
+    def training_step(self, batch: object, batch_idx: int) -> Tensor:
+        # Only the network runs in the trainer's precision.
+        with torch.autocast(self.device.type, enabled=False):
+            centred = self.pixels.centred()
+            image = self.pixels.mean + centred
+        features = self.features(image)
+        with torch.autocast(self.device.type, enabled=False):
+            error = relative_error(features, self._reference)
+            priors = self.objective.pixel_terms(centred)
+            total = error + self.objective.total(priors) if priors else error
+        terms: Terms = {"features": error, **priors}
+        self.outcome = StepOutcome({name: value.detach() for name, value in terms.items()}, total.detach())
+        return total.sum()
+
+
+def relative_error(features: Sequence[Tensor], reference: Sequence[Tensor]) -> Float[Tensor, " batch"]:
+    """Squared distance of all features of an image from the reference, over the reference's own square.
+
+    0 where both are alike; 1 where the features are all zero. Where the reference is, the distance itself.
+    """
+    distance = sum((one - other).square().flatten(1).sum(1) for one, other in zip(features, reference, strict=True))
+    size = sum(other.square().flatten(1).sum(1) for other in reference)
+    assert isinstance(distance, Tensor)
+    assert isinstance(size, Tensor)
+    return distance / torch.where(size > 0, size, 1)
+
+
+def invert_features(
+    detector: AbstractDetector,
+    layer: Layer,
+    images: Images,
+    layouts: Sequence[Layout],
+    recipe: Recipe,
+    *,
+    steps: int = 200,
+    seed: int = 0,
+    trainer: Mapping[str, object] | None = None,
+) -> list[UInt8[Tensor, "3 _height _width"]]:
+    """Reconstructions of images from what one layer keeps of them, 8 bit; all images are optimised together.
+
+    Pixels, optimizer, schedule, updates and regularisers are the recipe's; its rules and views have no part.
+
+    Args:
+        detector: frozen; on the device it came on afterwards.
+        images: RGB, in the size of the network's input.
+        layouts: in the pixels of the images; boxes count where the layer is one of boxes.
+        steps: optimiser updates of each image.
+        seed: of the start images.
+        trainer: arguments of Lightning's Trainer.
+
+    Raises:
+        ConfigError: when the layer cannot be read; see `read_features`.
+        ValueError: when an image has not its layout's size.
+    """
+    panel = as_panel(detector)
+    batch = LayoutBatch.collate(layouts, detector.size_divisor)
+    home = detector.pixel_mean.device
+    wanted = on_canvas(detector, images, batch)
+    module = FeatureInversion(
+        panel,
+        batch,
+        recipe.pixels(batch, detector.pixel_mean.cpu(), seed),
+        recipe.objective,
+        recipe.optimizer,
+        recipe.schedule,
+        steps,
+        layer,
+        wanted,
+    )
+    with quiet_lightning():
+        fit_module(module, trainer or {}, (), [PixelUpdates(recipe.updates), LossRecorder()])
+    # Lightning leaves what it trained on the CPU.
+    detector.to(home)
+    return module.images()
+
+
+@torch.no_grad()
+def feature_errors(
+    detector: AbstractDetector, layer: Layer, images: Images, wanted: Images, layouts: Sequence[Layout]
+) -> list[float]:
+    """`relative_error` of the features of each image from those of the wanted one, at full precision."""
+    found = []
+    for image, other, layout in zip(images, wanted, layouts, strict=True):
+        batch = LayoutBatch.collate([layout], detector.size_divisor).to(detector.pixel_mean.device)
+        features, reference = (
+            read_features(detector, layer, on_canvas(detector, [one], batch), batch) for one in (image, other)
+        )
+        found.append(float(relative_error(features, reference)))
+    return found
+
+
+def on_canvas(detector: AbstractDetector, images: Images, batch: LayoutBatch) -> Pixels:
+    """Images in [0, 1] at the upper left of the batch's canvas, the detector's mean colour beyond.
+
+    Raises:
+        ValueError: when an image has not its layout's size.
+    """
+    pixels = detector.pixel_mean[:, None, None].repeat(len(batch), 1, *batch.canvas_size)
+    for row, (image, size) in enumerate(zip(images, batch.image_sizes, strict=True)):
+        if tuple(image.shape[1:]) != size:
+            raise ValueError(f"an image of size {tuple(image.shape[1:])} for a layout of size {size}")
+        pixels[row, :, : size[0], : size[1]] = image.to(pixels) / 255
+    return pixels

@@ -1,0 +1,114 @@
+"""Reconstructions from features: what moves, what stays, and what a layer of one box leaves free."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from detinv.detectors.layers import find_layer
+from detinv.detectors.load import load_detector
+from detinv.errors import ConfigError
+from detinv.inversion.features import feature_errors, invert_features, on_canvas, relative_error
+from detinv.inversion.presets import load_recipe
+from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.layout import Layout
+from detinv.metrics.edges import box_region
+from detinv.metrics.reconstruction import nearness
+from detinv.worlds.plain import PlainWorld
+from detinv.zoo.weights import weight_hash
+from tests.fakes import block_image, tiny_detector
+
+SIZE = (64, 64)
+BOX = torch.tensor([[8.0, 8.0, 40.0, 36.0]])
+LAYOUTS = [Layout(BOX, torch.tensor([1]), SIZE, name) for name in ("a", "b")]
+IMAGES = [block_image(SIZE, seed) for seed in range(2)]
+CPU = {"accelerator": "cpu"}
+
+
+@cache
+def detector(family):
+    return tiny_detector(family)
+
+
+def invert(family, layer, *, images=IMAGES, layouts=LAYOUTS, steps=30, recipe=None, **options):
+    reader = detector(family)
+    found = find_layer(reader, layer)
+    return invert_features(reader, found, images, layouts, recipe or load_recipe(), steps=steps, trainer=CPU, **options)
+
+
+def errors(family, layer, images):
+    return feature_errors(detector(family), find_layer(detector(family), layer), images, IMAGES, LAYOUTS)
+
+
+def test_relative_error_against_a_plain_loop():
+    generator = torch.Generator().manual_seed(0)
+    features = [torch.randn(2, 3, 4, 4, generator=generator), torch.randn(2, 5, generator=generator)]
+    reference = [torch.randn(2, 3, 4, 4, generator=generator), torch.randn(2, 5, generator=generator)]
+    for number, value in enumerate(relative_error(features, reference).tolist()):
+        distance = size = 0.0
+        for one, other in zip(features, reference, strict=True):
+            for a, b in zip(one[number].flatten().tolist(), other[number].flatten().tolist(), strict=True):
+                distance += (a - b) ** 2
+                size += b**2
+        assert value == pytest.approx(distance / size, rel=1e-5)
+    assert relative_error(reference, reference).tolist() == [0, 0]
+    assert relative_error([torch.ones(1, 4)], [torch.zeros(1, 4)]).tolist() == [4]
+
+
+@pytest.mark.parametrize("layer", ["p3", "p4"])
+def test_the_error_falls_by_half_and_weights_stay(layer):
+    before = weight_hash(detector("retinanet"))
+    start = errors("retinanet", layer, invert("retinanet", layer, steps=0))
+    end = errors("retinanet", layer, invert("retinanet", layer))
+    assert all(after < 0.5 * first for first, after in zip(start, end, strict=True))
+    assert weight_hash(detector("retinanet")) == before
+
+
+def test_images_have_no_part_in_each_other():
+    together = invert("retinanet", "p3", steps=3)
+    alone = invert("retinanet", "p3", images=IMAGES[1:], layouts=LAYOUTS[1:], steps=3)
+    # Batched convolutions add in another order.
+    assert int((together[1].int() - alone[0].int()).abs().max()) <= 1
+
+
+def test_a_box_is_reconstructed_inside_and_free_outside():
+    rcnn = load_detector("shapes_fasterrcnn")
+    scene = PlainWorld(seed=5).scene(0)
+    layout = scene.layout.select(torch.arange(len(scene.layout)) == 0)
+    layer = find_layer(rcnn, "roi")
+    start, end = (
+        invert_features(rcnn, layer, [scene.image], [layout], load_recipe(), steps=steps, trainer=CPU)
+        for steps in (0, 30)
+    )
+    before, after = (feature_errors(rcnn, layer, one, [scene.image], [layout]) for one in (start, end))
+    assert after[0] < 0.1 * before[0]
+    region = box_region(layout.boxes[0], layout.image_size)
+    assert nearness(end[0], scene.image, region).correlation > 0.25
+    assert abs(nearness(end[0], scene.image, ~region).correlation) < 0.1
+    assert nearness(end[0], scene.image, region).rmse < 0.95 * nearness(start[0], scene.image, region).rmse
+
+
+def test_regularisers_of_the_recipe_count():
+    recipe = load_recipe()
+    smooth = replace(recipe, objective=recipe.objective.reweighted({"total_variation": 10.0}))
+    rough, even = (invert("retinanet", "c3", steps=10, recipe=one)[0].float() for one in (recipe, smooth))
+    variation = [image.diff(dim=1).square().mean() + image.diff(dim=2).square().mean() for image in (rough, even)]
+    assert variation[1] < 0.5 * variation[0]
+
+
+def test_images_of_other_sizes_share_a_canvas():
+    small = Layout(BOX, torch.tensor([1]), (40, 64), "small")
+    batch = LayoutBatch.collate([LAYOUTS[0], small])
+    pixels = on_canvas(detector("retinanet"), [IMAGES[0], IMAGES[1][:, :40]], batch)
+    torch.testing.assert_close(pixels[0], IMAGES[0] / 255)
+    torch.testing.assert_close(pixels[1, :, :40], IMAGES[1][:, :40] / 255)
+    mean = detector("retinanet").pixel_mean[:, None, None].expand(3, 24, 64)
+    torch.testing.assert_close(pixels[1, :, 40:], mean)
+    with pytest.raises(ValueError, match="an image of size"):
+        on_canvas(detector("retinanet"), [IMAGES[0], IMAGES[1]], batch)
+
+
+def test_a_layer_that_cannot_be_read_is_named():
+    with pytest.raises(ConfigError, match="takes no part"):
+        invert("retinanet", "model.transform", steps=1)
