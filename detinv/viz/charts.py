@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from detinv.viz.image import Picture
 
 _DPI = 110
+# Letters of all groups' names that fit beside each other.
+_LEVEL = 40
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b0498a", "#8a6d00", "#3d9bd0", "#7a56c2", "#18181b")
 Interval = tuple[float, float, float]
 """Value, low end, high end."""
@@ -86,9 +88,8 @@ def bars(
     if line is not None:
         axes.axhline(line, color="#62626c", linewidth=1, linestyle="--")
     axes.axhline(0, color="#18181b", linewidth=0.8)
-    axes.set_xticks(
-        range(len(groups)), groups, rotation=25 if len(groups) > 4 else 0, ha="right" if len(groups) > 4 else "center"
-    )
+    turned = len(groups) > 4 or sum(len(group) for group in groups) > _LEVEL
+    axes.set_xticks(range(len(groups)), groups, rotation=25 if turned else 0, ha="right" if turned else "center")
     axes.set_ylabel(value_title)
     axes.set_title(title, fontsize=10)
     if limits is not None:

@@ -65,6 +65,14 @@ def test_the_error_falls_by_half_and_weights_stay(layer):
     assert weight_hash(detector("retinanet")) == before
 
 
+def test_the_network_may_run_at_half_precision():
+    layer = find_layer(detector("retinanet"), "p3")
+    trainer = {**CPU, "precision": "bf16-mixed"}
+    images = invert_features(detector("retinanet"), layer, IMAGES, LAYOUTS, load_recipe(), steps=10, trainer=trainer)
+    start = errors("retinanet", "p3", invert("retinanet", "p3", steps=0))
+    assert all(after < 0.8 * first for first, after in zip(start, errors("retinanet", "p3", images), strict=True))
+
+
 def test_images_have_no_part_in_each_other():
     together = invert("retinanet", "p3", steps=3)
     alone = invert("retinanet", "p3", images=IMAGES[1:], layouts=LAYOUTS[1:], steps=3)
