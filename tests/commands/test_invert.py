@@ -133,6 +133,18 @@ def test_experiment_recipe_sets_the_layouts(tmp_path: Path):
     assert config["layout"]["seed"] == 7
 
 
+@pytest.mark.parametrize("world", ["texture", "shape"])
+def test_stripes_are_looked_for_where_the_world_has_planted_them(world: str, tmp_path: Path):
+    assert invert(tmp_path, f"layout={world}", "layout.count=2", f"detector={world}_retinanet", "steps=1") == 0
+    metrics = read(tmp_path / "metrics.json")
+    assert ("planted_orientation" in metrics) == ("striped_objects" in metrics) == (world == "texture")
+    if world == "texture":
+        truth = read(tmp_path / "layouts.json")
+        names = {category["id"]: category["name"] for category in truth["categories"]}
+        striped = [one for one in truth["annotations"] if names[one["category_id"]] != "dotted"]
+        assert metrics["striped_objects"] == len(striped)
+
+
 @pytest.mark.parametrize("logger", ["wandb", "tensorboard"])
 def test_dashboards_run_offline_and_are_closed(logger: str, tmp_path: Path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
