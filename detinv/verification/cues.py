@@ -1,13 +1,18 @@
 """Cues: inverted objects carry the texture that was planted, and none where none was."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
 
 from detinv.experiments.workbench import DetectorEntry, Workbench
 from detinv.inversion.run import judge
+from detinv.layouts.layout import Layout
 from detinv.metrics.cues import orientation_agreement
 from detinv.metrics.intervals import Interval, wilson
 from detinv.verification.claim import Claim, percent
 from detinv.verification.means import Means
+from detinv.worlds.part import PartWorld
 from detinv.worlds.plain import PlainWorld
 from detinv.worlds.sources import WorldLayouts, by_label
 
@@ -29,6 +34,10 @@ def check(means: Means) -> list[Claim]:
         # What `plain` plants in the classes of these names: the same outlines, there with stripes.
         learnt = _bench(means, "shape", family, shape)
         claims.append(absent(f"shape_{family}", _agreement(learnt, PlainWorld.planted_orientations)))
+    part = means.layouts("part", PART)
+    for family in _FAMILIES:
+        bench = _bench(means, "part", family, part)
+        claims.append(carried(f"part_{family}", _agreement(bench, part.world.planted_orientations, patches)))
     return claims + controls(means, texture)
 
 
@@ -89,9 +98,21 @@ def _bench(means: Means, world: str, family: str, source: WorldLayouts) -> Workb
     return means.bench(f"{PART}-{world}_{family}", PART, entries, source)
 
 
-def _agreement(bench: Workbench, planted: dict[str, float]) -> Interval:
+def patches(layout: Layout) -> Layout:
+    """The windows of the world `part`, in which the class is written, instead of the objects' boxes."""
+    centre, half = (layout.boxes[:, :2] + layout.boxes[:, 2:]) / 2, (layout.boxes[:, 2:] - layout.boxes[:, :2]) / 2
+    centre = centre + half * torch.tensor(PartWorld.patch_centre)
+    window = half * PartWorld.patch_half_side
+    return replace(layout, boxes=torch.cat([centre - window, centre + window], dim=1), masks=None)
+
+
+def _agreement(
+    bench: Workbench, planted: Mapping[str, float], where: Callable[[Layout], Layout] = lambda layout: layout
+) -> Interval:
+    """Share of the objects that carry the planted direction at the places that `where` makes of them."""
     (label,) = bench.labels
     layouts = bench.layouts(label)
     images = bench.invert(label, label, layouts)
-    found = orientation_agreement(layouts, images, by_label(planted, bench.detector(label).class_names))
+    looked_at = [where(layout) for layout in layouts]
+    found = orientation_agreement(looked_at, images, by_label(planted, bench.detector(label).class_names))
     return wilson(round(found["share"] * found["objects"]) if found["objects"] else 0, found["objects"])
