@@ -1,6 +1,7 @@
 """Transfer: an image says most to the detector it was made for, and more to its kin than to strangers."""
 
 from collections.abc import Sequence
+from functools import partial
 from statistics import mean
 from typing import Any
 
@@ -30,7 +31,7 @@ def check(means: Means) -> list[Claim]:
     bench = means.bench(PART, PART, labels, means.layouts("plain", PART))
     numbers = means.run(Transfer(), bench)
     matrix: dict[str, dict[str, float]] = numbers["AP"]
-    own = {label: bench.keep(f"own_ap-{label}", lambda label=label: _own_ap(bench, label)) for label in labels}
+    own = {label: bench.keep(f"own_ap-{label}", partial(_own_ap, bench, label)) for label in labels}
     return [
         diagonal(matrix, labels),
         noise(matrix[NOISE]),
