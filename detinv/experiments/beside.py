@@ -1,11 +1,11 @@
 """What is seen beside an object that an image was made for: driven object, other names for it, and context."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.layout import Detections
 
 PixelBox = tuple[float, float, float, float]
@@ -111,8 +111,13 @@ def as_detections(seen: Sequence[Sighting], class_names: Sequence[str], image_si
 
 
 def iou(a: PixelBox, b: PixelBox) -> float:
-    """Intersection over union; NaN for boxes of NaN, which compares with nothing."""
-    return float(pairwise_iou(torch.tensor([a]), torch.tensor([b])))
+    """Intersection over union of two boxes; 0 for boxes of NaN."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    # min and max pass over NaN.
+    if width <= 0 or height <= 0 or any(map(math.isnan, (*a, *b))):
+        return 0.0
+    both = width * height
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
 def centre(box: PixelBox) -> tuple[float, float]:

@@ -14,12 +14,11 @@ from detinv.errors import ConfigError
 from detinv.experiments.beside import Driven, Sighting, pixel_box, sightings
 from detinv.experiments.workbench import Images, Workbench
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
-from detinv.inversion.objective import TERM_NAMES
 from detinv.inversion.recipe import Recipe
 from detinv.inversion.targets.base import Targets
 from detinv.inversion.targets.single import SingleObjectRule
 from detinv.layouts.batch import LayoutBatch
-from detinv.layouts.labels import label_of, suggestion
+from detinv.layouts.labels import label_of
 from detinv.layouts.layout import Layout
 from detinv.results.names import file_stems
 
@@ -39,6 +38,7 @@ class CentralObjects:
         image_size: (height, width), which the detector resizes as it does any image.
         classes: by name; null for all.
         terms: of the preset's objective that are kept; "rpn_cls" also asks a first stage to propose the object.
+        enough: see `SingleObjectRule`.
 
     Raises:
         ConfigError: for numbers that mean nothing.
@@ -54,18 +54,17 @@ class CentralObjects:
     image_size: Sequence[int] = (128, 128)
     classes: Sequence[str] | None = None
     terms: Sequence[str] = ("positive", "encoder_positive", "roi_cls")
+    enough: float = SingleObjectRule.enough
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ConfigError(f"{_OPTION}.seeds={self.seeds}: choose at least 1")
         if not (self.side > 0 and self.aspect > 0):
             raise ConfigError(f"{_OPTION}: side={self.side:g} and aspect={self.aspect:g} must lie above 0")
-        for term in self.terms:
-            if term not in TERM_NAMES:
-                hint = suggestion(term, TERM_NAMES)
-                raise ConfigError(f"{_OPTION}.terms: unknown loss term {term!r}{hint} (known: {', '.join(TERM_NAMES)})")
         if self.classes is not None and not self.classes:
             raise ConfigError(f"{_OPTION}.classes=[]: name at least one, or write null for all")
+        # Found out here, not when all else is loaded.
+        SingleObjectRule(self.enough)
 
     @property
     def decided(self) -> dict[str, str]:
@@ -73,8 +72,8 @@ class CentralObjects:
         return {
             "candidate": "of a dense head the row that its assigner gives first to a box at the exact centre of the "
             "image; of a second stage that box itself as region",
-            "maximised": f"{', '.join(self.terms)}; until the class has probability 0.98 at the candidate, so that "
-            "nothing is drawn that only makes it surer still",
+            "maximised": f"{', '.join(self.terms)}; until the class has probability {self.enough:g} at the candidate, "
+            "or its logit the preset's positive_cap, so that nothing is drawn that only makes it surer still",
             "images": "the last iterate, rounded to 8 bit",
             "seen": "detections with score > 0.5 of the detector's own inference on the saved images",
             "the driven object": "detections of the driven class that overlap its anchor or the box it reports",
@@ -118,12 +117,12 @@ class CentralObjects:
         """The recipe with one candidate driven and everything else free.
 
         Raises:
-            ConfigError: when the preset gives none of `terms` a weight.
+            ConfigError: when the preset gives none of `terms` a weight, or one is no term.
         """
         kept = recipe.objective.only(self.terms)
         if not set(kept.weights) & set(self.terms):
             raise ConfigError(f"{_OPTION}.terms={list(self.terms)}: the preset gives none of them a weight")
-        return replace(recipe, rule=SingleObjectRule(), objective=kept)
+        return replace(recipe, rule=SingleObjectRule(self.enough), objective=kept)
 
     def images(self, bench: Workbench, label: str, name: str, count: int | None = None) -> Images:
         """The inverted images of one class, or the first `count`; made where they do not lie in the bench's folder."""

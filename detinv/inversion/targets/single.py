@@ -26,7 +26,8 @@ class SingleObjectRule:
     not shrink with the loss would otherwise fill the image with whatever raises the candidate a little further.
 
     Args:
-        enough: probability of the class from which on a candidate asks for no more; 1 for never, as published.
+        enough: probability of the class from which on a candidate asks for no more; 1 for never, as published. A
+            one-stage row may stop earlier, at the objective's `positive_cap`.
 
     Raises:
         ConfigError: when `enough` is no such probability.
@@ -35,7 +36,9 @@ class SingleObjectRule:
     the head's own sense, instead of an index into a grid; see `enough`.
     """
 
-    enough: float = 0.98
+    # A softmax is sure before what stands beside the object is drawn. Of a Faster R-CNN in the world `context`, images
+    # made with 0.98 lack half of the planted companions; those made with 1 have some beside objects that need none.
+    enough: float = 0.999
 
     def __post_init__(self) -> None:
         if not 0 < self.enough <= 1:
