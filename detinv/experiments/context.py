@@ -1,11 +1,13 @@
 """Figure 10: which classes appear beside an object that nobody asked company for."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from scipy.stats import spearmanr
 
+from detinv.errors import ConfigError
 from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.beside import Driven, Sighting, read
 from detinv.experiments.central import CentralObjects
@@ -36,7 +38,10 @@ class Context(AbstractExperiment):
         top: context classes listed for each driven class.
         control: whether the classes' company in the layouts is compared with the context; needs layouts that come from
             a world or from annotations.
-        shown: images of each class in the picture.
+        shown: images of each class in the picture; 0 for no picture.
+
+    Raises:
+        ConfigError: for a negative number of images.
 
     Source: paper, section 4.4.1, figure 10; section G.5 of the method.
     """
@@ -56,10 +61,12 @@ class Context(AbstractExperiment):
         self.top = top
         self.control = control
         self.shown = shown
+        if shown < 0:
+            raise ConfigError(f"protocol.shown={shown}: choose 0 or more")
 
     def run(self, bench: Workbench) -> Findings:
         """Frequencies by driven class, their asymmetry, and how they go with the layouts' own."""
-        counts, rivals, figures = {}, {}, []
+        counts, images, figures = {}, {}, []
         for label in bench.labels:
             names = self.objects.names(bench.detector(label))
             runs = {
@@ -74,8 +81,8 @@ class Context(AbstractExperiment):
             }
             classes = bench.detector(self.judge or label).class_names
             counts[label] = {name: context_counts(mine, classes) for name, mine in runs.items()}
-            rivals[label] = {name: rival_counts(mine) for name, mine in runs.items()}
-            figures += [_matrix_figure(label, counts[label]), self._pictures(bench, label, runs)]
+            images[label] = {name: [_record(*run) for run in mine] for name, mine in runs.items()}
+            figures += [_matrix_figure(label, counts[label]), *self._pictures(bench, label, runs)]
         intervals = {label: _intervals(mine) for label, mine in counts.items()}
         asymmetry = {label: asymmetries(mine) for label, mine in counts.items()}
         control = {label: self._control(bench, label, mine) for label, mine in counts.items()} if self.control else {}
@@ -86,15 +93,14 @@ class Context(AbstractExperiment):
                 "top": tops,
                 "asymmetry": asymmetry,
                 "control": {label: numbers for label, (numbers, _) in control.items()},
-                "rivals": rivals,
-                "images_of_each_class": self.objects.seeds,
+                "images": images,
             },
             tables=[
                 _top_table(tops, counts),
                 *(_matrix_table(label, mine) for label, mine in counts.items()),
                 _asymmetry_table(asymmetry),
                 *([_control_table(control)] if control else []),
-                _rival_table(rivals),
+                _rival_table(images),
             ],
             figures=[_bar_figure(tops, counts), *figures],
             decided={
@@ -110,7 +116,9 @@ class Context(AbstractExperiment):
 
     def _pictures(
         self, bench: Workbench, label: str, runs: Mapping[str, Sequence[tuple[Driven, Sequence[Sighting]]]]
-    ) -> Figure:
+    ) -> list[Figure]:
+        if not self.shown:
+            return []
         reader = self.judge or label
         class_names = bench.detector(reader).class_names
         shown = min(self.shown, self.objects.seeds)
@@ -120,7 +128,7 @@ class Context(AbstractExperiment):
             cells = [seen_picture(image, seen, class_names) for image, (_, seen) in zip(images, mine, strict=False)]
             rows.append(Row(name, cells))
         headings = [f"image {k}: what {reader} sees (contrast stretched for viewing)" for k in range(shown)]
-        return Figure(f"context_{label}", f"Single objects of {label} and their context", sheet(headings, rows))
+        return [Figure(f"context_{label}", f"Single objects of {label} and their context", sheet(headings, rows))]
 
 
 def context_counts(
@@ -134,15 +142,6 @@ def context_counts(
     """
     shown = [{one.name for one in read(driven, seen).context} for driven, seen in runs]
     return {name: (sum(name in names for names in shown), len(runs)) for name in class_names}
-
-
-def rival_counts(runs: Sequence[tuple[Driven, Sequence[Sighting]]]) -> dict[str, int]:
-    """By other class, in how many images it is seen at the driven object's own place; only those that are."""
-    found: dict[str, int] = {}
-    for driven, seen in runs:
-        for name in {one.name for one in read(driven, seen).rivals}:
-            found[name] = found.get(name, 0) + 1
-    return dict(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 def top(counts: Mapping[str, tuple[int, int]], driven: str, most: int) -> list[str]:
@@ -208,6 +207,17 @@ def agreement(counts: Counts, layouts: Counts) -> dict[str, Any]:
     same = [_rate(layouts[first][second]) for first, second in pairs]
     transposed = [_rate(layouts[second][first]) for first, second in pairs]
     return {"same": _spearman(context, same), "transposed": _spearman(context, transposed), "pairs": len(pairs)}
+
+
+def _record(driven: Driven, seen: Sequence[Sighting]) -> dict[str, Any]:
+    found = read(driven, seen)
+    return {
+        "id": driven.id,
+        "score": driven.score,
+        "seen": bool(found.objects),
+        "context": sorted({one.name for one in found.context}),
+        "rivals": sorted({one.name for one in found.rivals}),
+    }
 
 
 def _rate(count: tuple[int, int]) -> float:
@@ -283,17 +293,17 @@ def _control_table(control: Mapping[str, tuple[Mapping[str, Any], Counts]]) -> T
     )
 
 
-def _rival_table(rivals: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Table:
+def _rival_table(images: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for label, by_class in images.items():
+        for driven, mine in by_class.items():
+            names = Counter(name for image in mine for name in image["rivals"])
+            rows += [(label, driven, name, count, len(mine)) for name, count in names.most_common()]
     return Table(
         "rivals",
         "Other names for the driven object",
-        ("detector", "driven", "seen in its place too", "images"),
-        [
-            (label, driven, name, count)
-            for label, by_class in rivals.items()
-            for driven, by in by_class.items()
-            for name, count in by.items()
-        ],
+        ("detector", "driven", "seen in its place, too", "in images", "of"),
+        rows,
         "Not counted as context: another class at the very place of the driven object.",
     )
 

@@ -178,7 +178,7 @@ def energy_outside(image: UInt8[Tensor, "3 height width"], box: PixelBox, colour
         box: a pixel belongs to it when its centre does.
         colour: in [0, 1].
     """
-    energy = (image.double() / 255 - colour.double()[:, None, None]).square().sum(0)
+    energy = (image.float() / 255 - colour.float()[:, None, None]).double().square().sum(0)
     rows = torch.arange(image.shape[1]) + 0.5
     columns = torch.arange(image.shape[2]) + 0.5
     inside = ((rows >= box[1]) & (rows < box[3]))[:, None] & ((columns >= box[0]) & (columns < box[2]))

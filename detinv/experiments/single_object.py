@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from detinv.errors import ConfigError
 from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.beside import SEEN, Driven, PixelBox, Sighting, centre, read
 from detinv.experiments.central import CentralObjects
@@ -24,7 +25,10 @@ class SingleObject(AbstractExperiment):
 
     Args:
         objects: what is asked for.
-        shown: images of each class in the picture.
+        shown: images of each class in the picture; 0 for no picture.
+
+    Raises:
+        ConfigError: for a negative number of images.
 
     Source: paper, section 4.4, figures 8 and 9; section G.4 of the method.
     """
@@ -34,6 +38,8 @@ class SingleObject(AbstractExperiment):
     def __init__(self, objects: CentralObjects, shown: int = 3) -> None:
         self.objects = objects
         self.shown = shown
+        if shown < 0:
+            raise ConfigError(f"protocol.shown={shown}: choose 0 or more")
 
     def run(self, bench: Workbench) -> Findings:
         """Probability at the driven candidate, its anchor and box, and all detections, image by image."""
@@ -62,7 +68,7 @@ class SingleObject(AbstractExperiment):
                     bars(percent, value_title="percent of images", limits=(0, 105)),
                     "With Wilson intervals of 95 %.",
                 ),
-                *(self._pictures(bench, label, runs) for label, runs in found.items()),
+                *(self._pictures(bench, label, runs) for label, runs in found.items() if self.shown),
             ],
             decided=self.objects.decided,
         )

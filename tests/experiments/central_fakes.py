@@ -1,0 +1,33 @@
+"""A bench that makes images at once, and objects for it."""
+
+from detinv.experiments.central import CentralObjects
+from detinv.experiments.workbench import Workbench
+from detinv.inversion.presets import load_recipe
+from detinv.layouts.random import RandomLayouts
+from tests.fakes import block_image, tiny_detector
+
+SIZE = (64, 64)
+OBJECTS = CentralObjects(seeds=3, side=20, image_size=SIZE)
+QUICK = {"accelerator": "cpu"}
+
+
+class Painted(Workbench):
+    """Makes images of coloured blocks at once, and remembers the keys and recipes that were asked for."""
+
+    def invert(self, key, label, layouts, recipe=None, steps=None):
+        self.__dict__.setdefault("asked", []).append((key, recipe))
+        return [block_image(SIZE, sum(map(ord, layout.id))) for layout in layouts]
+
+
+def bench_of(folder, families, kind=Painted, source=None, **options):
+    """A bench whose detectors are those of `families`, with random weights, under the families' names."""
+    source = source or RandomLayouts(count=6, image_size=SIZE)
+    bench = kind(folder, list(families), source, load_recipe("default"), trainer=QUICK, **options)
+    bench._loaded |= {family: _sparing(tiny_detector(family, seed=seed)) for seed, family in enumerate(families)}
+    return bench
+
+
+def _sparing(detector):
+    """The detector, which reports its eight surest detections only: random weights find a hundred."""
+    getattr(detector.model, "roi_heads", detector.model).detections_per_img = 8
+    return detector
