@@ -33,6 +33,8 @@ class Candidates:
         rows: of the dense head, or number among the regions given to a second stage. Where the queries of a
             transformer are chosen anew in every pass, the token that the query was made of.
         class_scores: of all classes at the candidate.
+        probabilities: of each object's class at its candidate, whatever a quality output (centre-ness, objectness)
+            makes of it in the score.
     """
 
     scores: Float[Tensor, " object"]
@@ -40,6 +42,7 @@ class Candidates:
     anchors: Float[Tensor, "object 4"]
     rows: Int64[Tensor, " object"]
     class_scores: Float[Tensor, "object class"]
+    probabilities: Float[Tensor, " object"]
 
 
 def read_candidates(
@@ -141,6 +144,7 @@ def _read(
             found.anchors[number, : len(label)].cpu() * back,
             found.rows[number, : len(label)].cpu(),
             found.class_scores[number, : len(label)].cpu(),
+            found.probabilities[number, : len(label)].cpu(),
         )
         for number, label in enumerate(labels)
     ]
@@ -155,6 +159,7 @@ class _Found:
     anchors: Float[Tensor, "batch object 4"]
     rows: Int64[Tensor, "batch object"]
     class_scores: Float[Tensor, "batch object class"]
+    probabilities: Float[Tensor, "batch object"]
 
 
 def _canvas(
@@ -179,12 +184,14 @@ def _at_regions(predictions: RoIPredictions, layouts: LayoutBatch) -> _Found:
     regions = predictions.rois[:, -given:]
     boxes = predictions.codec.decode(deltas.float(), regions)
     class_scores = predictions.logits[:, -given:].softmax(-1)[..., :-1]
+    scores = class_scores.gather(2, layouts.labels[..., None])[..., 0]
     return _Found(
-        class_scores.gather(2, layouts.labels[..., None])[..., 0],
+        scores,
         _clipped(boxes, layouts, predictions.post.clip),
         regions,
         torch.arange(given, device=regions.device).expand(len(regions), -1),
         class_scores,
+        scores,
     )
 
 
@@ -197,12 +204,15 @@ def _at_rows(predictions: DensePredictions, layouts: LayoutBatch, rows: Sequence
         places, there = _given_rows(predictions, layouts, rows)
     names = places if predictions.identities is None else predictions.identities.gather(1, places)
     class_scores = _take(scores, places) * there[..., None]
+    probabilities = head.scoring.scores(_take(predictions.logits, places), None)
+    probabilities = probabilities * there[..., None]
     return _Found(
         class_scores.gather(2, layouts.labels[..., None])[..., 0],
         _take(boxes, places).masked_fill(~there[..., None], torch.nan),
         head.anchors[places],
         names if rows is None else _padded(rows, layouts),
         class_scores,
+        probabilities.gather(2, layouts.labels[..., None])[..., 0],
     )
 
 

@@ -43,7 +43,7 @@ class Driven:
         anchor: the anchor that was driven, as it really lies; a second stage's region; the small box around the
             location of a head without anchors.
         box: what the candidate reports; of NaN where a transformer did not choose its query.
-        score: the class's at the candidate, as the head ranks it, on the saved 8-bit image.
+        score: probability of the class at the candidate on the saved 8-bit image, whatever a quality output says.
     """
 
     id: str

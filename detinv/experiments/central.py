@@ -145,7 +145,7 @@ class CentralObjects:
                     "asked": layout.boxes[0],
                     "anchor": candidate.anchors[0],
                     "box": candidate.boxes[0],
-                    "score": candidate.scores[0],
+                    "score": candidate.probabilities[0],
                 }
                 for layout, candidate in zip(layouts, found, strict=True)
             ]

@@ -46,6 +46,8 @@ def test_dense_candidates_are_those_of_a_loop_over_rows(detectors, family):
         torch.testing.assert_close(found.boxes[number], boxes[row])
         torch.testing.assert_close(found.scores[number], scores[row, label])
         torch.testing.assert_close(found.class_scores[number], scores[row])
+        chance = dense.logits[0, row].softmax(0) if family == "ssd" else dense.logits[0, row].sigmoid()
+        torch.testing.assert_close(found.probabilities[number], chance[label])
         torch.testing.assert_close(found.anchors[number], dense.head.anchors[row])
     assert reporting
 
@@ -57,6 +59,7 @@ def test_regions_of_a_second_stage_are_the_boxes_themselves(detectors):
     chance = roi.logits[0, -3:].softmax(-1)
     for number, label in enumerate(LABELS.tolist()):
         torch.testing.assert_close(found.scores[number], chance[number, label])
+        torch.testing.assert_close(found.probabilities[number], chance[number, label])
         box = roi.codec.decode(roi.deltas[0, number - 3, label], BOXES[number])
         torch.testing.assert_close(found.boxes[number], box.clamp(0, 64))
     torch.testing.assert_close(found.anchors, BOXES)
