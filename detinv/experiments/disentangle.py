@@ -79,7 +79,8 @@ class Disentangle(AbstractExperiment):
         rpn_off: conditions that are also run without the terms of what proposes, on detectors with two stages.
         judge: label or registered name of the detector that judges; by default, and for itself, the first other one of
             the bench.
-        score_thresh: boxes of the judge count from a score above this one.
+        score_thresh: boxes of the judge count from a score above this one. Lower ones than the default let chance in:
+            at 0.1 some one-stage detectors report boxes wherever there is noise.
         references: whether noise (start images) and the layouts' photographs, where there are any, are judged as well.
         shown: layouts in the picture.
 
@@ -96,7 +97,7 @@ class Disentangle(AbstractExperiment):
         conditions: Sequence[str] = ("cls+reg+mask", "mask", "cls", "reg", "cls+reg"),
         rpn_off: Sequence[str] = ("cls", "reg"),
         judge: str | None = None,
-        score_thresh: float = 0.1,
+        score_thresh: float = 0.3,
         references: bool = True,
         shown: int = 6,
     ) -> None:

@@ -20,15 +20,15 @@ MEASURES = {
     "box_iou": "box IoU",
     "found": "found",
     "class_accuracy": "class accuracy",
-    "class_score": "class score",
+    "class_probability": "class probability",
     "box_border": "edges at box",
     "mask_border": "edges at mask",
 }
 """What is measured of every object, with its name in tables; each in [0, 1].
 
 - box_iou: of the object with the box that overlaps it most, of whatever class; found: whether that is above one half;
-- class_accuracy: whether the class that scores highest at the object's own place is the right one; class_score: the
-  score of the right one there;
+- class_accuracy: whether the class that scores highest at the object's own place is the right one; class_probability: of
+  the right one there, whatever a quality output (centre-ness) makes of it;
 - box_border, mask_border: see `border_share`; of masks where there are any.
 """
 _FOUND = 0.5
@@ -77,7 +77,7 @@ def look(judge: AbstractDetector, images: Images, layouts: Sequence[Layout], sco
         objects["found"] += [float(value > _FOUND) for value in iou]
         preferred = candidate.class_scores.argmax(1)
         objects["class_accuracy"] += (preferred == layout.labels).float().tolist()
-        objects["class_score"] += candidate.scores.tolist()
+        objects["class_probability"] += candidate.probabilities.tolist()
         at_boxes, at_masks = borders(image, layout)
         objects["box_border"] += at_boxes
         objects["mask_border"] += at_masks

@@ -119,8 +119,8 @@ def test_numbers_of_every_condition_and_pair(ran):
         first, _, rest = pair.partition(" - ")
         second, _, ending = rest.partition(",")
         ends = f",{ending}" if ending else ""
-        means = [numbers["conditions"][f"{one}{ends}"]["class_score"].value for one in (first, second)]
-        assert difference["class_score"].value == pytest.approx(means[0] - means[1])
+        means = [numbers["conditions"][f"{one}{ends}"]["class_probability"].value for one in (first, second)]
+        assert difference["class_probability"].value == pytest.approx(means[0] - means[1])
     assert [figure.name for figure in found.figures] == [
         "images_maskrcnn",
         "measures_maskrcnn",

@@ -65,7 +65,7 @@ def test_boxes_are_told_apart_from_classes(judge, score_thresh, first):
     assert found.objects["found"] == [float(first > 0.5), 1.0]
     # Of the rows at the second object the last one is the surest of green, and yet prefers red.
     assert found.objects["class_accuracy"] == [1.0, 0.0]
-    assert found.objects["class_score"] == pytest.approx([0.9, 0.7])
+    assert found.objects["class_probability"] == pytest.approx([0.9, 0.7])
     # No detection is right about class and box at once.
     assert found.scores["AP50"] == 0
 

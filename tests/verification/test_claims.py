@@ -97,9 +97,14 @@ def test_a_companion_that_never_appears_is_on_no_side():
     assert not context.on_side("bulb", ContextWorld.companions["bulb"], {}).holds
 
 
-@pytest.mark.parametrize(("seen", "holds"), [({"star"}, True), ({"foot"}, False), (set(), True)])
-def test_companions_must_be_absent_where_none_was_planted(seen, holds):
-    assert context.alone({"hoop": [seen] * 2 + [set()] * 8, "foot": [{"foot"}]}).holds is holds
+@pytest.mark.parametrize(("seen", "holds"), [({"star"}, False), ({"cap"}, True), (set(), True)])
+def test_nothing_may_appear_beside_what_stands_alone(seen, holds):
+    assert context.alone({"cap": [seen] * 2 + [set()] * 8, "foot": [{"foot"}]}).holds is holds
+
+
+@pytest.mark.parametrize(("peg", "holds"), [(0.0, True), (0.1, True), (0.2, False)])
+def test_a_hoop_must_have_no_peg(peg, holds):
+    assert context.without({"hoop": rate(1.0), "peg": rate(peg), "foot": rate(0.5)}).holds is holds
 
 
 @pytest.mark.parametrize(("driven", "p", "holds"), [("bulb", 0.01, True), ("bulb", 0.2, False), ("cap", 0.01, False)])
