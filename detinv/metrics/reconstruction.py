@@ -30,6 +30,9 @@ def nearness(
         return Nearness(float("nan"), float("nan"))
     first, second = (pixels.cpu()[:, region.cpu()].double() / 255 for pixels in (image, other))
     rmse = float((first - second).square().mean().sqrt())
+    # Asked of the pixels themselves: what their mean leaves of one colour is rounding, not zero.
+    if any((values == values[:, :1]).all() for values in (first, second)):
+        return Nearness(rmse, float("nan"))
     first, second = (values - values.mean(1, keepdim=True) for values in (first, second))
     spread = torch.sqrt(first.square().sum() * second.square().sum())
-    return Nearness(rmse, float((first * second).sum() / spread) if spread > 0 else float("nan"))
+    return Nearness(rmse, float((first * second).sum() / spread))
