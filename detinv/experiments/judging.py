@@ -27,8 +27,8 @@ MEASURES = {
 """What is measured of every object, with its name in tables; each in [0, 1].
 
 - box_iou: of the object with the box that overlaps it most, of whatever class; found: whether that is above one half;
-- class_accuracy: whether the class that scores highest at the object's own place is the right one; class_probability: of
-  the right one there, whatever a quality output (centre-ness) makes of it;
+- class_accuracy: whether the class that scores highest at the object's own place is the right one;
+- class_probability: of the right one there, whatever a quality output (centre-ness) makes of it;
 - box_border, mask_border: see `border_share`; of masks where there are any.
 """
 _FOUND = 0.5
