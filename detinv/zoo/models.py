@@ -15,12 +15,15 @@ _BOX_FEATURES = 80
 _MASK_FEATURES = 32
 
 
-def build_retinanet(num_classes: int, image_size: Sequence[int]) -> RetinaNet:
+def build_retinanet(num_classes: int, image_size: Sequence[int], lively_head: bool = False) -> RetinaNet:
     """RetinaNet at strides 8, 16, 32 with nine anchors a cell, 20 to 127 pixels.
 
     Args:
         num_classes: without background.
         image_size: (shorter, longer) side the images are resized to.
+        lively_head: whether the head's first weights pass a signal on. torchvision's shrink what goes through its four
+            layers to a thousandth: made for features that have learnt already, they leave a head that starts with them
+            blind to fine textures for thousands of steps.
     """
     sizes = tuple((side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3))) for side in (20, 40, 80))
     model = RetinaNet(
@@ -29,12 +32,11 @@ def build_retinanet(num_classes: int, image_size: Sequence[int]) -> RetinaNet:
         anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 3),
         **_sizes(image_size),
     )
-    # torchvision's own start shrinks what passes four layers to a thousandth: made for features that have learnt
-    # already, it leaves a head that starts with them blind to fine textures for thousands of steps.
-    for branch in (model.head.classification_head, model.head.regression_head):
-        for layer in branch.conv.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if lively_head:
+        for branch in (model.head.classification_head, model.head.regression_head):
+            for layer in branch.conv.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return model
 
 
