@@ -1,0 +1,115 @@
+"""Which runs the words of a sweep ask for, by Hydra's own grammar of overrides."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from math import prod
+from typing import TYPE_CHECKING
+
+from detinv.errors import ConfigError
+from detinv.printable import reason_of
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+_MOST = 10_000
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One run of a sweep.
+
+    Args:
+        overrides: all of them, each with one value, as one would type them for a single run.
+        swept: those among them whose values differ between the runs.
+    """
+
+    overrides: tuple[str, ...]
+    swept: tuple[str, ...]
+
+
+def key_of(override: str) -> str:
+    """What an override is about: `detector` of `detector=a`, `trainer.max_time` of `+trainer.max_time=1`."""
+    return override.lstrip("+~").split("=", 1)[0]
+
+
+def combinations(command: str, overrides: Sequence[str]) -> list[Combination]:
+    """Every combination of the values that the overrides list, the last one varying fastest.
+
+    Values are listed as Hydra's multirun does: `a,b,c`, `choice(...)`, `range(...)`, and `glob(...)` for groups,
+    detectors and experiments. Of an override given twice the last one counts.
+
+    Raises:
+        ConfigError: for words that cannot be read, lists without values, and sweeps of more than 10000 runs.
+    """
+    axes: dict[str, list[str]] = {}
+    swept: set[str] = set()
+    for override in _parsed(overrides):
+        key = override.get_key_element()
+        axes.pop(key, None)
+        swept.discard(key)
+        axes[key] = _values(command, override)
+        if override.is_sweep_override():
+            swept.add(key)
+    count = prod(len(words) for words in axes.values())
+    if count > _MOST:
+        raise ConfigError(f"a sweep of {count} runs; at most {_MOST} are possible")
+    return [
+        Combination(words, tuple(word for key, word in zip(axes, words, strict=True) if key in swept))
+        for words in product(*axes.values())
+    ]
+
+
+def quoted(key: str, value: str) -> str:
+    """The override that sets `key` to the text `value`, whatever is in it."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+
+
+def _parsed(overrides: Sequence[str]) -> "list[Override]":
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise ConfigError(f"cannot read {error.override!r}: {reason_of(error)}; write name=value") from error
+
+
+def _values(command: str, override: "Override") -> list[str]:
+    """`key=value` for each value of one override."""
+    from hydra.errors import HydraException
+
+    word = str(override.input_line)
+    if not override.is_sweep_override():
+        return [word]
+    if not override.is_discrete_sweep():
+        raise ConfigError(f"{word}: an interval has no values to run one after the other; write a,b,c or range(...)")
+    try:
+        values = list(dict.fromkeys(islice(_listed(command, override), _MOST + 1)))
+    except (HydraException, ValueError) as error:
+        raise ConfigError(f"{word}: {reason_of(error)}") from error
+    if not values:
+        raise ConfigError(f"{word}: not one value")
+    return [f"{override.get_key_element()}={value}" for value in values]
+
+
+def _listed(command: str, override: "Override") -> Iterator[str]:
+    from hydra.core.override_parser.types import Glob
+
+    pattern = override.value()
+    if isinstance(pattern, Glob):
+        return iter(pattern.filter(_names(command, override.key_or_group)))
+    return override.sweep_string_iterator()
+
+
+def _names(command: str, group: str) -> list[str]:
+    """What a pattern is matched with: Hydra knows neither recipes nor the detectors of other packages."""
+    from detinv.command_help import recipes
+    from detinv.configuration import choices, config_dir
+    from detinv.detectors.registry import detector_names
+
+    if group == "experiment":
+        return [recipe.name for recipe in recipes() if recipe.has_protocol == (command == "run")]
+    return list(detector_names() if group == "detector" else choices(config_dir(), group))

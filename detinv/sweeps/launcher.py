@@ -1,0 +1,125 @@
+"""Who runs the members of a sweep, and where: the contract, the launcher for this process, and how one is chosen."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from detinv.errors import ConfigError
+from detinv.layouts.labels import suggestion
+from detinv.printable import reason_of
+from detinv.sweeps.member import Outcome, Task, run_here
+
+GROUP = "hydra/launcher"
+"""The word that chooses a launcher, as in all programs that use Hydra."""
+
+_OPTIONS = "hydra.launcher."
+# The group of configuration files that hold the options.
+_FOLDER = "launcher"
+# Module and class, what it needs, and the extra that brings it.
+_LAUNCHERS = {
+    "basic": ("detinv.sweeps.launcher.InProcess", None, None),
+    "ray": ("detinv.sweeps.ray_launcher.RayLauncher", "ray", "ray"),
+    "submitit_local": ("detinv.sweeps.submitit_launcher.SubmititLauncher", "submitit", "slurm"),
+    "submitit_slurm": ("detinv.sweeps.submitit_launcher.SubmititLauncher", "submitit", "slurm"),
+}
+
+
+class AbstractLauncher(ABC):
+    """Runs tasks, each isolated from the others, and tells of each one as it ends.
+
+    This is where detinv leaves Hydra's plugins: theirs return when all jobs have ended, and give up all of them when
+    the process of one dies, so that nobody could tell of members as they end.
+    """
+
+    @abstractmethod
+    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, Outcome], None, None]:
+        """Run all tasks.
+
+        Args:
+            tasks: by name.
+            folder: of the sweep.
+
+        Returns:
+            Names and outcomes, in the order in which they end. Closed before that, it ends what is still running.
+
+        Raises:
+            ConfigError: before any task has begun, for options that cannot be met here.
+        """
+
+
+class InProcess(AbstractLauncher):
+    """In this process, one after the other."""
+
+    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, Outcome], None, None]:
+        for name, task in tasks.items():
+            # What it prints comes below.
+            print(f"{name}:", flush=True)
+            yield name, run_here(task)
+
+
+def is_launcher_option(override: str) -> bool:
+    """Whether an override is about the launcher, and not about the members."""
+    return override.lstrip("+~").startswith(("hydra.", "hydra/"))
+
+
+def choose_launcher(overrides: Sequence[str]) -> AbstractLauncher:
+    """The launcher that overrides of `hydra/launcher` and `hydra.launcher` ask for.
+
+    Raises:
+        ConfigError: for one that is unknown or not installed, and for options it does not have.
+    """
+    from detinv.configuration import choices, config_dir
+
+    name, options = "basic", []
+    for word in overrides:
+        key, _, value = word.partition("=")
+        if key == GROUP:
+            name = value
+        elif key.startswith(_OPTIONS):
+            options.append(word)
+        else:
+            raise ConfigError(f"{word}: of Hydra's own options, sweeps have {GROUP}=NAME and {_OPTIONS}OPTION=VALUE")
+    known = choices(config_dir(), _FOLDER)
+    if name not in known:
+        raise ConfigError(f"unknown {GROUP} {name!r}{suggestion(name, known)} (there are: {', '.join(known)})")
+    values = _composed(name, options)
+    target, library, extra = _LAUNCHERS[name]
+    if library and find_spec(library) is None:
+        raise ConfigError(f"{GROUP}={name} needs the extra: pip install 'detinv[{extra}]'")
+    module, _, kind = target.rpartition(".")
+    launcher = getattr(import_module(module), kind)(**values)
+    assert isinstance(launcher, AbstractLauncher)
+    return launcher
+
+
+def _composed(name: str, options: Sequence[str]) -> dict[str, Any]:
+    """The options of a launcher with their values.
+
+    They lie in a group of our own: Hydra's has the options of its plugins, should any be installed.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from detinv.configuration import config_dir
+
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            known = sorted(map(str, compose(None, [f"+{_FOLDER}={name}"]).get(_FOLDER) or {}))
+            for word in options:
+                key = word.split("=", 1)[0].removeprefix(_OPTIONS)
+                if key.split(".")[0] not in known:
+                    there = ", ".join(known) or "none"
+                    raise ConfigError(
+                        f"{GROUP}={name} has no option {key!r}{suggestion(key, known)} (there are: {there})"
+                    )
+            words = [f"{_FOLDER}.{word.removeprefix(_OPTIONS)}" for word in options]
+            values = OmegaConf.to_container(compose(None, [f"+{_FOLDER}={name}", *words]), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"{' '.join(options)}: {reason_of(error).rstrip('.:')}") from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in (values.get(_FOLDER) or {}).items()}

@@ -1,0 +1,101 @@
+"""One member of a sweep: a command as it would be typed, run in this process or wherever a launcher calls it."""
+
+import os
+import platform
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from detinv.errors import DetinvError
+from detinv.printable import one_line, reason_of
+from detinv.results.files import write_json
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a member ended.
+
+    Args:
+        status: whether it did all it had to.
+        error: in one line; None if there was none.
+        seconds: it took; None where nobody could tell.
+    """
+
+    status: Literal["ok", "failed"]
+    error: str | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be run; plain values, so that any process on any machine can be handed one.
+
+    Args:
+        command, overrides: of `detinv COMMAND OVERRIDES`.
+        folder: where it is run from, absolute: relative paths mean the same everywhere.
+        outcome: file that the outcome is written to, so that it is known even if nobody waited for it.
+        log: file for what it prints where it is not run in this process.
+    """
+
+    command: str
+    overrides: tuple[str, ...]
+    folder: Path
+    outcome: Path
+    log: Path
+
+
+def run_here(task: Task) -> Outcome:
+    """Run a task in this process; whatever happens in it, but an interruption, is an outcome."""
+    started = time.perf_counter()
+    try:
+        error = _error_of(task)
+    except SystemExit as stop:
+        # Lightning turns an interruption into an exit of its own.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        error = f"exit status {stop.code}"
+    return _ended(task, error, started)
+
+
+def run_apart(task: Task) -> Outcome:
+    """Run a task in a process that does nothing else, whose words go to the task's log.
+
+    An exit ends that process: it may be its launcher that asked for it, to run the task again elsewhere.
+    """
+    started = time.perf_counter()
+    try:
+        os.chdir(task.folder)
+        log = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    except OSError as error:
+        what = f"{reason_of(error)} on {platform.node()}"
+        return Outcome("failed", f"{what}; all machines of a sweep need the same folders")
+    # The descriptors themselves, as libraries and handlers of logs hold on to them.
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    return _ended(task, _error_of(task), started)
+
+
+def _error_of(task: Task) -> str | None:
+    from detinv.cli import run_command
+
+    try:
+        status = run_command(task.command, task.overrides)
+    except DetinvError as error:
+        print(f"detinv: {one_line(str(error))}", file=sys.stderr)
+        return one_line(str(error))
+    except Exception as error:
+        traceback.print_exc()
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        return f"{type(first).__name__}: {reason_of(first)}"
+    return f"exit status {status}" if status else None
+
+
+def _ended(task: Task, error: str | None, started: float) -> Outcome:
+    outcome = Outcome("failed" if error else "ok", error, round(time.perf_counter() - started, 1))
+    write_json(task.folder / task.outcome, asdict(outcome))
+    return outcome

@@ -1,0 +1,95 @@
+"""Members as Ray tasks: on all GPUs of this machine, or on a cluster."""
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from detinv.errors import ConfigError
+from detinv.printable import reason_of
+from detinv.sweeps.launcher import AbstractLauncher
+from detinv.sweeps.member import Outcome, Task, run_apart
+
+# Bytes of Ray's store for objects; members hand over none.
+_STORE = 80 * 2**20
+
+
+class RayLauncher(AbstractLauncher):
+    """Each member in a process of its own, as soon as what it needs is free.
+
+    Args:
+        address: of a running cluster, as `ray start --head` prints it, or "auto"; the variable RAY_ADDRESS by default,
+            and without that a Ray of its own on this machine.
+        num_cpus: that each member needs.
+        num_gpus: that each member needs, also a share such as 0.5; by default 1 where there are any, else 0.
+    """
+
+    def __init__(self, address: str | None = None, num_cpus: Any = 1, num_gpus: Any = None) -> None:
+        for name, value in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+                raise ConfigError(f"hydra.launcher.{name}={value}: expected a number, 0 or more")
+        self.address = address
+        self.num_cpus = num_cpus
+        self.num_gpus = num_gpus
+
+    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, Outcome], None, None]:
+        import ray
+
+        self._start()
+        try:
+            # A process of its own for each, and no second try: a member that kills its process would do so again.
+            run = ray.remote(max_calls=1, max_retries=0, **self._needs())(run_apart)
+            pending = {run.remote(task): name for name, task in tasks.items()}
+            try:
+                while pending:
+                    ended, _ = ray.wait(list(pending))
+                    for task in ended:
+                        yield pending.pop(task), _outcome(task)
+            finally:
+                for task in pending:
+                    with suppress(Exception):
+                        ray.cancel(task, force=True)
+        finally:
+            ray.shutdown()
+
+    def _start(self) -> None:
+        import ray
+
+        # Reports to Ray's makers are for people to switch on.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Members are what the machine is for; Ray would let everything else go first.
+        os.environ.setdefault("RAY_worker_niceness", "0")
+        # What members print is in their logs.
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        if address == "local":
+            options |= {"include_dashboard": False, "object_store_memory": _STORE, "logging_level": "ERROR"}
+        try:
+            ray.init(address, **options)
+        except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+            raise ConfigError(f"no Ray at {address}: {reason_of(error)}; say hydra.launcher.address=...") from error
+
+    def _needs(self) -> dict[str, float]:
+        """What each member needs; nobody waits for what no machine here has."""
+        import ray
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        most = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")}
+        gpus = min(1, most["GPU"]) if self.num_gpus is None else self.num_gpus
+        for name, value, kind in (("num_cpus", self.num_cpus, "CPU"), ("num_gpus", gpus, "GPU")):
+            if value > most[kind]:
+                raise ConfigError(f"hydra.launcher.{name}={value}: the largest machine has {most[kind]:g}")
+        return {"num_cpus": self.num_cpus, "num_gpus": gpus}
+
+
+def _outcome(task: Any) -> Outcome:
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        outcome = ray.get(task)
+    except RayError as error:
+        return Outcome("failed", f"its process died: {reason_of(error)}")
+    assert isinstance(outcome, Outcome)
+    return outcome

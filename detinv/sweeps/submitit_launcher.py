@@ -1,0 +1,104 @@
+"""Members as jobs of submitit: on a SLURM cluster, or in processes of this machine."""
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detinv.errors import ConfigError
+from detinv.printable import reason_of
+from detinv.sweeps.launcher import AbstractLauncher
+from detinv.sweeps.member import Outcome, Task, run_apart
+
+if TYPE_CHECKING:
+    from submitit import Job
+
+# Seconds between two looks at the jobs.
+_POLL = {"local": 0.2, "slurm": 5.0}
+
+
+class SubmititLauncher(AbstractLauncher):
+    """Each member in a job of its own; those for SLURM are one job array.
+
+    Args:
+        cluster: "slurm" or "local".
+        array_parallelism: jobs that run at a time.
+        options: of `submitit.AutoExecutor.update_parameters`, and of `sbatch` by submitit's names, without the prefix
+            `slurm_`; what is None is left to the cluster.
+    """
+
+    def __init__(self, cluster: str, array_parallelism: Any, **options: Any) -> None:
+        if cluster not in _POLL:
+            raise ConfigError(f"hydra.launcher.cluster={cluster}: expected one of {', '.join(_POLL)}")
+        if not isinstance(array_parallelism, int) or array_parallelism < 1:
+            raise ConfigError(f"hydra.launcher.array_parallelism={array_parallelism}: expected a number, 1 or more")
+        self.cluster = cluster
+        self.array_parallelism = array_parallelism
+        self.options = {name: value for name, value in options.items() if value is not None}
+
+    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, Outcome], None, None]:
+        executor = self._executor(folder)
+        # SLURM itself sees to it that only so many run; on this machine we do.
+        at_once = len(tasks) if self.cluster == "slurm" else self.array_parallelism
+        waiting = list(tasks.items())
+        running: dict[Any, str] = {}
+        try:
+            while waiting or running:
+                free = at_once - len(running)
+                running |= self._submitted(executor, waiting[:free])
+                del waiting[:free]
+                ended = [job for job in running if job.done()]
+                for job in ended:
+                    yield running.pop(job), _outcome(job)
+                if not ended:
+                    time.sleep(_POLL[self.cluster])
+        finally:
+            for job in running:
+                job.cancel(check=False)
+
+    def _executor(self, folder: Path) -> Any:
+        import submitit
+
+        own = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "name")
+        options = {name if name in own else f"slurm_{name}": value for name, value in self.options.items()}
+        if self.cluster == "slurm":
+            options["slurm_array_parallelism"] = self.array_parallelism
+        try:
+            executor = submitit.AutoExecutor(folder / ".submitit" / "%j", cluster=self.cluster)
+            executor.update_parameters(**options)
+        except (RuntimeError, ValueError, NameError, TypeError) as error:
+            raise ConfigError(f"jobs for {self.cluster} cannot be made: {reason_of(error)}") from error
+        return executor
+
+    def _submitted(self, executor: Any, entries: Sequence[tuple[str, Task]]) -> "dict[Job[Outcome], str]":
+        if not entries:
+            return {}
+        with executor.batch():
+            jobs = {executor.submit(_Resumable(task)): name for name, task in entries}
+        return jobs
+
+
+class _Resumable:
+    """A task that is submitted again when SLURM takes its machine away: commands go on where they stopped."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __call__(self) -> Outcome:
+        return run_apart(self.task)
+
+    def checkpoint(self) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _outcome(job: Any) -> Outcome:
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    try:
+        outcome = job.result()
+    except (FailedJobError, UncompletedJobError):
+        return Outcome("failed", f"its job {job.job_id} died ({job.state}); see {job.paths.folder}")
+    assert isinstance(outcome, Outcome)
+    return outcome

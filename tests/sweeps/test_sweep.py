@@ -1,0 +1,186 @@
+"""`detinv COMMAND -m`: every member as if run alone, whatever happens to the others."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from detinv.cli import main
+from detinv.errors import ConfigError
+from detinv.sweeps.grammar import quoted
+from tests.sweeps.stand_ins import leave_results, stand_in
+
+TINY = ("layout=plain", "layout.count=1", "steps=2", "trainer.accelerator=cpu")
+
+
+def members(folder: Path) -> dict[str, dict]:
+    return {member["folder"]: member for member in json.loads((folder / "sweep.json").read_text())["members"]}
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return {name: member["status"] for name, member in members(folder).items()}
+
+
+def times_run(folder: Path) -> dict[str, int]:
+    return {path.parent.name: len(path.read_text()) for path in folder.glob("*/times")}
+
+
+def test_a_member_is_what_its_command_would_be_alone(tmp_path):
+    out = tmp_path / "sweep"
+    assert main(["invert", "-m", "seed=1,2", *TINY, "logger=none", f"out_dir={out}"]) == 0
+    assert main(["invert", "seed=2", *TINY, "logger=none", f"out_dir={tmp_path / 'alone'}"]) == 0
+    assert statuses(out) == {"seed_1": "ok", "seed_2": "ok"}
+    alone, member = tmp_path / "alone", out / "seed_2"
+    assert {path.name for path in member.iterdir()} == {path.name for path in alone.iterdir()}
+    configs = [yaml.safe_load((folder / "config.yaml").read_text()) for folder in (alone, member)]
+    assert [config.pop("out_dir") for config in configs] == [str(alone), str(member)]
+    assert configs[0] == configs[1]
+    (picture,) = (alone / "images").iterdir()
+    assert (member / "images" / picture.name).read_bytes() == picture.read_bytes()
+    assert (out / "seed_1" / "images" / picture.name).read_bytes() != picture.read_bytes()
+
+
+def test_a_failing_member_is_listed_last_and_run_again_alone(monkeypatch, tmp_path, capsys):
+    failing = {1: ConfigError("weights=gone.pth:\nno such file"), 3: RuntimeError("out of luck")}
+
+    def run(config, build):
+        leave_results(config)
+        if config.seed in failing:
+            raise failing[config.seed]
+        return int(config.seed == 4)
+
+    stand_in(monkeypatch, "train", run)
+    words = ["train", "--multirun", "seed=range(1,5)", f"out_dir={tmp_path}"]
+    assert main(words) == 1
+    told = capsys.readouterr()
+    assert "RuntimeError: out of luck" in told.err and "Traceback" in told.err
+    found = members(tmp_path)
+    assert {name: member["error"] for name, member in found.items()} == {
+        "seed_1": "weights=gone.pth: no such file",
+        "seed_2": None,
+        "seed_3": "RuntimeError: out of luck",
+        "seed_4": "exit status 1",
+    }
+    assert [member["status"] for member in found.values()] == ["failed", "ok", "failed", "failed"]
+    assert all(member["seconds"] >= 0 for member in found.values())
+    table = re.findall(r"^│ (seed_\d) +│ (\w+) ", told.out, re.MULTILINE)
+    assert table == [("seed_2", "ok"), ("seed_1", "failed"), ("seed_3", "failed"), ("seed_4", "failed")]
+
+    failing.clear()
+    assert main(words) == 1
+    assert statuses(tmp_path) == {"seed_1": "ok", "seed_2": "ok", "seed_3": "ok", "seed_4": "failed"}
+    assert times_run(tmp_path) == {"seed_1": 2, "seed_2": 1, "seed_3": 2, "seed_4": 2}
+
+
+def test_a_sweep_grows_in_its_folder(monkeypatch, tmp_path):
+    stand_in(monkeypatch, "train", lambda config, build: leave_results(config))
+    assert main(["train", "-m", "seed=1,2", f"out_dir={tmp_path}"]) == 0
+    assert main(["train", "-m", "seed=2,3", f"out_dir={tmp_path}"]) == 0
+    assert times_run(tmp_path) == {"seed_1": 1, "seed_2": 1, "seed_3": 1}
+    assert statuses(tmp_path) == {"seed_1": "ok", "seed_2": "ok", "seed_3": "ok"}
+
+
+def test_the_record_is_kept_as_members_end(monkeypatch, tmp_path):
+    seen = []
+
+    def run(config, build):
+        seen.append(list(statuses(tmp_path).values()))
+        leave_results(config)
+
+    stand_in(monkeypatch, "train", run)
+    assert main(["train", "-m", "seed=1,2", f"out_dir={tmp_path}"]) == 0
+    assert seen == [["missing", "missing"], ["ok", "missing"]]
+
+
+@pytest.mark.parametrize("how", ["by itself", "as Lightning does"])
+def test_an_interruption_leaves_a_record_to_go_on_with(how, monkeypatch, tmp_path, capsys):
+    def run(config, build):
+        if config.seed == 2:
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt:
+                if how == "by itself":
+                    raise
+                raise SystemExit(1)  # noqa: B904
+        leave_results(config)
+
+    stand_in(monkeypatch, "train", run)
+    assert main(["train", "-m", "seed=1,2,3", f"out_dir={tmp_path}"]) == 130
+    told = capsys.readouterr()
+    assert told.err == "detinv: interrupted\n"
+    assert f"with out_dir={tmp_path} runs them" in told.out
+    assert statuses(tmp_path) == {"seed_1": "ok", "seed_2": "missing", "seed_3": "missing"}
+    stand_in(monkeypatch, "train", lambda config, build: leave_results(config))
+    assert main(["train", "-m", "seed=1,2,3", f"out_dir={tmp_path}"]) == 0
+    assert times_run(tmp_path) == {"seed_1": 1, "seed_2": 1, "seed_3": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["seed=1,abc"], ["seed='abc'", "expected a whole number"]),
+        (["training=shapes_fcos,shapes_fco"], ["unknown training 'shapes_fco'"]),
+        (["training=shapes_fcos,bccd_fasterrcnn"], ["training=bccd_fasterrcnn", "needs data.root=..."]),
+        (["seed=1,2", "stpes=3"], ["seed=1", "no option 'stpes'"]),
+        (["out_dir=a,b"], ["out_dir=a for one member, b for another"]),
+        (["seed=1,2", "out_dir=runs/${seed}"], ["runs/1 for one member, runs/2 for another"]),
+        (["seed=interval(0,1)"], ["an interval has no values"]),
+        (["hydra/launcher=rya"], ["unknown hydra/launcher 'rya'", "did you mean 'ray'?", "submitit_slurm"]),
+        (["hydra/launcher=basic", "hydra.launcher.num_gpus=1"], ["hydra/launcher=basic has no option 'num_gpus'"]),
+        (["hydra.sweep.dir=x"], ["hydra.sweep.dir=x", "sweeps have hydra/launcher=NAME"]),
+        (["--mulitrun"], ["unknown option '--mulitrun'"]),
+    ],
+)
+def test_a_mistake_in_any_member_is_told_before_one_is_run(words, parts, monkeypatch, tmp_path, capsys):
+    stand_in(monkeypatch, "train", lambda config, build: leave_results(config))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "-m", *words]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1
+    for part in parts:
+        assert part in told.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_launcher_without_a_sweep_is_a_mistake(capsys):
+    assert main(["train", "hydra/launcher=ray"]) == 2
+    assert "add -m" in capsys.readouterr().err
+
+
+def test_help_is_help(capsys):
+    assert main(["train", "-m", "seed=1,2", "--help"]) == 0
+    assert "usage: detinv train" in capsys.readouterr().out
+
+
+def test_every_command_can_be_swept(monkeypatch, tmp_path):
+    seen = []
+    stand_in(monkeypatch, "run", lambda config, build: seen.append((config.protocol["_target_"], config.steps)))
+    out = tmp_path / "a b, c='d'"
+    assert main(["run", "-m", "fig10_context,fig11_position", quoted("out_dir", str(out))]) == 0
+    assert [name.rpartition(".")[2] for name, _ in seen] == ["Context", "Position"]
+    assert statuses(out) == {"experiment_fig10_context": "ok", "experiment_fig11_position": "ok"}
+
+
+def test_members_are_a_group_in_the_dashboard(monkeypatch, tmp_path):
+    seen = []
+    stand_in(monkeypatch, "invert", lambda config, build: seen.append((config.logger.get("group"), config.out_dir)))
+    words = ["invert", "-m", "seed=1,2"]
+    main([*words, f"out_dir={tmp_path / 'study'}"])
+    main([*words, f"out_dir={tmp_path / 'other'}", "logger.group=mine"])
+    main([*words, f"out_dir={tmp_path / 'third'}", "logger=none"])
+    assert [group for group, _ in seen] == ["study", "study", "mine", "mine", None, None]
+    assert [Path(out_dir).relative_to(tmp_path).parts for _, out_dir in seen[:2]] == [
+        ("study", "seed_1"),
+        ("study", "seed_2"),
+    ]
+
+
+def test_a_sweep_has_a_dated_folder_by_default(monkeypatch, tmp_path):
+    stand_in(monkeypatch, "train", lambda config, build: leave_results(config))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "-m", "seed=1,2"]) == 0
+    (folder,) = (tmp_path / "outputs").iterdir()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_train_sweep", folder.name)
+    assert times_run(folder) == {"seed_1": 1, "seed_2": 1}

@@ -1,0 +1,43 @@
+"""The file for `wandb sweep`: what its agents would run is what detinv understands."""
+
+import itertools
+
+import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+from detinv import cli
+from detinv.command_help import recipes
+from detinv.configuration import recipe_dir
+
+FILE = recipe_dir() / "sweeps" / "wandb.yaml"
+
+
+def words_of(sweep, values):
+    """The words an agent of W&B makes of one point of the grid, put together as it does."""
+    macros = create_sweep_command_args({"args": {key: {"value": value} for key, value in values.items()}})
+    macros |= {"program": [sweep["program"]], "env": ["/usr/bin/env"]}
+    words = []
+    for word in create_sweep_command(list(sweep["command"])):
+        words += macros[word[2:-1]] if word.startswith("${") and word.endswith("}") else [word]
+    return words
+
+
+def test_every_run_of_the_grid_is_a_command_with_a_folder_of_its_own():
+    sweep = yaml.safe_load(FILE.read_text())
+    assert sweep["method"] == "grid"
+    axes = {key: entry["values"] for key, entry in sweep["parameters"].items()}
+    folders = set()
+    for values in itertools.product(*axes.values()):
+        point = dict(zip(axes, values, strict=True))
+        env, program, command, *overrides = words_of(sweep, point)
+        assert (env, program, command) == ("/usr/bin/env", "detinv", "invert")
+        config = cli.check_command(command, overrides)
+        assert (config.detector.name, config.seed) == (point["detector"], point["seed"])
+        assert config.logger.offline is False
+        folders.add(config.out_dir)
+    assert len(folders) == len(list(itertools.product(*axes.values())))
+
+
+def test_it_is_no_recipe():
+    assert FILE.is_file()
+    assert "wandb" not in {recipe.name for recipe in recipes()}
