@@ -1,18 +1,18 @@
-"""Seconds per step of a full inversion against the bare forward and backward of the same frozen detector.
+"""Seconds per step of a full inversion against what no inversion can do without: the bare network.
 
 The full step is Lightning's own: one `Trainer.fit` runs, and a callback stops the clock at its steps; between rounds it
-runs the bare passes, so both kinds take turns within one process.
+runs the bare passes, so all kinds take turns within one process.
 """
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import pytorch_lightning as pl
 import torch
 
+from detinv.benchmarks.turns import STEP, Turns, ratio
 from detinv.detectors.base import AbstractDetector
-from detinv.inversion.callbacks.base import AbstractStepCallback
+from detinv.detectors.lowered import lowered
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.panel import as_panel
 from detinv.inversion.pixel_module import AbstractPixelModule
@@ -20,6 +20,8 @@ from detinv.inversion.recipe import Recipe
 from detinv.inversion.run import fit_batch
 from detinv.layouts.layout import Layout
 from detinv.quiet import quiet_lightning
+
+BARE, LOWERED = "unmodified", "lowered"
 
 
 def bench_step(
@@ -31,86 +33,61 @@ def bench_step(
     steps_per_round: int = 5,
     warmup: int = 5,
     seed: int = 0,
-) -> dict[str, float | int]:
-    """Median seconds of a full step and of the bare passes, and the ratio.
+) -> dict[str, Any]:
+    """Median seconds of a full step and of its two floors, and the ratios.
 
-    The bare passes are what no inversion can do without: the detector's raw outputs of all heads on the same pixels,
-    second stages at the same regions (the detector's proposals and the objects' boxes), and their gradient to the
-    pixels.
+    A floor is the raw outputs of all heads for the same batch of pixels, in one pass with all threads, second stages at
+    the same regions (the detector's proposals and the objects' boxes), and the gradient of their sum to the pixels:
+    "unmodified", of the frozen detector as its library gives it; "lowered", of the copy of it that computes the same
+    with less work.
 
     Args:
         detector: on the device to be measured.
         layouts: one batch of them.
         recipe: of the full step.
-        rounds: that are timed.
+        rounds: that are timed; at least 2.
         steps_per_round: full steps and bare passes in each round.
         warmup: rounds before.
         seed: of the start images.
 
     Returns:
-        "step_seconds", "bare_seconds" (medians per step), "ratio" (median of the rounds' ratios), "ratio_low",
-        "ratio_high" (quartiles), "batch_size", "rounds".
+        "batch_size", "rounds"; "seconds": medians per step of "step", "unmodified" and "lowered"; "step_to_unmodified",
+        "step_to_lowered", "unmodified_to_lowered": medians and quartiles of the rounds' ratios.
     """
-    clock = _Turns(steps_per_round)
-    accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
-    total = (rounds + warmup) * steps_per_round
-    with quiet_lightning():
-        callbacks = [LossRecorder(), clock]
-        fit_batch(as_panel(detector), layouts, recipe, total, seed, {"accelerator": accelerator}, (), callbacks)
-    full, bare = clock.full[warmup:], clock.bare[warmup:]
-    ratios = sorted(a / b for a, b in zip(full, bare, strict=True))
-    quartiles = statistics.quantiles(ratios, n=4)
+    floors = {BARE: bare_pass(detector), LOWERED: bare_pass(lowered(detector))}
+    turns = Turns(floors, steps_per_round)
+    fit_turns(turns, detector, layouts, recipe, (rounds + warmup) * steps_per_round, seed)
+    seconds = {name: values[warmup:] for name, values in turns.seconds.items()}
     return {
-        "step_seconds": statistics.median(full) / steps_per_round,
-        "bare_seconds": statistics.median(bare) / steps_per_round,
-        "ratio": statistics.median(ratios),
-        "ratio_low": quartiles[0],
-        "ratio_high": quartiles[2],
         "batch_size": len(layouts),
         "rounds": rounds,
+        "seconds": {name: statistics.median(values) / steps_per_round for name, values in seconds.items()},
+        "step_to_unmodified": ratio(seconds[STEP], seconds[BARE]),
+        "step_to_lowered": ratio(seconds[STEP], seconds[LOWERED]),
+        "unmodified_to_lowered": ratio(seconds[BARE], seconds[LOWERED]),
     }
 
 
-class _Turns(AbstractStepCallback):
-    """Lets a round of full steps pass, then runs as many bare ones; both are timed."""
-
-    def __init__(self, steps_per_round: int) -> None:
-        self.steps_per_round = steps_per_round
-        self.full: list[float] = []
-        self.bare: list[float] = []
-        self._started = 0.0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._started = _now(pl_module.device)
-
-    def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
-        if (step + 1) % self.steps_per_round:
-            return
-        self.full.append(_now(module.device) - self._started)
-        self.bare.append(_timed(lambda: _bare(module), self.steps_per_round, module.device))
-        self._started = _now(module.device)
+def fit_turns(
+    turns: Turns, detector: AbstractDetector, layouts: Sequence[Layout], recipe: Recipe, steps: int, seed: int
+) -> None:
+    """Take `steps` full steps, as `invert` does without a progress bar, and let others have their turns."""
+    accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
+    with quiet_lightning():
+        fit_batch(
+            as_panel(detector), layouts, recipe, steps, seed, {"accelerator": accelerator}, (), [LossRecorder(), turns]
+        )
 
 
-def _bare(module: AbstractPixelModule) -> None:
-    """Raw outputs of all heads, and the gradient of their sum to the pixels."""
-    pixels = module.pixels().detach().requires_grad_()
-    layouts = module.layouts
-    with torch.enable_grad():
-        # Not by calling the module: its hook, which builds targets, belongs to the full step.
-        (reader,) = module.panel
-        predictions = reader.detector.forward(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
+def bare_pass(detector: AbstractDetector) -> Callable[[AbstractPixelModule], object]:
+    """What gives the raw outputs of all heads for a module's images, and the gradient of their sum to the pixels."""
+
+    def run(module: AbstractPixelModule) -> None:
+        pixels = module.pixels().detach().requires_grad_()
+        layouts = module.layouts
+        # Not by calling the detector: its hooks belong to the full step.
+        predictions = detector.forward(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
         total = torch.stack([output.sum() for output in predictions.outputs()]).sum()
-    torch.autograd.grad(total, pixels)
+        torch.autograd.grad(total, pixels)
 
-
-def _timed(action: Callable[[], None], times: int, device: torch.device) -> float:
-    started = _now(device)
-    for _ in range(times):
-        action()
-    return _now(device) - started
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return run

@@ -1,53 +1,225 @@
-"""`detinv bench step`: what an inversion step costs beyond the bare network."""
+"""`detinv bench NAME`: what things cost on this machine."""
 
-import platform
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
-from detinv.benchmarks.step import bench_step
+from detinv.benchmarks.machine import machine
 from detinv.commands import Build
+from detinv.commands.terminal import console, literal
+from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inversion.devices import usable_device
+from detinv.inversion.presets import load_recipe
+from detinv.layouts.labels import suggestion
+from detinv.layouts.layout import Layout
 from detinv.results.files import prepare_out_dir, write_json, write_text
+
+Findings = tuple[Any, list[str]]
+"""What is written to the file of figures, and what is said of it."""
 
 
 def run(config: DictConfig, build: Build) -> None:
-    """Measure, print the ratio, write the figures to `config.out_dir`."""
-    if config.benchmark != "step":
-        raise ConfigError(f"unknown benchmark {config.benchmark!r} (there are: step)")
-    if config.rounds < 2:
-        raise ConfigError(f"rounds={config.rounds}: quartiles need at least 2")
-    detector = build_detector(config.detector).to(usable_device(config.device))
-    layouts = build(config.layout).layouts(detector.class_names, detector.network_size, detector.detections_per_image)
-    if len(layouts) < config.batch_size:
-        raise ConfigError(f"batch_size={config.batch_size}: the layout source gives only {len(layouts)} layouts")
-    figures = bench_step(
+    """Measure, say what was found, write it to `config.out_dir`."""
+    name = config.benchmark
+    if name not in _BENCHMARKS:
+        raise ConfigError(f"unknown benchmark {name!r}{suggestion(name, _BENCHMARKS)} (there are: {_KNOWN})")
+    _check(config, {"rounds": 2, "steps_per_round": 1, "warmup": 0})
+    device = usable_device(config.device)
+    found, lines = _BENCHMARKS[name](config, build)
+    out_dir = prepare_out_dir(config.out_dir)
+    file = out_dir / f"bench_{name}.json"
+    write_json(file, {"benchmark": name, "results": found, "machine": machine(device)})
+    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
+    terminal = console()
+    for line in [*lines, f"figures: {file}"]:
+        terminal.print(literal(line), highlight=False, soft_wrap=True)
+
+
+def _step(config: DictConfig, build: Build) -> Findings:
+    from detinv.benchmarks.step import bench_step
+
+    results, lines = [], []
+    sizes = _counts(config, "batch_sizes")
+    for entries in _detectors(config):
+        name, detector = str(entries["name"]), _build(entries, config)
+        layouts = _layouts(config, build, detector, max(sizes))
+        for size in sizes:
+            found = bench_step(
+                detector,
+                layouts[:size],
+                build(config.preset),
+                rounds=config.rounds,
+                steps_per_round=config.steps_per_round,
+                warmup=config.warmup,
+                seed=config.seed,
+            )
+            results.append({"detector": name, **found})
+            seconds, ratios = found["seconds"], found["step_to_unmodified"]
+            lines.append(
+                f"{name}, batch {size}: {_ms(seconds['step'])} a step; bare network {_ms(seconds['unmodified'])}, "
+                f"lowered {_ms(seconds['lowered'])}; a step is {ratios['median']:.3f} of the bare network (quartiles "
+                f"{ratios['low']:.3f} to {ratios['high']:.3f}), {found['step_to_lowered']['median']:.3f} of the lowered"
+            )
+    return results, lines
+
+
+def _reference(config: DictConfig, build: Build) -> Findings:
+    from detinv.benchmarks.against_reference import bench_against_reference
+
+    entries = _detector(config)
+    detector = _build(entries, config)
+    (layout,) = _layouts(config, build, detector, 1)
+    found = bench_against_reference(
         detector,
-        layouts[: config.batch_size],
+        layout,
         build(config.preset),
         rounds=config.rounds,
         steps_per_round=config.steps_per_round,
         warmup=config.warmup,
         seed=config.seed,
     )
-    machine = {
-        "detector": config.detector.name,
-        "device": torch.cuda.get_device_name() if config.device == "cuda" else platform.processor() or "cpu",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-    out_dir = prepare_out_dir(config.out_dir)
-    write_json(out_dir / "bench_step.json", figures | machine)
-    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
-    console = Console()
-    console.print(
-        f"{config.detector.name}, batch {config.batch_size}: {1e3 * figures['step_seconds']:.1f} ms a step, "
-        f"{1e3 * figures['bare_seconds']:.1f} ms bare forward and backward, ratio {figures['ratio']:.3f} "
-        f"(quartiles {figures['ratio_low']:.3f} to {figures['ratio_high']:.3f})",
-        highlight=False,
-        soft_wrap=True,
+    seconds, times = found["seconds"], found["reference_to_step"]
+    line = (
+        f"{entries['name']}, batch 1: {_ms(seconds['step'])} a step, {_ms(seconds['reference'])} in the plain loop, "
+        f"{times['median']:.2f} times as long (quartiles {times['low']:.2f} to {times['high']:.2f}); bare network "
+        f"{_ms(seconds['unmodified'])}"
     )
-    console.print(f"figures: {out_dir / 'bench_step.json'}", soft_wrap=True)
+    return {"detector": str(entries["name"]), "image_size": layout.image_size, **found}, [line]
+
+
+def _inversion(config: DictConfig, build: Build) -> Findings:
+    from detinv.benchmarks.inversion import Goal, by_plain_loop, by_recipe, race
+
+    options = config.inversion
+    _check(options, {"layouts": 1, "every": 1, "repeats": 1, "steps": 1, "against_steps": 1, "reference_steps": 0})
+    entries = _detector(config)
+    detector = _build(entries, config)
+    layouts = _layouts(config, build, detector, options.layouts)
+    contestants = {options.preset: by_recipe(detector, load_recipe(options.preset), options.steps)}
+    if options.against is not None:
+        contestants[options.against] = by_recipe(detector, load_recipe(options.against), options.against_steps)
+    if options.reference_steps:
+        contestants["the plain loop"] = by_plain_loop(detector, options.reference_steps)
+    goal = Goal(options.average_precision, options.every)
+    found = race(contestants, layouts, goal, repeats=options.repeats, seed=config.seed)
+    lines = []
+    for name, one in found.items():
+        steps, seconds = (f"{one[key]:g}" if one[key] is not None else "?" for key in ("steps", "seconds"))
+        lines.append(
+            f"{name}: AP {goal.average_precision:g} after {steps} steps, {seconds} seconds for {len(layouts)} layouts "
+            f"({one['reached']} of {one['repeats']} repeats reached it; last AP {one['average_precision']:.1f})"
+        )
+    return {"detector": str(entries["name"]), "layouts": len(layouts), "contestants": found}, lines
+
+
+def _scaling(config: DictConfig, build: Build) -> Findings:
+    from detinv.benchmarks.scaling import by_batch_size, by_processes
+
+    options = config.scaling
+    _check(options, {"steps": 1, "rounds": 1})
+    sizes, counts = _counts(config, "batch_sizes"), _counts(options, "processes", allow_none=True)
+    entries = _detector(config)
+    detector = _build(entries, config)
+    layouts = _layouts(config, build, detector, max(sizes))
+    recipe, timed = build(config.preset), {"steps": options.steps, "rounds": options.rounds, "seed": config.seed}
+    batches = by_batch_size(detector, layouts, recipe, sizes, **timed)
+    processes = by_processes(detector, layouts[: sizes[-1]], recipe, counts, **timed)
+    lines = [
+        f"batch {one['batch_size']}: {one['image_steps_per_second']:.1f} image steps per second" for one in batches
+    ]
+    lines += [
+        f"{one['processes']} processes of {one['threads']} threads, batch {one['batch_size']} each: "
+        f"{one['image_steps_per_second']:.1f} image steps per second"
+        for one in processes
+    ]
+    return {"detector": str(entries["name"]), "by_batch_size": batches, "by_processes": processes}, lines
+
+
+def _startup(config: DictConfig, build: Build) -> Findings:
+    from detinv.benchmarks.startup import bench_startup
+
+    _check(config.startup, {"processes": 1})
+    found = bench_startup(processes=config.startup.processes)
+    slowest = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found["imports"][:6])
+    return found, [
+        f"detinv --help: {found['help_seconds']:.2f} s",
+        f"detinv invert, until its first step: {found['first_step_seconds']:.2f} s",
+        f"imports of detinv invert: {slowest}",
+    ]
+
+
+def _memory(config: DictConfig, build: Build) -> Findings:
+    from detinv.benchmarks.memory import bench_memory
+
+    options = config.memory
+    _check(options, {"batch_size": 1, "steps": 1, "batches": 0})
+    entries = _detector(config)
+    detector = _build(entries, config)
+    layouts = _layouts(config, build, detector, options.batch_size)
+    found = bench_memory(
+        detector, layouts, build(config.preset), steps=options.steps, batches=options.batches, seed=config.seed
+    )
+    by_steps, by_batches = found["growth_per_1000_steps"], found["growth_per_100_batches"]
+    line = (
+        f"{entries['name']}, batch {len(layouts)}: at most {found['peak']:.0f} MB resident; grows by "
+        f"{by_steps:+.1f} MB in 1,000 steps, by {by_batches:+.1f} MB in 100 batches"
+    )
+    return {"detector": str(entries["name"]), **found}, [line]
+
+
+_BENCHMARKS: dict[str, Callable[[DictConfig, Build], Findings]] = {
+    "step": _step,
+    "reference": _reference,
+    "inversion": _inversion,
+    "scaling": _scaling,
+    "startup": _startup,
+    "memory": _memory,
+}
+_KNOWN = ", ".join(_BENCHMARKS)
+
+
+def _check(options: DictConfig, least: dict[str, int]) -> None:
+    for name, number in least.items():
+        if options[name] < number:
+            raise ConfigError(f"{name}={options[name]}: choose at least {number}")
+
+
+def _counts(options: DictConfig, name: str, allow_none: bool = False) -> list[int]:
+    """A list of whole numbers above 0."""
+    given = list(options[name])
+    if not (given or allow_none) or not all(type(number) is int and number > 0 for number in given):
+        raise ConfigError(f"{name}={given}: give whole numbers above 0, such as [1,8]")
+    return given
+
+
+def _detectors(config: DictConfig) -> list[dict[str, Any]]:
+    """The registrations of all detectors that were chosen."""
+    entries: Any = OmegaConf.to_container(config.detector, resolve=True)
+    return list(entries["members"].values()) if "members" in entries else [entries]
+
+
+def _detector(config: DictConfig) -> dict[str, Any]:
+    found = _detectors(config)
+    if len(found) > 1:
+        raise ConfigError("several detectors are for detinv bench step; choose one")
+    return found[0]
+
+
+def _build(entries: dict[str, Any], config: DictConfig) -> AbstractDetector:
+    return build_detector(entries).to(usable_device(config.device))
+
+
+def _layouts(config: DictConfig, build: Build, detector: AbstractDetector, count: int) -> Sequence[Layout]:
+    """The first layouts of the source, in the detector's own frame."""
+    source = build(config.layout)
+    found = source.layouts(detector.class_names, detector.network_size, detector.detections_per_image)
+    if len(found) < count:
+        raise ConfigError(f"the layout source gives only {len(found)} layouts, not {count}")
+    return [layout.resized(detector.network_size(layout.image_size)) for layout in found[:count]]
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.1f} ms"

@@ -1,0 +1,49 @@
+"""Seconds of a step against those of the plain loop, and of the bare network."""
+
+import statistics
+from typing import Any
+
+from detinv.benchmarks.reference import reference_start, reference_steps
+from detinv.benchmarks.step import BARE, bare_pass, fit_turns
+from detinv.benchmarks.turns import STEP, Turns, ratio
+from detinv.detectors.base import AbstractDetector
+from detinv.inversion.recipe import Recipe
+from detinv.layouts.layout import Layout
+
+PLAIN = "reference"
+
+
+def bench_against_reference(
+    detector: AbstractDetector,
+    layout: Layout,
+    recipe: Recipe,
+    *,
+    rounds: int = 5,
+    steps_per_round: int = 5,
+    warmup: int = 1,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Median seconds of a full step, of a step of the plain loop, and of the unmodified network's bare passes.
+
+    Args:
+        detector: a RetinaNet on the CPU.
+        layout: the only one, in the detector's own frame.
+        recipe: of the full step; the plain loop has the published one.
+        rounds: that are timed; at least 2.
+        steps_per_round: steps of each kind in a round.
+        warmup: rounds before.
+        seed: of the start images.
+
+    Returns:
+        "rounds"; "seconds": medians per step of "step", "reference" and "unmodified"; "reference_to_step": median and
+        quartiles of the rounds' ratios.
+    """
+    plain = reference_steps(detector, layout, reference_start(detector, layout, seed))
+    turns = Turns({PLAIN: lambda module: next(plain), BARE: bare_pass(detector)}, steps_per_round)
+    fit_turns(turns, detector, [layout], recipe, (rounds + warmup) * steps_per_round, seed)
+    seconds = {name: values[warmup:] for name, values in turns.seconds.items()}
+    return {
+        "rounds": rounds,
+        "seconds": {name: statistics.median(values) / steps_per_round for name, values in seconds.items()},
+        "reference_to_step": ratio(seconds[PLAIN], seconds[STEP]),
+    }

@@ -1,0 +1,123 @@
+"""Resident memory of inversions: how much at most, and whether it grows."""
+
+import resource
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+
+from detinv.detectors.base import AbstractDetector
+from detinv.errors import ConfigError
+from detinv.inversion.callbacks.base import AbstractStepCallback
+from detinv.inversion.callbacks.loss_recorder import LossRecorder
+from detinv.inversion.panel import Panel, as_panel
+from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.recipe import Recipe
+from detinv.inversion.run import fit_batch
+from detinv.layouts.layout import Layout
+from detinv.quiet import quiet_lightning
+
+_PAGES = Path("/proc/self/statm")
+_MEGABYTE = 1e6
+# Samples of a long run, and steps of each of many short ones.
+_SAMPLES, _SHORT = 100, 3
+
+
+def bench_memory(
+    detector: AbstractDetector,
+    layouts: Sequence[Layout],
+    recipe: Recipe,
+    *,
+    steps: int = 1000,
+    batches: int = 100,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Resident memory of this process during one long inversion, and then over many short ones.
+
+    Growth is the slope of a straight line through the second half of the samples: what is built up once is no leak.
+
+    Args:
+        detector: on the CPU.
+        layouts: one batch of them.
+        recipe: of the inversion.
+        steps: of the long one.
+        batches: number of the short ones.
+        seed: of the start images.
+
+    Returns:
+        In megabytes (10^6 bytes): "before", resident before the first step; "peak", the most the process ever had
+        resident; "growth_per_1000_steps" and "growth_per_100_batches"; "resident_by_step" and "resident_by_batch",
+        pairs of number and memory.
+
+    Raises:
+        ConfigError: where the system does not tell resident memory.
+    """
+    if not _PAGES.is_file():
+        raise ConfigError("bench memory reads /proc/self/statm; run it on Linux")
+    before = _resident()
+    watch = _Watch(max(steps // _SAMPLES, 1))
+    panel = as_panel(detector)
+    _fit(panel, layouts, recipe, steps, seed, watch)
+    by_batch = []
+    for number in range(batches):
+        _fit(panel, layouts, recipe, _SHORT, seed + number)
+        by_batch.append((number + 1, _resident()))
+    # The system adds up its own counts late: a sample may lie a little above its peak.
+    most = max(peak(), *(size for _, size in [*watch.resident, *by_batch]), before)
+    return {
+        "batch_size": len(layouts),
+        "steps": steps,
+        "batches": batches,
+        "before": before,
+        "peak": most,
+        "growth_per_1000_steps": 1000 * growth(watch.resident),
+        "growth_per_100_batches": 100 * growth(by_batch),
+        "resident_by_step": watch.resident,
+        "resident_by_batch": by_batch,
+    }
+
+
+def growth(samples: Sequence[tuple[int, float]]) -> float:
+    """Slope of the second half of (number, megabytes): megabytes for each; 0 for fewer than two samples there."""
+    half = np.array(samples[len(samples) // 2 :], dtype=np.float64)
+    if len(half) < 2:
+        return 0.0
+    return float(np.polyfit(half[:, 0], half[:, 1], 1)[0])
+
+
+def peak() -> float:
+    """The most this process ever had resident, in megabytes."""
+    # Kilobytes everywhere but on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MEGABYTE
+
+
+def _resident() -> float:
+    return int(_PAGES.read_text().split()[1]) * resource.getpagesize() / _MEGABYTE
+
+
+def _fit(
+    panel: Panel,
+    layouts: Sequence[Layout],
+    recipe: Recipe,
+    steps: int,
+    seed: int,
+    *callbacks: pl.Callback,
+) -> None:
+    with quiet_lightning():
+        fit_batch(panel, layouts, recipe, steps, seed, {"accelerator": "cpu"}, (), [LossRecorder(), *callbacks])
+
+
+class _Watch(AbstractStepCallback):
+    """Reads resident memory after every so many steps."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.resident: list[tuple[int, float]] = []
+
+    def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
+        if (step + 1) % self.every == 0:
+            self.resident.append((step + 1, _resident()))

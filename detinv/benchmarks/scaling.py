@@ -1,0 +1,185 @@
+"""Images per second against the size of the batch, and against the number of processes that share the machine."""
+
+import multiprocessing
+import pickle
+import statistics
+import time
+from collections.abc import Sequence
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from detinv.benchmarks.turns import now
+from detinv.detectors.base import AbstractDetector
+from detinv.errors import DetinvError
+from detinv.inversion.callbacks.base import AbstractStepCallback
+from detinv.inversion.callbacks.loss_recorder import LossRecorder
+from detinv.inversion.panel import as_panel
+from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.recipe import Recipe
+from detinv.inversion.run import fit_batch
+from detinv.layouts.layout import Layout
+from detinv.quiet import quiet_lightning
+
+# Steps that count for nothing: caches fill, and processes start at different times.
+_WARMUP = 5
+# Seconds after which a process that does not come to the start counts as lost.
+_PATIENCE = 600.0
+
+
+def by_batch_size(
+    detector: AbstractDetector,
+    layouts: Sequence[Layout],
+    recipe: Recipe,
+    batch_sizes: Sequence[int],
+    *,
+    steps: int = 20,
+    rounds: int = 3,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Image steps per second of batches of several sizes, in turns, with all threads.
+
+    An image step moves one image by one step: images per second are these, divided by the steps of an inversion.
+
+    Args:
+        layouts: at least as many as the largest batch has.
+        steps: that are timed in each round.
+        rounds: of all sizes.
+
+    Returns:
+        For each size: "batch_size", "seconds_per_step" and "image_steps_per_second", medians.
+    """
+    seconds: dict[int, list[float]] = {size: [] for size in batch_sizes}
+    for number in range(rounds):
+        for size, found in seconds.items():
+            begun, ended = _run(detector, layouts[:size], recipe, steps, seed + number)
+            found.append((ended - begun) / steps)
+    return [
+        {
+            "batch_size": size,
+            "seconds_per_step": statistics.median(found),
+            "image_steps_per_second": size / statistics.median(found),
+        }
+        for size, found in seconds.items()
+    ]
+
+
+def by_processes(
+    detector: AbstractDetector,
+    layouts: Sequence[Layout],
+    recipe: Recipe,
+    counts: Sequence[int],
+    *,
+    steps: int = 20,
+    rounds: int = 3,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Image steps per second of independent processes, among which the threads of this one are divided.
+
+    Args:
+        detector: on the CPU; each process gets one of its own.
+        layouts: the batch of each process.
+        counts: numbers of processes.
+        steps: that each process is timed for; all begin at once, and the last one ends the time.
+        rounds: of all numbers.
+
+    Returns:
+        For each number: "processes", "threads" of each, "batch_size" of each, "image_steps_per_second", median.
+
+    Raises:
+        DetinvError: when a process fails.
+    """
+    rates: dict[int, list[float]] = {count: [] for count in counts}
+    for number in range(rounds):
+        for count, found in rates.items():
+            spans = _together(detector, layouts, recipe, steps, seed + number, count)
+            seconds = max(ended for _, ended in spans) - min(begun for begun, _ in spans)
+            found.append(count * len(layouts) * steps / seconds)
+    return [
+        {
+            "processes": count,
+            "threads": _share(count),
+            "batch_size": len(layouts),
+            "image_steps_per_second": statistics.median(found),
+        }
+        for count, found in rates.items()
+    ]
+
+
+def _share(count: int) -> int:
+    return max(torch.get_num_threads() // count, 1)
+
+
+def _together(
+    detector: AbstractDetector, layouts: Sequence[Layout], recipe: Recipe, steps: int, seed: int, count: int
+) -> list[tuple[float, float]]:
+    """When each process began and ended its steps."""
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(count), context.SimpleQueue()
+    # As bytes: tensors themselves would be moved into memory that all processes share.
+    load = pickle.dumps((detector, list(layouts), recipe, steps, seed))
+    processes = [
+        context.Process(target=_work, args=(load, _share(count), barrier, results), daemon=True) for _ in range(count)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        raise DetinvError(f"{count} processes: one failed; its own message says why")
+    return [results.get() for _ in processes]
+
+
+def _work(load: bytes, threads: int, barrier: Barrier, results: Any) -> None:
+    torch.set_num_threads(threads)
+    detector, layouts, recipe, steps, seed = pickle.loads(load)
+    try:
+        results.put(_run(detector, layouts, recipe, steps, seed, barrier))
+    except BaseException:
+        # The others would wait for this one.
+        barrier.abort()
+        raise
+
+
+def _run(
+    detector: AbstractDetector,
+    layouts: Sequence[Layout],
+    recipe: Recipe,
+    steps: int,
+    seed: int,
+    barrier: Barrier | None = None,
+) -> tuple[float, float]:
+    span = _Span(barrier)
+    accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
+    with quiet_lightning():
+        fit_batch(
+            as_panel(detector),
+            layouts,
+            recipe,
+            _WARMUP + steps,
+            seed,
+            {"accelerator": accelerator},
+            (),
+            [LossRecorder(), span],
+        )
+    return span.begun, span.ended
+
+
+class _Span(AbstractStepCallback):
+    """When the steps after the first few began and ended, on a clock that all processes share."""
+
+    def __init__(self, barrier: Barrier | None) -> None:
+        self._barrier = barrier
+        self.begun = self.ended = 0.0
+
+    def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
+        if step == _WARMUP - 1:
+            now(module.device)
+            if self._barrier is not None:
+                self._barrier.wait(_PATIENCE)
+            self.begun = time.time()
+        elif step == module.steps - 1:
+            now(module.device)
+            self.ended = time.time()

@@ -1,0 +1,87 @@
+"""Who arrives when: contestants made by hand, and real ones that arrive at once."""
+
+import pytest
+import torch
+
+from detinv.benchmarks.inversion import Goal, Look, by_plain_loop, by_recipe, race
+from detinv.inversion.presets import load_recipe
+from detinv.layouts.layout import Layout
+from tests.fakes import tiny_detector
+
+
+def layout(name):
+    return Layout(torch.tensor([[20.0, 12.0, 44.0, 52.0]]), torch.tensor([1]), (64, 64), name)
+
+
+def run_of(*looks):
+    return [Look(*look) for look in looks]
+
+
+def test_medians_are_of_all_repeats_and_only_where_all_arrived():
+    runs = {0: run_of((10, 1.0, 50.0), (20, 2.0, 91.0)), 1: run_of((10, 3.0, 95.0)), 2: run_of((30, 6.0, 90.0))}
+    late = {0: run_of((10, 1.0, 95.0)), 1: run_of((10, 1.0, 10.0), (20, 4.0, 40.0)), 2: run_of((10, 2.0, 99.0))}
+    found = race(
+        {"early": lambda layouts, goal, seed: runs[seed], "late": lambda layouts, goal, seed: late[seed]},
+        [layout("a")],
+        Goal(90.0, 10),
+    )
+    assert found["early"]["reached"] == found["early"]["repeats"] == 3
+    assert (found["early"]["steps"], found["early"]["seconds"]) == (20, 3.0)
+    assert found["early"]["seconds_per_step"] == 0.2
+    assert found["late"]["reached"] == 2
+    assert found["late"]["steps"] is None
+    assert found["late"]["seconds"] is None
+    assert found["late"]["average_precision"] == 95.0
+    assert found["late"]["looks"][1] == [[10, 1.0, 10.0], [20, 4.0, 40.0]]
+
+
+def test_contestants_take_turns_with_seeds_of_their_own():
+    calls = []
+
+    def contestant(name):
+        return lambda layouts, goal, seed: calls.append((name, seed)) or run_of((1, 1.0, 0.0))
+
+    race({"a": contestant("a"), "b": contestant("b")}, [layout("a")], Goal(), repeats=2, seed=5)
+    assert calls == [("a", 5), ("b", 5), ("a", 6), ("b", 6)]
+
+
+@pytest.mark.parametrize("kind", ["recipe", "plain loop"])
+def test_a_goal_that_is_reached_ends_the_run(kind: str):
+    detector, layouts = tiny_detector("retinanet"), [layout("a"), layout("b")]
+    contestants = {
+        "recipe": by_recipe(detector, load_recipe("default"), 9),
+        "plain loop": by_plain_loop(detector, 9),
+    }
+    at_once = contestants[kind](layouts, Goal(-1.0, 2), 0)
+    assert [look.steps for look in at_once] == [2]
+    never = contestants[kind](layouts, Goal(101.0, 4), 0)
+    assert [look.steps for look in never] == [4, 8, 9]
+    assert 0 < never[0].seconds < never[1].seconds < never[2].seconds
+
+
+def test_looking_is_not_timed(monkeypatch):
+    detector = tiny_detector("retinanet")
+    clock = {"now": 0.0}
+    monkeypatch.setattr("detinv.benchmarks.inversion.now", lambda device: clock["now"])
+
+    def look(detector, layouts, images):
+        clock["now"] += 1000
+        return 0.0
+
+    monkeypatch.setattr("detinv.benchmarks.inversion._seen", look)
+    for contestant in (by_recipe(detector, load_recipe("default"), 4), by_plain_loop(detector, 4)):
+        assert [seen.seconds for seen in contestant([layout("a")], Goal(90.0, 2), 0)] == [0, 0]
+
+
+def test_both_kinds_are_looked_at_in_eight_bits(monkeypatch):
+    seen = []
+    detector = tiny_detector("retinanet")
+    monkeypatch.setattr(
+        "detinv.benchmarks.inversion._seen", lambda detector, layouts, images: seen.append(images) or 0.0
+    )
+    by_recipe(detector, load_recipe("code_retinanet"), 3)([layout("a")], Goal(90.0, 3), 4)
+    by_plain_loop(detector, 3)([layout("a")], Goal(90.0, 3), 4)
+    (fast,), (plain,) = seen
+    assert fast.dtype == plain.dtype == torch.uint8
+    assert fast.shape == plain.shape == (3, 64, 64)
+    assert int((fast.int() - plain.int()).abs().max()) <= 1
