@@ -14,6 +14,7 @@ from detinv import __version__
 from detinv.commands import COMMANDS, Command
 from detinv.errors import ConfigError, DetinvError
 from detinv.layouts.labels import suggestion
+from detinv.printable import one_line, shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,6 +29,24 @@ _KINDS = {
     dict: "named values",
 }
 _HELP = {"-h", "--help"}
+_MULTIRUN = {"-m", "--multirun"}
+_TRUST = "trust_config"
+# Seeds and counts are to fit into 32 bits, wherever they are handed to.
+_LARGEST = 2**32 - 1
+# Options of libraries and of detectors of one's own, and numbers that a file gave to its images.
+_FREE = ("trainer.", "detector.", "layout.image_ids")
+# Options that null switches off, or leaves to a library; all others need a value of their own kind.
+_OPTIONAL = (
+    "gradient_clip",
+    "trainer.",
+    "detector.",
+    "preset.objective.weights.",
+    "preset.objective.positive_cap",
+    "protocol.judge",
+    "protocol.layers",
+    "protocol.objects.classes",
+    "protocol.texture.",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except DetinvError as error:
-        print(f"detinv: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"detinv: {one_line(str(error))}", file=sys.stderr)
         return _MISTAKE
     except KeyboardInterrupt:
         print("detinv: interrupted", file=sys.stderr)
@@ -69,22 +88,53 @@ def _dispatch(words: list[str]) -> int:
         raise ConfigError(
             f"unknown {kind} {name!r}{suggestion(name, COMMANDS)} (commands: {', '.join(COMMANDS)}; see detinv --help)"
         )
-    overrides = [_override(COMMANDS[name], word) for word in words if word not in _HELP]
-    if len(overrides) < len(words):
+    overrides = [_override(COMMANDS[name], word) for word in words if word not in _HELP | _MULTIRUN]
+    if not _HELP.isdisjoint(words):
         from detinv.command_help import render
         from detinv.configuration import config_dir
 
         print(render(config_dir(), name, _choices(overrides)))
         return 0
-    config = compose_config(name, overrides)
-    from detinv.configuration import instantiate
+    if not _MULTIRUN.isdisjoint(words):
+        from detinv.sweeps.sweep import sweep
 
-    return import_module(f"detinv.commands.{name}").run(config, instantiate) or 0
+        return sweep(name, overrides)
+    for word in overrides:
+        if word.startswith(("hydra/launcher=", "hydra.launcher.")):
+            raise ConfigError(f"{word} says where the members of a sweep run; add -m to run one")
+    return run_command(name, overrides)
+
+
+def run_command(name: str, overrides: Sequence[str]) -> int:
+    """Run one command as the command line does, which trusts configurations only if an override says so.
+
+    Returns:
+        The exit status: 0, or what the command says.
+
+    Raises:
+        DetinvError: for a mistake in the input.
+    """
+    from detinv.configuration import instantiate
+    from detinv.trust import trusting
+
+    with trusting(_says_trust(overrides)):
+        config = compose_config(name, overrides)
+        _forget_trust(config)
+        return import_module(f"detinv.commands.{name}").run(config, instantiate) or 0
+
+
+def check_command(name: str, overrides: Sequence[str]) -> "DictConfig":
+    """The configuration that `run_command` would run, composed and checked as it would be."""
+    from detinv.trust import trusting
+
+    with trusting(_says_trust(overrides)):
+        return compose_config(name, overrides)
 
 
 def _overview() -> str:
     lines = ["detinv: pixels that a frozen object detector reads as the layout you asked for", ""]
-    lines += ["usage: detinv <command> [group=choice ...] [name=value ...]", "", "commands:"]
+    lines += ["usage: detinv <command> [group=choice ...] [name=value ...]"]
+    lines += ["       detinv <command> -m name=a,b,c ...   a sweep: one run for each combination", "", "commands:"]
     lines += [f"  {command.name:<8} {command.summary}" for command in COMMANDS.values()]
     lines += ["", "detinv <command> --help lists groups, choices and values; detinv --version tells the version"]
     return "\n".join(lines)
@@ -122,17 +172,50 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> "DictConfig":
             its default; for a value that has none and was not given.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
+    from detinv.configuration import choices, config_dir, mistake_within
+    from detinv.trust import check_resolved
+
+    folder = config_dir()
     overrides = [_offer_detector(word) for word in overrides]
     chosen = _choices(overrides)
+    for group, choice in chosen.items():
+        if group != "experiment" and choice == "null":
+            raise ConfigError(f"{group}=null: detinv {command} needs one of its choices; see detinv {command} --help")
+        # Hydra would take what is none of them for a path, and read a file that is not ours.
+        if group != "experiment" and not choice.startswith("_") and choice.strip("'\"") not in choices(folder, group):
+            raise ConfigError(_unknown_choice(group, choice))
     base = _compose(command, [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen], chosen)
     config = _compose(command, overrides, chosen)
     _check_kinds(_flat(base), _flat(config))
-    _check_complete(config, command, chosen)
-    if config.out_dir is None:
-        config.out_dir = str(_dated_folder(command))
-    OmegaConf.resolve(config)
+    _check_numbers(_flat(config))
+    try:
+        _check_complete(config, command, chosen)
+        if config.out_dir is None:
+            config.out_dir = str(dated_folder(command))
+        OmegaConf.resolve(config)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise mistake_within(error) from error
+    if config.get(_TRUST) is True and not _says_trust(overrides):
+        raise ConfigError(f"{_TRUST}=true counts on the command line only, where nobody said it; a file may not set it")
+    check_resolved(OmegaConf.to_container(config))
     return config
+
+
+def _says_trust(overrides: Sequence[str]) -> bool:
+    """Whether the command line itself says that configurations may run code; the last word counts."""
+    pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    said = [value.strip().lower() for key, value in pairs if key == _TRUST]
+    return said[-1:] == ["true"]
+
+
+def _forget_trust(config: "DictConfig") -> None:
+    """Trust is given for one call: it is no part of what a run is, and of what is kept of it."""
+    from omegaconf import open_dict
+
+    with open_dict(config):
+        config.pop(_TRUST, None)
 
 
 def _offer_detector(override: str) -> str:
@@ -164,7 +247,8 @@ def _compose(command: str, overrides: Sequence[str], chosen: dict[str, str]) -> 
     except OverrideParseException as error:
         raise ConfigError(f"cannot read {error.override!r}: {_first_line(error)}; write name=value") from error
     except MissingConfigException as error:
-        raise ConfigError(_unknown_choice(str(error.missing_cfg_file))) from error
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        raise ConfigError(_unknown_choice(group, choice)) from error
     except (ConfigCompositionException, OmegaConfBaseException) as error:
         raise ConfigError(_composition_problem(command, chosen, error)) from error
 
@@ -194,10 +278,9 @@ def _store_recipe(command: str, chosen: dict[str, str]) -> None:
     ConfigStore.instance().store(name=name, node=node, group="experiment", package="_global_")
 
 
-def _unknown_choice(file: str) -> str:
+def _unknown_choice(group: str, choice: str) -> str:
     from detinv.configuration import choices, config_dir
 
-    group, _, choice = file.rpartition("/")
     known = choices(config_dir(), group)
     return f"unknown {group or 'command'} {choice!r}{suggestion(choice, known)} (there are: {', '.join(known)})"
 
@@ -241,17 +324,35 @@ def _flat(node: "DictConfig") -> dict[str, Any]:
 
 
 def _check_kinds(defaults: dict[str, Any], values: dict[str, Any]) -> None:
+    for key in defaults:
+        if "." not in key and key not in values:
+            raise ConfigError(f"~{key}: this option cannot be removed")
     for key, value in values.items():
         default = defaults.get(key)
         # A number at the top is a count or a seed; further down, YAML's 30 may be short for 30.0.
         wanted = float if isinstance(default, int) and not isinstance(default, bool) and "." in key else type(default)
-        if wanted in _KINDS and value is not None and not _fits(value, default, wanted):
-            given = repr(value) if isinstance(value, str) else value
+        optional = value is None and key.startswith(_OPTIONAL)
+        if wanted in _KINDS and not optional and not _fits(value, default, wanted):
+            given = "null" if value is None else shown(value)
             example = f"{key}.{next(iter(default))}=..." if isinstance(default, dict) else f"its default {default}"
-            raise ConfigError(f"{key}={given}: expected {_KINDS[wanted]}, such as {example}")
+            hint = "" if default == "???" else f", such as {example}"
+            raise ConfigError(f"{key}={given}: expected {_KINDS[wanted]}{hint}")
+
+
+def _check_numbers(values: dict[str, Any]) -> None:
+    """Raise ConfigError for a number that no option can mean; what else is wrong with one, its owner says."""
+    for key, value in values.items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            if not key.startswith(_FREE) and not 0 <= number <= _LARGEST:
+                end = "0 or more" if number < 0 else f"a number of at most {_LARGEST}"
+                raise ConfigError(f"{key}={shown(number)}: choose {end}")
 
 
 def _fits(value: Any, default: Any, wanted: type) -> bool:
+    if value is None:
+        return False
     if any(isinstance(text, str) and ("${" in text or text == "???") for text in (value, default)):
         # What is taken from elsewhere, or still to be given, says nothing about its kind.
         return True
@@ -276,7 +377,8 @@ def _check_complete(config: "DictConfig", command: str, chosen: dict[str, str]) 
     raise ConfigError(f"detinv {command} needs {' and '.join(hints)}")
 
 
-def _dated_folder(command: str) -> Path:
+def dated_folder(command: str) -> Path:
+    """Where results go when no `out_dir` is given: a folder that is not there yet."""
     stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{command}"
     folder, number = Path("outputs") / stem, 1
     while folder.exists():

@@ -13,6 +13,7 @@ _BESIDE_THE_POINT = (
     ".*isinstance.treespec, LeafSpec.*",  # what Lightning asks torch by an older name
     ".*your dataloader is not resumable.*",  # samples follow the number of the step
     "Checkpoint directory .* exists and is not empty",  # that is how a run is continued
+    ".*`srun` command is available.*",  # a run is one process, wherever it was started
 )
 
 

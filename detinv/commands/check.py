@@ -3,11 +3,11 @@
 from dataclasses import asdict
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.table import Table
 
 from detinv.checks.adapter import Verdict, check_adapter
 from detinv.commands import Build
+from detinv.commands.terminal import console, literal
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inversion.devices import usable_device
@@ -26,16 +26,14 @@ def run(config: DictConfig, build: Build) -> int:
         raise ConfigError(f"steps={config.steps}: choose at least 1")
     detector = build_detector(config.detector).to(usable_device(config.device))
     images = [] if config.images is None else read_images(config.images, None)[1]
-    verdicts = check_adapter(
-        detector, build(config.preset), sizes, steps=config.steps, seed=config.seed, images=images
-    )
+    verdicts = check_adapter(detector, build(config.preset), sizes, steps=config.steps, seed=config.seed, images=images)
     out_dir = prepare_out_dir(config.out_dir)
     found = {"detector": config.detector.name, "weight_hash": weight_hash(detector)}
     write_json(out_dir / "check.json", found | {"verdicts": [asdict(verdict) for verdict in verdicts]})
     write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
-    console = Console()
-    console.print(_table(config.detector.name, verdicts))
-    console.print(f"verdicts: {out_dir / 'check.json'}", soft_wrap=True)
+    terminal = console()
+    terminal.print(_table(config.detector.name, verdicts))
+    terminal.print(f"verdicts: {literal(out_dir / 'check.json')}", soft_wrap=True)
     return int(any(verdict.holds is False for verdict in verdicts))
 
 
@@ -52,7 +50,8 @@ def _sizes(given: object) -> list[tuple[int, int]]:
 
 
 def _table(name: str, verdicts: list[Verdict]) -> Table:
-    table = Table(name, "", "measured")
+    table = Table(literal(name), "", "measured")
     for verdict in verdicts:
-        table.add_row(verdict.claim, f"[{_STYLES[verdict.holds]}]{_WORDS[verdict.holds]}[/]", verdict.measured)
+        word = f"[{_STYLES[verdict.holds]}]{_WORDS[verdict.holds]}[/]"
+        table.add_row(literal(verdict.claim), word, literal(verdict.measured))
     return table

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.table import Table
 
 from detinv.commands import Build
+from detinv.commands.terminal import console, literal
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import LayoutError
@@ -17,6 +17,7 @@ from detinv.inversion.devices import usable_device
 from detinv.inversion.run import judge
 from detinv.layouts.coco import load_coco
 from detinv.layouts.coco_file import read_coco
+from detinv.layouts.fitting import network_frame
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import coco_ground_truth, coco_results
 from detinv.results.files import prepare_out_dir, write_json, write_png, write_text
@@ -42,6 +43,8 @@ def run(config: DictConfig, build: Build) -> None:
     names, images = read_images(config.images, None if annotated is None else annotated.file_names)
     if annotated is not None:
         _check_sizes(annotated.layouts, images, config.annotations)
+    for name, image in zip(names, images, strict=True):
+        network_frame(detector.network_size, _size(image), f"image {name}")
     detections = detector.detect(images)
     picture = detections_overview(
         images,
@@ -52,7 +55,7 @@ def run(config: DictConfig, build: Build) -> None:
         score_thresh=config.score_thresh,
     )
     out_dir = prepare_out_dir(config.out_dir)
-    console = Console()
+    terminal = console()
     if annotated is None:
         listed = _listed(names, images)
         write_json(out_dir / "images.json", _index(names, listed, detector))
@@ -63,10 +66,10 @@ def run(config: DictConfig, build: Build) -> None:
         results = coco_results(annotated.layouts, detections, annotated.image_ids, annotated.category_ids)
         write_json(out_dir / "detections.json", results)
         write_json(out_dir / "metrics.json", found)
-        console.print(_table(found))
+        terminal.print(_table(found))
     write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
     write_png(out_dir / "overview.png", picture)
-    console.print(f"picture: {out_dir / 'overview.png'}", soft_wrap=True)
+    terminal.print(f"picture: {literal(out_dir / 'overview.png')}", soft_wrap=True)
 
 
 def _annotated(annotations: str, detector: AbstractDetector) -> _Annotated:

@@ -6,12 +6,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.markup import escape
 
 from detinv.command_help import recipes
 from detinv.commands import Build
 from detinv.commands.dashboard import dashboard, log_figures, numbers_of
-from detinv.commands.terminal import terminal_table
+from detinv.commands.terminal import console, literal, terminal_table
 from detinv.errors import ConfigError
 from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.workbench import Workbench
@@ -25,7 +24,7 @@ from detinv.results.write_findings import write_findings
 
 def run(config: DictConfig, build: Build) -> None:
     """Run the experiment that the recipe describes; write everything to `config.out_dir`."""
-    console = Console()
+    terminal = console()
     if config.get("protocol") is None:
         names = ", ".join(recipe.name for recipe in recipes() if recipe.has_protocol)
         raise ConfigError(f"detinv run needs an experiment: detinv run NAME (there are: {names})")
@@ -47,7 +46,7 @@ def run(config: DictConfig, build: Build) -> None:
         seed=config.seed,
         trainer=values["trainer"],
         images=config.images,
-        say=lambda text: console.print(escape(text), soft_wrap=True, highlight=False, style="dim"),
+        say=lambda text: terminal.print(literal(text), soft_wrap=True, highlight=False, style="dim"),
     )
     if not bench.labels:
         raise ConfigError("detectors=[]: name at least one detector")
@@ -69,16 +68,16 @@ def run(config: DictConfig, build: Build) -> None:
         for logger in loggers:
             logger.log_metrics(numbers_of(findings.numbers))
             log_figures(logger, {figure.name: figure.picture for figure in findings.figures})
-    _show(console, findings, report)
+    _show(terminal, findings, report)
 
 
-def _show(console: Console, findings: Findings, report: Path) -> None:
+def _show(terminal: Console, findings: Findings, report: Path) -> None:
     for table in findings.tables:
-        shown = terminal_table(table, console.width)
+        shown = terminal_table(table, terminal.width)
         if shown is None:
-            console.print(escape(f"{table.title}: {len(table.rows)} rows in {table.name}.csv"), soft_wrap=True)
+            terminal.print(literal(f"{table.title}: {len(table.rows)} rows in {table.name}.csv"), soft_wrap=True)
         else:
-            console.print(shown)
+            terminal.print(shown)
     for figure in findings.figures:
-        console.print(escape(f"figure: {report.with_name(figure.name)}.png"), soft_wrap=True)
-    console.print(escape(f"report: {report}"), soft_wrap=True)
+        terminal.print(literal(f"figure: {report.with_name(figure.name)}.png"), soft_wrap=True)
+    terminal.print(literal(f"report: {report}"), soft_wrap=True)

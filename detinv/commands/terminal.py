@@ -1,9 +1,11 @@
-"""Tables of findings in the terminal, where every number must be legible."""
+"""Findings in the terminal, where every number must be legible, and names are nothing but names."""
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Column
 from rich.table import Table as ConsoleTable
 
+from detinv.printable import printable
 from detinv.results.findings import Cell, Table
 
 # Rows that are shown; the CSV files and the report have all.
@@ -12,6 +14,16 @@ _SHOWN = 24
 _UNBROKEN = 24
 # Rule and padding of a column.
 _FRAME = 3
+
+
+def console() -> Console:
+    """The terminal; a name such as `:star:` stays as it is."""
+    return Console(emoji=False)
+
+
+def literal(text: object) -> str:
+    """`text` so that the terminal shows just it: no markup, no colours, nothing that one cannot see."""
+    return escape(printable(str(text)))
 
 
 def terminal_table(table: Table, width: int) -> ConsoleTable | None:
@@ -32,7 +44,7 @@ def terminal_table(table: Table, width: int) -> ConsoleTable | None:
         numbers = all(row[k] is None or isinstance(row[k], int | float) for row in table.rows)
         columns.append(
             Column(
-                escape(name),
+                literal(name),
                 justify="right" if numbers else "left",
                 overflow="fold",
                 min_width=least[k],
@@ -40,9 +52,9 @@ def terminal_table(table: Table, width: int) -> ConsoleTable | None:
                 no_wrap=not numbers and least[k] < _UNBROKEN,
             )
         )
-    shown = ConsoleTable(*columns, title=escape(table.title))
+    shown = ConsoleTable(*columns, title=literal(table.title))
     for row in rows:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*map(literal, row))
     if len(table.rows) > _SHOWN:
         shown.caption = f"{_SHOWN} of {len(table.rows)} rows; all are in {table.name}.csv"
     return shown

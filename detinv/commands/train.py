@@ -9,9 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from detinv.commands import Build
+from detinv.commands.terminal import console, literal
 from detinv.detectors.class_names import read_class_names
+from detinv.detectors.load import RANDOM, build_detector
 from detinv.errors import ConfigError
+from detinv.printable import shown
 from detinv.results.files import prepare_out_dir, write_json, write_text
+from detinv.results.names import file_stems
 from detinv.results.versions import versions
 from detinv.training.card import Training, model_card
 from detinv.training.datasets import TrainingSet
@@ -26,7 +30,7 @@ _CHOICES = ("steps", "batch_size", "learning_rate", "weight_decay", "gradient_cl
 
 def run(config: DictConfig, build: Build) -> None:
     """Train `config.detector` on `config.data`, or continue, or only measure what is already trained."""
-    console = Console()
+    terminal = console()
     schedule = Schedule(
         **{name: config[name] for name in _CHOICES}, accelerator=config.accelerator, workers=config.workers
     )
@@ -36,17 +40,22 @@ def run(config: DictConfig, build: Build) -> None:
         raise ConfigError(f"{config.detector.name} is not one of the bundled detectors, which alone detinv trains")
     model = build(config.detector.model)
     name, class_names = config.detector.name, list(read_class_names(config.detector.class_names))
+    if not isinstance(name, str) or file_stems([name]) != [name]:
+        raise ConfigError(f"detector.name={shown(name)}: the weights' file is named after it; take letters and digits")
     if list(data.source.class_names) != class_names:
         raise ConfigError(
             f"{name} knows the classes {', '.join(class_names)}, but the data has "
             f"{', '.join(data.source.class_names)}; choose a training of this detector's own"
         )
+    # What is measured in the end is tried now, with other weights: a mistake shows before anything is learnt.
+    build_detector(OmegaConf.merge(config.detector, {"weights": RANDOM}))
     out_dir = prepare_out_dir(config.out_dir)
     write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
-    console.print(f"training {name} in {out_dir}; interrupt at will: the same out_dir continues", **_PLAIN)
+    where = literal(f"{name} in {out_dir}")
+    terminal.print(f"training {where}; interrupt at will: the same out_dir continues", **_PLAIN)
     begun = fit(model, data.source, schedule, out_dir)
     if begun >= schedule.steps:
-        console.print(f"already trained for {begun} steps: measuring only", **_PLAIN)
+        terminal.print(f"already trained for {begun} steps: measuring only", **_PLAIN)
 
     training = Training(
         name,
@@ -58,15 +67,15 @@ def run(config: DictConfig, build: Build) -> None:
     )
     weights = out_dir / f"{name}.safetensors"
     save_weights(model, weights, _header(training, schedule, data))
-    detector = build(OmegaConf.merge(config.detector, {"weights": str(weights)}))
-    console.print(f"measuring on {data.measured_on}", **_PLAIN)
+    detector = build_detector(OmegaConf.merge(config.detector, {"weights": str(weights)}))
+    terminal.print(literal(f"measuring on {data.measured_on}"), **_PLAIN)
     scores = evaluate(detector, data.held_out)
     digest = weight_hash(detector)
     card = out_dir / f"{name}.md"
     write_text(card, model_card(training, schedule, data, scores, digest))
     write_json(out_dir / "metrics.json", _metrics(training, schedule, scores, digest))
-    console.print(_summary(name, scores))
-    _say_where(console, out_dir, weights, card)
+    terminal.print(_summary(name, scores))
+    _say_where(terminal, out_dir, weights, card)
 
 
 def _header(training: Training, schedule: Schedule, data: TrainingSet) -> dict[str, Any]:
@@ -96,7 +105,7 @@ def _metrics(training: Training, schedule: Schedule, scores: dict[str, float], d
 
 
 def _summary(name: str, scores: dict[str, float]) -> Table:
-    table = Table(title=name)
+    table = Table(title=literal(name))
     kinds = [("boxes", ""), *([("masks", "mask_")] if "mask_AP" in scores else [])]
     for column in ("", "AP", "AP50", "AP75"):
         table.add_column(column, justify="right" if column else "left")
@@ -105,6 +114,6 @@ def _summary(name: str, scores: dict[str, float]) -> Table:
     return table
 
 
-def _say_where(console: Console, out_dir: Path, weights: Path, card: Path) -> None:
+def _say_where(terminal: Console, out_dir: Path, weights: Path, card: Path) -> None:
     for what, path in (("weights", weights), ("card", card), ("all results", out_dir)):
-        console.print(f"{what}: {path}", **_PLAIN)
+        terminal.print(f"{what}: {literal(path)}", **_PLAIN)

@@ -1,9 +1,11 @@
 """Names of the classes a detector reports: given one by one, as COCO's, or in a file."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from detinv.errors import DetectorError
+from detinv.printable import is_text, shown
 
 # fmt: off
 COCO_CLASSES = (
@@ -33,19 +35,23 @@ def read_class_names(names: str | Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(names, str):
         found = COCO_CLASSES if names == COCO else _from_file(Path(names))
-    else:
+    elif isinstance(names, Sequence):
         found = tuple(str(name) for name in names)
-    if not found or not all(found):
-        raise DetectorError(f"class_names={names}: there must be at least one name, and none may be empty")
-    twice = sorted({name for name in found if found.count(name) > 1})
-    if twice:
-        raise DetectorError(f"class_names={names}: {twice[0]!r} occurs twice")
+    else:
+        raise DetectorError(f"class_names={shown(names)}: give a list of names, {COCO!r} or the path of a text file")
+    if not found or not all(map(str.strip, found)):
+        raise DetectorError(f"class_names={shown(names)}: there must be at least one name, and none may be empty")
+    for name, uses in Counter(found).items():
+        if uses > 1:
+            raise DetectorError(f"class_names={shown(names)}: {shown(name)} occurs twice")
+        if not is_text(name):
+            raise DetectorError(f"class_names={shown(names)}: {shown(name)} cannot be written to a file")
     return found
 
 
 def _from_file(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         raise DetectorError(f"class_names={path}: neither a list, nor 'coco', nor a readable text file") from error
     return tuple(line.strip() for line in lines if line.strip())

@@ -3,6 +3,7 @@
 Detectron2 is optional and imported on use only.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
 from detinv.detectors.detectron2_quiet import quiet_import, use_up_remarks
 from detinv.errors import DetectorError
+from detinv.trust import require_trusting
 
 RANDOM, ZOO = "random", "zoo"
 INSTALL_GUIDE = "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"
@@ -37,8 +39,11 @@ def load_detectron2(
     Raises:
         DetectorError: when Detectron2 is not there, the model is unknown or of another kind, or the weights are not
             there, not trusted or do not fit.
+        ConfigError: when `model` is a file and configurations are not trusted.
     """
     names = read_class_names(class_names)
+    if os.path.isfile(model):
+        require_trusting(f"{model}: configurations of Detectron2 are programs, and this one would be run")
     with quiet_import():
         _require_detectron2()
         from detinv.detectors.detectron2_config import read_configuration

@@ -12,6 +12,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
 from detinv.detectors.registry import detector_node
 from detinv.errors import DetectorError
+from detinv.printable import one_line
 from detinv.zoo.weights import bundled_weights, load_weights, read_metadata
 
 _BUNDLED, RANDOM = "bundled", "random"
@@ -100,8 +101,12 @@ def _put_weights(network: Any, name: str, class_names: Sequence[str], weights: s
         raise DetectorError(f"{path}: {name}'s weights are not there; `detinv train training={name}` makes them")
     load_weights(network, path, trust_weights)
     trained_on = read_metadata(path).get("class_names")
-    if trained_on is not None and list(trained_on) != list(class_names):
+    if trained_on is not None and trained_on != list(class_names):
         raise DetectorError(
-            f"{path}: trained on the classes {', '.join(trained_on)}, but {name} has {', '.join(class_names)}; "
+            f"{path}: trained on the classes {_listed(trained_on)}, but {name} has {_listed(class_names)}; "
             "give weights of the same classes in the same order"
         )
+
+
+def _listed(names: Any) -> str:
+    return one_line(", ".join(map(str, names)) if isinstance(names, Sequence) else str(names), 200)

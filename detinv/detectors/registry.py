@@ -1,22 +1,22 @@
 """Where detectors are registered: files in configs/detector, YAML files of one's own, and entry points of packages."""
 
 import inspect
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from detinv.configuration import choices, config_dir
-from detinv.errors import DetectorError
+from detinv.errors import ConfigError, DetectorError
 from detinv.layouts.labels import suggestion
-
-ENTRY_POINTS = "detinv.detectors"
-"""Group of the entry points: each is a function that returns an `AbstractDetector`; its parameters are options."""
+from detinv.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
+from detinv.printable import is_text, shown
+from detinv.trust import ENTRY_POINTS, TRUST, check_targets, is_trusting
 
 
 def detector_names() -> tuple[str, ...]:
@@ -28,18 +28,23 @@ def detector_node(name: str) -> dict[str, Any]:
     """What describes the detector `name`: `_target_`, `name` and the options with their defaults.
 
     Args:
-        name: of a file in configs/detector without its ending; of an entry point; or the path of a YAML file, whose
-            folder is then one of those that modules are imported from.
+        name: of a file in configs/detector without its ending; of an entry point; or the path of a YAML file. Where
+            configurations are trusted, its folder is then one of those that modules are imported from.
 
     Raises:
         DetectorError: for a name that is not there, suggesting the nearest, and for a file that describes no detector.
+        ConfigError: for a file that would run code, or trust weights, where configurations are not trusted.
     """
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise DetectorError(f"{name}: no such file; give the path of a YAML file that describes a detector")
-        _import_from(path.resolve().parent)
-        return _read(path)
+        node = _read(path)
+        if is_trusting():
+            _import_from(path.resolve().parent)
+        else:
+            _check_modest(path, node)
+        return node
     if name in choices(config_dir(), "detector"):
         return _read(config_dir() / "detector" / f"{name}.yaml")
     found = _entry_points()
@@ -95,12 +100,40 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        check_plain_yaml(path.read_text(encoding="utf-8-sig"))
         node = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise DetectorError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
+    except (OSError, OmegaConfBaseException, *YAML_ERRORS) as error:
+        raise DetectorError(f"{path}: cannot be read as YAML ({yaml_problem(error)})") from error
     if not isinstance(node, dict) or "_target_" not in node:
         raise DetectorError(f"{path}: describes no detector; it needs an entry _target_, a function that returns one")
-    return {"name": path.stem, **{str(key): value for key, value in node.items()}}
+    name = node.get("name", path.stem)
+    if not isinstance(name, str) or not name or not is_text(name):
+        raise DetectorError(f"{path}: its name {shown(name)} must be a text")
+    return {"name": name, **{str(key): value for key, value in node.items()}}
+
+
+def _check_modest(path: Path, node: dict[str, Any]) -> None:
+    """Raise ConfigError if a file of somebody's own runs code, or decides what only who starts the run may decide."""
+    check_targets(node, str(path))
+    for entry in _decisions(node):
+        raise ConfigError(
+            f"{path}: {shown(entry)} is not for a file to decide; leave it out and say it on the command line, or "
+            f"trust the whole file with {TRUST}"
+        )
+
+
+def _decisions(node: Any) -> Iterator[str]:
+    """Entries that trust weights, make Hydra read further files, or put together what cannot be seen in the file."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "defaults" or (str(key).startswith("trust_") and value not in (None, False)):
+                yield str(key)
+            yield from _decisions(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _decisions(value)
+    elif isinstance(node, str) and "${" in node and ":" in node:
+        yield node
 
 
 def _options(point: EntryPoint) -> dict[str, Any]:

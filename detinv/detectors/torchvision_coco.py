@@ -1,5 +1,6 @@
 """torchvision's detection models by name, with the library's COCO weights or one's own."""
 
+import os
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -176,7 +177,7 @@ def _put_weights(
                 f"num_columns={columns}"
             )
         load_weights(model, _library_file(architecture, known[weights].url))
-    elif Path(weights).suffix or Path(weights).exists():
+    elif Path(weights).suffix or os.path.exists(weights):
         load_weights(model, weights, trust_weights)
     else:
         choices = (*known, _RANDOM)

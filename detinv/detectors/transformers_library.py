@@ -184,7 +184,10 @@ def load_network(weights: str, revision: str, trust_weights: bool) -> tuple[nn.M
         folder = Path(weights) if Path(weights).is_dir() else _fetch(weights, revision, trust_weights)
         pickles = _check_files(weights, folder, trust_weights)
         try:
-            configuration = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+            # Without the last word it would ask whether to run code that lies beside the weights.
+            configuration = transformers.AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
             family = FAMILIES.get(configuration.model_type)
             if family is None:
                 raise DetectorError(

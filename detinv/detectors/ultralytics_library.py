@@ -24,6 +24,7 @@ from detinv.detectors.ultralytics_network import head_of
 from detinv.detectors.ultralytics_random import enliven
 from detinv.errors import DetectorError
 from detinv.layouts.labels import suggestion
+from detinv.trust import require_trusting
 from detinv.zoo.weights import load_weights
 
 RANDOM = "random"
@@ -64,7 +65,10 @@ def build_network(model: str, num_classes: int) -> nn.Module:
     Raises:
         DetectorError: for an architecture the library does not know, and for one that does not end in a plain
             detection head.
+        ConfigError: when `model` is a file and configurations are not trusted.
     """
+    if os.path.isfile(model):
+        require_trusting(f"{model}: ultralytics runs parts of a model file as Python, and would do so with this one")
     require_ultralytics()
     from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
@@ -117,7 +121,7 @@ def load_network(model: str, weights: str, class_names: Any, trust_weights: bool
         DetectorError: when the weights are not there, not trusted, or do not fit.
     """
     require_ultralytics()
-    if weights != RANDOM and not Path(weights).is_file():
+    if weights != RANDOM and not os.path.isfile(weights):
         raise DetectorError(
             f"weights={weights}: no such file; fetch the library's own from {_RELEASES} and give the path, or say "
             "detector.weights=random for none"
@@ -141,7 +145,7 @@ def _is_plain(path: Path) -> bool:
         torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:
         return False
-    except (OSError, RuntimeError, EOFError, ValueError):
+    except Exception:  # whatever a broken file makes its reader raise
         return True
     return True
 

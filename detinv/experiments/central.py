@@ -20,6 +20,8 @@ from detinv.inversion.targets.single import SingleObjectRule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.labels import label_of
 from detinv.layouts.layout import Layout
+from detinv.layouts.numbers import image_size_option
+from detinv.printable import shown
 from detinv.results.names import file_stems
 
 _OPTION = "protocol.objects"
@@ -61,6 +63,10 @@ class CentralObjects:
             raise ConfigError(f"{_OPTION}.seeds={self.seeds}: choose at least 1")
         if not (self.side > 0 and self.aspect > 0):
             raise ConfigError(f"{_OPTION}: side={self.side:g} and aspect={self.aspect:g} must lie above 0")
+        image_size_option(list(self.image_size), f"{_OPTION}.image_size")
+        for option, names in (("classes", self.classes), ("terms", self.terms)):
+            if names is not None and (isinstance(names, str) or not all(isinstance(name, str) for name in names)):
+                raise ConfigError(f"{_OPTION}.{option}={shown(names)}: give a list of names")
         if self.classes is not None and not self.classes:
             raise ConfigError(f"{_OPTION}.classes=[]: name at least one, or write null for all")
         # Found out here, not when all else is loaded.

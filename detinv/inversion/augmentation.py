@@ -15,6 +15,7 @@ from torch import Tensor
 from detinv.inversion.seeds import layout_generator
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import clip
+from detinv.ranges import check_range
 
 Centred = Float[Tensor, "batch 3 height width"]
 Draw = Float[Tensor, "batch draw"]
@@ -48,8 +49,9 @@ class Augmentation:
     until: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.hold < 1:
-            raise ValueError(f"hold must be at least 1, got {self.hold}")
+        check_range(self, "hold", least=1)
+        check_range(self, "flip zoom until", most=1)
+        check_range(self, "shift brightness contrast colour")
 
     def views(self, layouts: LayoutBatch, steps: int, seed: int) -> "Views":
         """All views of a run, each layout's drawn from its own generator."""

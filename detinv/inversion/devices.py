@@ -14,7 +14,7 @@ def usable_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ConfigError(f"device={name}: {first_line}; use device=cpu") from error
     return device

@@ -12,6 +12,7 @@ from detinv.inversion.losses import TermOptions, Terms, dense_terms, proposal_te
 from detinv.inversion.regularisers import alpha_norm, total_variation
 from detinv.inversion.targets.base import Targets
 from detinv.layouts.labels import suggestion
+from detinv.ranges import check_range
 
 TERM_NAMES = (
     "cls",
@@ -69,6 +70,7 @@ class Objective:
         self.options = TermOptions(positive_cap, deltas="deltas" in self.weights)
         self.tv_exponent = tv_exponent
         self.alpha_exponent = alpha_exponent
+        check_range(self, "tv_exponent alpha_exponent", above=True)
         self._on_device: dict[tuple[torch.device, int], Tensor] = {}
 
     def reweighted(self, weights: Mapping[str, float | None]) -> "Objective":
@@ -124,7 +126,13 @@ class Objective:
         return found
 
     def total(self, terms: Terms) -> Float[Tensor, " batch"]:
-        """The weighted sum for each image; a name may begin with that of a detector, before a slash."""
+        """The weighted sum for each image; a name may begin with that of a detector, before a slash.
+
+        Raises:
+            ConfigError: when there is no term: none that has a weight is one of this detector.
+        """
+        if not terms:
+            raise ConfigError("preset.objective.weights: no term that has a weight is one of this detector")
         return torch.stack([self.weights[name.rpartition("/")[2]] * value for name, value in terms.items()]).sum(0)
 
     def _levels(self, predictions: DensePredictions) -> Float[Tensor, " level"]:

@@ -1,10 +1,13 @@
 """Optimisers for batches of images: every image is updated as if it were alone."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
+
+from detinv.errors import ConfigError
 
 
 class NormalizedMomentum(torch.optim.Optimizer):
@@ -20,6 +23,8 @@ class NormalizedMomentum(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 0.005, momentum: float = 0.9) -> None:
+        if not (math.isfinite(lr) and lr >= 0 and 0 <= momentum < 1):
+            raise ConfigError(f"lr={lr}, momentum={momentum}: choose lr of at least 0, and momentum from 0 to below 1")
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from detinv.errors import ConfigError
 from detinv.inversion.augmentation import Augmentation
 from detinv.inversion.callbacks.pixel_updates import PixelUpdate
@@ -11,6 +13,9 @@ from detinv.inversion.pixel_module import OptimizerFactory
 from detinv.inversion.pixels import AbstractPixels
 from detinv.inversion.schedule import Schedule
 from detinv.inversion.targets.base import MatchingRule, TargetRule
+from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.layout import Layout
+from detinv.ranges import check_range
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,9 @@ class Recipe:
         updates: of the pixels after each step, in this order.
         augmentation: random views.
         every_n_steps: steps between two swaps of the pseudo-targets.
+
+    Raises:
+        ConfigError: for a part that is none, or numbers that mean nothing.
     """
 
     rule: TargetRule
@@ -40,5 +48,9 @@ class Recipe:
     every_n_steps: int = 1
 
     def __post_init__(self) -> None:
-        if self.every_n_steps < 1:
-            raise ConfigError(f"every_n_steps={self.every_n_steps}: choose at least 1")
+        check_range(self, "every_n_steps", least=1)
+        if not all(map(callable, (*self.updates, self.schedule, self.pixels, self.optimizer))):
+            raise ConfigError("updates, schedule, pixels or optimizer: something else than what a recipe is made of")
+        # Parts that are built in the middle of a run are tried once, on next to nothing: a mistake in them shows here.
+        empty = Layout(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), (8, 8), "empty")
+        self.optimizer(self.pixels(LayoutBatch.collate([empty]), torch.full((3,), 0.5), 0).parameters())

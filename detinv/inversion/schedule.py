@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from detinv.ranges import check_range
+
 
 @runtime_checkable
 class Schedule(Protocol):
@@ -24,6 +26,10 @@ class StepDecay:
     factor: float
     every: int = 300
 
+    def __post_init__(self) -> None:
+        check_range(self, "factor", above=True)
+        check_range(self, "every", least=1)
+
     def __call__(self, step: int, steps: int) -> float:
         return self.factor ** (max(step - 1, 0) // self.every)
 
@@ -33,6 +39,9 @@ class Cosine:
     """From 1 to `final` along half a cosine."""
 
     final: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_range(self, "final")
 
     def __call__(self, step: int, steps: int) -> float:
         progress = step / max(steps - 1, 1)

@@ -11,14 +11,17 @@ from torch import Tensor
 
 from detinv.errors import LayoutError
 from detinv.layouts.coco_file import read_coco
-from detinv.layouts.fitting import NetworkSize, fitted
+from detinv.layouts.fitting import NetworkSize, fitted, network_frame
 from detinv.layouts.labels import label_of
 from detinv.layouts.layout import Layout, box_problem
 from detinv.layouts.numbers import is_coordinate
 from detinv.layouts.segmentations import rasterised
+from detinv.printable import shown
 
 # Boxes were drawn on whole pixels and rounded: they may stick out by that much and are then clipped.
 _ROUNDING = 1.0
+# Of one image. A few run lengths can stand for as much memory as they like.
+_MOST_MASK_BYTES = 2_000_000_000
 
 
 def load_coco(
@@ -73,7 +76,7 @@ def load_coco(
             (image["height"], image["width"]),
             names[image_id],
         )
-        keep = _long_enough(layout, min_side, network_size)
+        keep = _long_enough(path, layout, min_side, network_size)
         layout = layout.select(keep)
         if masks:
             kept = [entry for entry, long_enough in zip(objects, keep.tolist(), strict=True) if long_enough]
@@ -88,9 +91,9 @@ def _chosen(
     pool = existing if image_ids is None else list(image_ids)
     missing = sorted(set(pool) - set(existing))
     if missing:
-        raise LayoutError(f"{path}: no image with id {missing[0]} (the file has {len(existing)} images)")
+        raise LayoutError(f"{path}: no image with id {shown(missing[0])} (the file has {len(existing)} images)")
     if len(set(pool)) < len(pool):
-        raise LayoutError(f"{path}: image id {Counter(pool).most_common(1)[0][0]} is asked for twice")
+        raise LayoutError(f"{path}: image id {shown(Counter(pool).most_common(1)[0][0])} is asked for twice")
     if not pool:
         raise LayoutError(f"{path}: no image to make a layout of")
     if count is None:
@@ -120,14 +123,14 @@ def _layout_ids(images: list[dict[str, Any]]) -> dict[int, str]:
 
 
 def _where(path: Path, entry: dict[str, Any]) -> str:
-    return f"{path}: annotation {entry['id']} of image {entry['image_id']}"
+    return f"{path}: annotation {shown(entry['id'])} of image {shown(entry['image_id'])}"
 
 
 def _box(path: Path, entry: dict[str, Any], image: dict[str, Any]) -> list[float]:
     """XYXY from COCO's x, y, width, height, clipped where it sticks out by rounding."""
     where, given = _where(path, entry), entry["bbox"]
     if not isinstance(given, list) or len(given) != 4 or not all(is_coordinate(value) for value in given):
-        raise LayoutError(f"{where}: its box {given} must be four finite numbers x, y, width, height")
+        raise LayoutError(f"{where}: its box {shown(given)} must be four finite numbers x, y, width, height")
     x, y, w, h = (float(value) for value in given)
     height, width = image["height"], image["width"]
     if w <= 0 or h <= 0:
@@ -144,14 +147,22 @@ def _box(path: Path, entry: dict[str, Any], image: dict[str, Any]) -> list[float
     return clipped
 
 
-def _long_enough(layout: Layout, min_side: float, network_size: NetworkSize | None) -> Bool[Tensor, " object"]:
+def _long_enough(
+    path: Path, layout: Layout, min_side: float, network_size: NetworkSize | None
+) -> Bool[Tensor, " object"]:
     if network_size is not None:
-        layout = layout.resized(network_size(layout.image_size))
+        layout = layout.resized(network_frame(network_size, layout.image_size, f"{path}: layout {layout.id}"))
     return (layout.boxes[:, 2:] - layout.boxes[:, :2]).amin(dim=1) >= min_side
 
 
 def _with_masks(path: Path, layout: Layout, entries: list[dict[str, Any]]) -> Layout:
     """The layout with the masks of its objects, if all of them have one."""
+    height, width = layout.image_size
+    if len(entries) * height * width > _MOST_MASK_BYTES:
+        raise LayoutError(
+            f"{path}: the masks of image {entries[0]['image_id']} would take {len(entries)} times {height} x {width} "
+            "bytes of memory; leave them out with layout.masks=false"
+        )
     found = []
     for entry in entries:
         mask = rasterised(entry.get("segmentation"), layout.image_size, _where(path, entry))

@@ -9,15 +9,16 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from detinv.errors import LayoutError
-from detinv.layouts.numbers import is_count
+from detinv.layouts.numbers import is_image_size, is_whole
+from detinv.printable import is_text, reason_of, shown
 
 
 def read_coco(path: Path) -> COCO:
     """The indexed file; every entry has the keys that a layout needs, and ids that refer to each other.
 
     Raises:
-        LayoutError: for a missing file, broken JSON, missing keys or sections, doubled image ids, or an annotation
-            of an image or category that the file does not list.
+        LayoutError: for a missing file, broken JSON, missing keys or sections, doubled image or category ids, or an
+            annotation of an image or category that the file does not list.
     """
     content = _parsed(path)
     if not isinstance(content, dict):
@@ -27,29 +28,31 @@ def read_coco(path: Path) -> COCO:
     for number, image in enumerate(images):
         where = f"{path}: images[{number}]"
         _require(where, image, "id", "file_name", "width", "height")
-        if not isinstance(image["id"], int) or not isinstance(image["file_name"], str):
-            raise LayoutError(f"{where}: its id must be a whole number and its file_name a text")
-        if not is_count(image["width"]) or not is_count(image["height"]):
-            raise LayoutError(f"{where}: width {image['width']} and height {image['height']} must be positive numbers")
-        if image["id"] in image_ids:
-            raise LayoutError(f"{where}: image id {image['id']} occurs twice; give each image its own")
-        image_ids.add(image["id"])
-    category_ids = set()
+        _check_named(where, image, "file_name")
+        if not is_image_size(image["height"], image["width"]):
+            raise LayoutError(
+                f"{where}: width {shown(image['width'])} and height {shown(image['height'])} must be positive numbers "
+                "that an image can have"
+            )
+        _add(where, "image", image["id"], image_ids)
+    category_ids: set[int] = set()
     for number, category in enumerate(categories):
         where = f"{path}: categories[{number}]"
         _require(where, category, "id", "name")
-        if not isinstance(category["id"], int) or not isinstance(category["name"], str):
-            raise LayoutError(f"{where}: its id must be a whole number and its name a text")
-        category_ids.add(category["id"])
+        _check_named(where, category, "name")
+        _add(where, "category", category["id"], category_ids)
     for number, annotation in enumerate(annotations):
         where = f"{path}: annotations[{number}]"
         _require(where, annotation, "id", "image_id", "category_id", "bbox")
-        if not all(isinstance(annotation[key], int) for key in ("id", "image_id", "category_id")):
+        if not all(is_whole(annotation[key]) for key in ("id", "image_id", "category_id")):
             raise LayoutError(f"{where}: id, image_id and category_id must be whole numbers")
         if annotation["image_id"] not in image_ids:
-            raise LayoutError(f"{where}: image {annotation['image_id']} is not among the file's images")
+            raise LayoutError(f"{where}: image {shown(annotation['image_id'])} is not among the file's images")
         if annotation["category_id"] not in category_ids:
-            raise LayoutError(f"{where}: category {annotation['category_id']} is not among the file's categories")
+            unknown = shown(annotation["category_id"])
+            raise LayoutError(f"{where}: category {unknown} is not among the file's categories")
+        if annotation.get("iscrowd") not in (None, 0, 1):
+            raise LayoutError(f"{where}: iscrowd {shown(annotation['iscrowd'])} must be 0 or 1")
     coco = COCO()
     coco.dataset = content
     # pycocotools reports its progress with print.
@@ -60,7 +63,8 @@ def read_coco(path: Path) -> COCO:
 
 def _parsed(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        # Some programs begin a text with a mark of its encoding.
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise LayoutError(f"{path}: no such annotation file; check the path") from error
     except OSError as error:
@@ -71,6 +75,8 @@ def _parsed(path: Path) -> Any:
         ) from error
     except UnicodeDecodeError as error:
         raise LayoutError(f"{path}: not a text file; expected a COCO file in JSON") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits, lists too deep, a path with a NUL
+        raise LayoutError(f"{path}: cannot be read ({reason_of(error)}); expected a COCO file in JSON") from error
 
 
 def _section(path: Path, content: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -86,3 +92,16 @@ def _require(where: str, entry: dict[str, Any], *keys: str) -> None:
     for key in keys:
         if key not in entry:
             raise LayoutError(f"{where}: '{key}' is missing")
+
+
+def _check_named(where: str, entry: dict[str, Any], key: str) -> None:
+    if not is_whole(entry["id"]) or not isinstance(entry[key], str):
+        raise LayoutError(f"{where}: its id must be a whole number and its {key} a text")
+    if not is_text(entry[key]):
+        raise LayoutError(f"{where}: its {key} {shown(entry[key])} is no text that could be written to a file")
+
+
+def _add(where: str, what: str, number: int, seen: set[int]) -> None:
+    if number in seen:
+        raise LayoutError(f"{where}: {what} id {shown(number)} occurs twice; give each {what} its own")
+    seen.add(number)

@@ -9,6 +9,27 @@ NetworkSize = Callable[[tuple[int, int]], tuple[int, int]]
 """(height, width) of an image to (height, width) of the same image as a network receives it."""
 
 
+def network_frame(network_size: NetworkSize, image_size: tuple[int, int], where: str) -> tuple[int, int]:
+    """`network_size` of an image whose sides may be anything.
+
+    Args:
+        where: file and entry; opens the error message.
+
+    Raises:
+        LayoutError: when the image is so narrow that nothing of it would be left.
+    """
+    try:
+        height, width = network_size(image_size)
+    except (ArithmeticError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise LayoutError(
+            f"{where}: an image of {image_size[1]} x {image_size[0]} pixels is too narrow for this detector, which "
+            "would resize it to nothing"
+        )
+    return height, width
+
+
 def fitted(
     layout: Layout, network_size: NetworkSize | None = None, detections_per_image: int | None = None, where: str = ""
 ) -> Layout:
@@ -20,7 +41,7 @@ def fitted(
         where: file the layout comes from; opens the error message.
 
     Raises:
-        LayoutError: when the layout has more objects than the detector can report.
+        LayoutError: when the layout has more objects than the detector can report, or its image is too narrow.
     """
     if detections_per_image is not None and len(layout) > detections_per_image:
         file = f"{where}: " if where else ""
@@ -29,7 +50,7 @@ def fitted(
             f"(at most {detections_per_image}); drop objects or choose another image"
         )
     if network_size is not None:
-        layout = layout.resized(network_size(layout.image_size))
+        layout = layout.resized(network_frame(network_size, layout.image_size, f"{where}: layout {layout.id}"))
     if layout.masks is not None and not layout.masks.flatten(1).any(dim=1).all():
         layout = layout.without_masks()
     return layout

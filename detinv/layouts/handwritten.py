@@ -11,11 +11,14 @@ import yaml
 from detinv.errors import LayoutError
 from detinv.layouts.labels import label_of, suggestion
 from detinv.layouts.layout import Layout, box_problem
-from detinv.layouts.numbers import is_coordinate, is_count
+from detinv.layouts.numbers import is_coordinate, is_image_size, is_whole
+from detinv.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
+from detinv.printable import reason_of, shown
 
 _LAYOUT_KEYS = ("image_size", "id", "objects")
 _FILE_KEYS = ("image_size", "layouts")
 _OBJECT_KEYS = ("label", "box")
+_LARGEST_ID = 10**18
 
 
 def load_handwritten(path: str | Path, class_names: Sequence[str], image_size: tuple[int, int]) -> list[Layout]:
@@ -62,23 +65,33 @@ def load_handwritten(path: str | Path, class_names: Sequence[str], image_size: t
 
 def _parsed(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise LayoutError(f"{path}: no such layout file; check the path") from error
     except OSError as error:
         raise LayoutError(f"{path}: the layout file cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise LayoutError(f"{path}: not a text file; expected a layout in YAML or JSON") from error
+    except ValueError as error:  # a path with a NUL
+        raise LayoutError(f"{path}: no such layout file ({reason_of(error)}); check the path") from error
+    return _from_json(path, text) if path.suffix.lower() == ".json" else _from_yaml(path, text)
+
+
+def _from_json(path: Path, text: str) -> Any:
     try:
-        return json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise LayoutError(f"{path}: not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise LayoutError(f"{path}: not valid YAML ({place}{error.problem or error.context})") from error
-    except yaml.YAMLError as error:
-        raise LayoutError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    except (ValueError, RecursionError) as error:
+        raise LayoutError(f"{path}: not valid JSON ({reason_of(error)})") from error
+
+
+def _from_yaml(path: Path, text: str) -> Any:
+    try:
+        check_plain_yaml(text)
+        return yaml.safe_load(text)
+    except YAML_ERRORS as error:
+        raise LayoutError(f"{path}: not valid YAML ({yaml_problem(error)})") from error
 
 
 def _layout(where: str, entry: Any, class_names: Sequence[str], image_size: tuple[int, int], name: str) -> Layout:
@@ -103,16 +116,16 @@ def _layout(where: str, entry: Any, class_names: Sequence[str], image_size: tupl
 
 def _object(where: str, thing: Any, class_names: Sequence[str], image_size: tuple[int, int]) -> tuple[int, list[float]]:
     if not isinstance(thing, dict):
-        raise LayoutError(f"{where}: expected `{{label: star, box: [x0, y0, x1, y1]}}`, got {thing!r}")
+        raise LayoutError(f"{where}: expected `{{label: star, box: [x0, y0, x1, y1]}}`, got {shown(thing)}")
     _check_keys(where, thing, _OBJECT_KEYS)
     for key in _OBJECT_KEYS:
         if key not in thing:
             raise LayoutError(f"{where}: '{key}' is missing")
     label, box = thing["label"], thing["box"]
     if not isinstance(label, str):
-        raise LayoutError(f"{where}: its label {label!r} must be a class name; put quotes around it")
+        raise LayoutError(f"{where}: its label {shown(label)} must be a class name; put quotes around it")
     if not isinstance(box, list) or len(box) != 4 or not all(is_coordinate(value) for value in box):
-        raise LayoutError(f"{where}: its box {box} must be four finite numbers x0, y0, x1, y1")
+        raise LayoutError(f"{where}: its box {shown(box)} must be four finite numbers x0, y0, x1, y1")
     # In the precision the layout will have, where a sliver may vanish.
     corners = torch.tensor([float(value) for value in box]).tolist()
     problem = box_problem(corners, *image_size)
@@ -123,22 +136,24 @@ def _object(where: str, thing: Any, class_names: Sequence[str], image_size: tupl
 
 def _image_size(where: str, entry: dict[str, Any], default: tuple[int, int]) -> tuple[int, int]:
     given = entry.get("image_size", default)
-    if not isinstance(given, list | tuple) or len(given) != 2 or not all(is_count(side) for side in given):
-        raise LayoutError(f"{where}: image_size {given} must be [height, width] in whole pixels")
+    if not isinstance(given, list | tuple) or len(given) != 2 or not is_image_size(*given):
+        raise LayoutError(f"{where}: image_size {shown(given)} must be [height, width] in whole pixels")
     return given[0], given[1]
 
 
 def _name(where: str, given: Any) -> str:
-    name = str(given)
     # Files are named after it.
-    if not isinstance(given, str | int) or not name.strip() or name.startswith(".") or set(name) & set('/\\:*?"<>|\0'):
-        raise LayoutError(f"{where}: id {given!r} must be a name that a file can have")
+    name = str(given) if isinstance(given, str) or (is_whole(given) and abs(given) < _LARGEST_ID) else ""
+    if not name.strip() or not name.isprintable() or name.startswith(".") or set(name) & set('/\\:*?"<>|'):
+        raise LayoutError(f"{where}: id {shown(given)} must be a name that a file can have")
     return name
 
 
 def _check_keys(where: str, entry: dict[Any, Any], known: tuple[str, ...]) -> None:
     for key in entry:
+        if not isinstance(key, str):
+            raise LayoutError(f"{where}: unknown entry {shown(key)} (expected {', '.join(known)})")
         if key not in known:
             raise LayoutError(
-                f"{where}: unknown entry '{key}'{suggestion(str(key), known)} (expected {', '.join(known)})"
+                f"{where}: unknown entry {shown(key)}{suggestion(key, known)} (expected {', '.join(known)})"
             )

@@ -2,8 +2,13 @@
 
 from typing import Any, TypeGuard
 
+from detinv.errors import ConfigError
+from detinv.printable import shown
+
 # No image is this large; polygons are rasterised along their outline, so a wild coordinate would take all memory.
 _LARGEST_COORDINATE = 1e6
+# Beyond it Pillow takes a file for an attack and does not open it, so there is no image to go with such a size.
+_MOST_PIXELS = 89_478_485
 
 
 def is_coordinate(value: Any) -> TypeGuard[int | float]:
@@ -11,6 +16,28 @@ def is_coordinate(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_COORDINATE
 
 
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Whether `value` is a whole number, such as an id; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def is_count(value: Any) -> TypeGuard[int]:
     """Whether `value` is a whole number of at least one."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return is_whole(value) and value >= 1
+
+
+def is_image_size(height: Any, width: Any) -> bool:
+    """Whether an image can have these sides, in pixels."""
+    return is_count(height) and is_count(width) and height * width <= _MOST_PIXELS
+
+
+def image_size_option(given: Any, option: str = "layout.image_size") -> tuple[int, int]:
+    """`given` as (height, width).
+
+    Raises:
+        ConfigError: naming the option, when no image can have that size.
+    """
+    sides = list(given) if isinstance(given, list | tuple) else []
+    if len(sides) != 2 or not is_image_size(*sides):
+        raise ConfigError(f"{option}={shown(given)}: give [height,width] in whole pixels, such as [128,128]")
+    return sides[0], sides[1]

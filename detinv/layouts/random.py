@@ -6,8 +6,9 @@ import torch
 
 from detinv.errors import ConfigError
 from detinv.layouts.boxes import pairwise_iou
-from detinv.layouts.fitting import NetworkSize
+from detinv.layouts.fitting import NetworkSize, network_frame
 from detinv.layouts.layout import Layout
+from detinv.layouts.numbers import image_size_option
 
 # Low enough that no detector's suppression takes one object for another.
 _MOST_OVERLAP = 0.2
@@ -45,7 +46,7 @@ class RandomLayouts:
         image_size: (height, width) of the images, before the detector resizes them.
 
     Raises:
-        ConfigError: for a count, seed or number of objects that means nothing.
+        ConfigError: for a count, seed, number of objects or size that means nothing.
     """
 
     def __init__(
@@ -57,10 +58,10 @@ class RandomLayouts:
         self.count = count
         self.seed = seed
         self.objects = objects
-        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.image_size = image_size_option(image_size)
 
     def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
-        size = network_size(self.image_size)
+        size = network_frame(network_size, self.image_size, "layout=random")
         found = []
         for number in range(self.count):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)

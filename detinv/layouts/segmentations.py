@@ -13,7 +13,10 @@ from pycocotools import mask as rle
 from torch import Tensor
 
 from detinv.errors import LayoutError
-from detinv.layouts.numbers import is_coordinate
+from detinv.layouts.numbers import is_coordinate, is_whole
+from detinv.printable import shown
+
+_LONGEST_OUTLINE = 10_000_000
 
 
 def rasterised(segmentation: Any, image_size: tuple[int, int], where: str) -> Bool[Tensor, "height width"] | None:
@@ -49,8 +52,17 @@ def _runs_of_polygons(polygons: list[Any], image_size: tuple[int, int], where: s
             raise LayoutError(f"{entry} must be a list of x, y pairs, at least three of them")
         if not all(is_coordinate(value) for value in polygon):
             raise LayoutError(f"{entry} has a coordinate that is not a finite number")
+        if _outline(polygon) > _LONGEST_OUTLINE:
+            raise LayoutError(f"{entry} has an outline of more than {_LONGEST_OUTLINE} pixels; simplify it")
     union = rle.merge(rle.frPyObjects(polygons, *image_size))
     return _run_lengths(union["counts"].decode("ascii"), where)
+
+
+def _outline(polygon: list[int | float]) -> float:
+    """Its length, by the longer of the two axes of each edge: that many steps are taken, and kept, to draw it."""
+    xs, ys = polygon[::2], polygon[1::2]
+    closed = zip(xs, ys, [*xs[1:], xs[0]], [*ys[1:], ys[0]], strict=True)
+    return sum(max(abs(x1 - x0), abs(y1 - y0)) for x0, y0, x1, y1 in closed)
 
 
 def _runs(segmentation: dict[str, Any], image_size: tuple[int, int], where: str) -> list[int]:
@@ -58,18 +70,19 @@ def _runs(segmentation: dict[str, Any], image_size: tuple[int, int], where: str)
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size != [height, width]:
         raise LayoutError(
-            f"{where}: its mask has size {size}, but its image is {height} high and {width} wide "
+            f"{where}: its mask has size {shown(size)}, but its image is {height} high and {width} wide "
             f"(expected [{height}, {width}])"
         )
     if isinstance(counts, str):
         runs = _run_lengths(counts, where)
-    elif isinstance(counts, list) and all(isinstance(run, int) for run in counts):
+    elif isinstance(counts, list) and all(is_whole(run) for run in counts):
         runs = counts
     else:
         raise LayoutError(f"{where}: the counts of its mask must be a string or a list of whole numbers")
     if any(run < 0 for run in runs) or sum(runs) != height * width:
         raise LayoutError(
-            f"{where}: the runs of its mask cover {sum(runs)} pixels, its image has {height * width}; encode it again"
+            f"{where}: the runs of its mask cover {shown(sum(runs))} pixels, its image has {height * width}; encode it "
+            "again"
         )
     return runs
 

@@ -6,12 +6,14 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from detinv.errors import LayoutError
+from detinv.errors import ConfigError, LayoutError
 from detinv.layouts.coco import load_coco
 from detinv.layouts.fitting import NetworkSize, fitted
 from detinv.layouts.handwritten import load_handwritten
 from detinv.layouts.labels import suggestion
 from detinv.layouts.layout import Layout
+from detinv.layouts.numbers import image_size_option, is_coordinate, is_count, is_whole
+from detinv.printable import shown
 
 _SAMPLE = "sample:"
 
@@ -35,7 +37,11 @@ class LayoutSource(Protocol):
 
 
 class CocoLayouts:
-    """Layouts of a COCO annotation file; see `load_coco` for the options."""
+    """Layouts of a COCO annotation file; see `load_coco` for the options.
+
+    Raises:
+        ConfigError: for an option of another kind.
+    """
 
     def __init__(
         self,
@@ -46,8 +52,17 @@ class CocoLayouts:
         min_side: float = 0.0,
         masks: bool = True,
     ) -> None:
-        self.annotations = annotations
-        self.image_ids = None if image_ids is None else list(image_ids)
+        if count is not None and not is_count(count):
+            raise ConfigError(f"layout.count={shown(count)}: choose a number of images of at least 1, or null for all")
+        if not is_whole(seed) or seed < 0:
+            raise ConfigError(f"layout.seed={shown(seed)}: choose a seed of 0 or more")
+        if not is_coordinate(min_side) or min_side < 0:
+            raise ConfigError(f"layout.min_side={shown(min_side)}: choose a number of pixels of 0 or more")
+        if image_ids is not None and not (isinstance(image_ids, list | tuple) and all(map(is_whole, image_ids))):
+            raise ConfigError(f"layout.image_ids={shown(image_ids)}: give a list of whole numbers, such as [7,12]")
+        # The command line takes a name of digits for a number.
+        self.annotations = str(annotations)
+        self.image_ids = image_ids
         self.count = count
         self.seed = seed
         self.min_side = min_side
@@ -77,13 +92,13 @@ class FileLayouts:
     """
 
     def __init__(self, path: str | Path, image_size: Sequence[int] = (128, 128)) -> None:
-        self.path = path
-        height, width = image_size
-        self.image_size = (height, width)
+        # The command line takes a name of digits for a number.
+        self.path = str(path)
+        self.image_size = image_size_option(image_size)
 
     def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
         """See `LayoutSource`."""
-        name = str(self.path)
+        name = self.path
         if name.startswith(_SAMPLE):
             with as_file(_sample(name.removeprefix(_SAMPLE))) as path:
                 layouts = load_handwritten(path, class_names, self.image_size)

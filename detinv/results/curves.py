@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+
+from detinv.results.escape import escaped
 
 _WIDTH, _HEIGHT = 860, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 38
@@ -140,7 +141,7 @@ def _line(number: int, curve: Curve, axis: _Axis, x: Callable[[Number], Number],
             runs.append([])
         else:
             runs[-1].append(f"{x(step):.1f},{axis.place(value):.1f}")
-    title = f"<title>{escape(curve.term)}</title>"
+    title = f"<title>{escaped(curve.term)}</title>"
     colour = f"var(--line-{number % COLOURS})"
     lines = []
     for run in filter(None, runs):

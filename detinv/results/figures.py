@@ -2,13 +2,13 @@
 
 import base64
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from detinv.layouts.layout import Detections, Layout
+from detinv.results.escape import escaped
 from detinv.results.files import encode_png
 from detinv.viz.image import contrast_limits, rescale
 from detinv.viz.labels import Rectangle, caption, place_labels
@@ -64,7 +64,7 @@ def detections_figure(found: Detections, class_names: Sequence[str], key: str, n
 
 def _svg(size: tuple[int, int], content: str, title: str) -> str:
     height, width = size
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">{content}</svg>'
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escaped(title)}">{content}</svg>'
 
 
 def _objects(found: Detections | Layout, class_names: Sequence[str], filled: bool) -> str:
@@ -93,7 +93,7 @@ def _objects(found: Detections | Layout, class_names: Sequence[str], filled: boo
             f'<rect x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{h:.2f}" fill="{hex_code(colour)}"/>'
             f'<text x="{x + padding:.2f}" y="{y + 1.08 * size:.2f}" font-size="{size:.2f}" '
             f'fill="{hex_code(ink_on(colour))}" textLength="{length:.2f}" lengthAdjust="spacingAndGlyphs">'
-            f"{escape(text)}</text>"
+            f"{escaped(text)}</text>"
         )
     # The first, most certain object is drawn last.
     return "".join([*reversed(shapes), *reversed(labels)])

@@ -1,8 +1,8 @@
 """The frame of every HTML page that detinv writes: self-contained, without script."""
 
 from collections.abc import Iterable
-from html import escape
 
+from detinv.results.escape import escaped
 from detinv.results.style import STYLE
 
 
@@ -16,7 +16,7 @@ def page(title: str, sections: Iterable[str]) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escaped(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(filter(None, sections))
         + "\n</main>\n</body>\n</html>\n"
     )

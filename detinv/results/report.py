@@ -1,10 +1,10 @@
 """The report of an inversion: one HTML page that needs nothing beside it."""
 
 from collections.abc import Mapping
-from html import escape
 
 from detinv.metrics.redetection import redetection
 from detinv.results.curves import curves_svg, loss_curves
+from detinv.results.escape import escaped, escaped_lines
 from detinv.results.figures import detections_figure, image_figure, layout_figure, stretched_figure
 from detinv.results.page import page
 from detinv.results.record import InversionResult
@@ -33,7 +33,7 @@ def render_report(result: InversionResult, config_yaml: str, title: str, *, max_
     if len(layouts) < total:
         capped = f" {len(layouts)} of {total} layouts shown; the folder images beside this page holds all of them."
     sections = [
-        f"<header><h1>{escape(title)}</h1>",
+        f"<header><h1>{escaped(title)}</h1>",
         f'<p class="faint">{_summary(result)}</p></header>',
         tiles(result.metrics),
         _losses(result),
@@ -45,7 +45,7 @@ def render_report(result: InversionResult, config_yaml: str, title: str, *, max_
         f"<h2>Classes</h2>{class_table(result)}",
         f"<h2>All metrics</h2>{metrics_table(result.metrics)}" if result.metrics else "",
         "<h2>How it was made</h2>",
-        f"<details><summary>Configuration</summary><pre>{escape(config_yaml)}</pre></details>",
+        f"<details><summary>Configuration</summary><pre>{escaped_lines(config_yaml)}</pre></details>",
         _versions(result.metrics),
     ]
     return page(title, sections)
@@ -56,7 +56,7 @@ def _summary(result: InversionResult) -> str:
     parts = [_count(len(result.layouts), "layout"), _count(objects, "object")]
     if "steps" in result.metrics:
         parts.append(f"{result.metrics['steps']} steps")
-    return escape(", ".join(parts))
+    return escaped(", ".join(parts))
 
 
 def _losses(result: InversionResult) -> str:
@@ -81,14 +81,14 @@ def _layout_sections(result: InversionResult, max_layouts: int) -> list[str]:
         verdicts = []
         for name, detections in result.readings.items():
             found = detections[number]
-            reader = escape(name) if named else "the detector"
+            reader = escaped(name) if named else "the detector"
             figure = detections_figure(found.above(0.5), result.class_names, key, layout.id)
             figures.append((figure, f"what {reader} sees (score &gt; 0.5)"))
             verdicts.append(_verdict(name if named else "", **redetection([layout], [found])))
         height, width = layout.image_size
         verdict = f'{"".join(verdicts)}<span class="faint">{width} &times; {height} pixels</span>'
         cells = "".join(f"<figure>{svg}<figcaption>{text}</figcaption></figure>" for svg, text in figures)
-        header = f"<header><h3>{escape(layout.id)}</h3>{verdict}</header>"
+        header = f"<header><h3>{escaped(layout.id)}</h3>{verdict}</header>"
         section = f'<section class="layout">{header}<div class="cells">{cells}</div></section>'
         size += len(section)
         if size > _MOST_CHARACTERS and number >= _ALWAYS_SHOWN:
@@ -99,7 +99,7 @@ def _layout_sections(result: InversionResult, max_layouts: int) -> list[str]:
 
 def _verdict(reader: str, objects: int, redetected: int, false_positives: int) -> str:
     quality = "good" if redetected == objects else "poor"
-    prefix = f"{escape(reader)}: " if reader else ""
+    prefix = f"{escaped(reader)}: " if reader else ""
     found = f'<span class="{quality}">{prefix}{redetected} of {_count(objects, "object")} found</span>'
     extra = f'<span class="poor">{_count(false_positives, "false positive")}</span>' if false_positives else ""
     return f"{found}{extra}"

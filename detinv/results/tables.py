@@ -1,7 +1,6 @@
 """The tables of a report, as HTML."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from numbers import Real
 
 import torch
@@ -9,6 +8,7 @@ import torch
 from detinv.layouts.layout import Detections
 from detinv.metrics.redetection import redetection
 from detinv.results.curves import COLOURS, Curve
+from detinv.results.escape import escaped
 from detinv.results.record import InversionResult
 from detinv.viz.palette import class_colour, hex_code
 
@@ -64,7 +64,7 @@ def metrics_table(metrics: Mapping[str, object]) -> str:
             shown = _percent(value) if key.removeprefix("mask_").startswith("AP") else _number(value)
             kind = "text" if isinstance(value, str) else "number"
             meaning = f'<td class="faint">{_MEANINGS.get(key, "")}</td>'
-            rows.append(f'<tr><td>{escape(key)}</td><td class="{kind}">{shown}</td>{meaning}</tr>')
+            rows.append(f'<tr><td>{escaped(key)}</td><td class="{kind}">{shown}</td>{meaning}</tr>')
     return _table(("metric", "#value", "meaning"), rows)
 
 
@@ -83,7 +83,7 @@ def class_table(result: InversionResult) -> str:
             cells.append(_percent(result.metrics.get(f"mask_AP/{name}")))
         swatch = f'<span class="swatch" style="background:{hex_code(class_colour(label))}"></span>'
         numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-        rows.append(f"<tr><td>{swatch}{escape(name)}</td>{numbers}</tr>")
+        rows.append(f"<tr><td>{swatch}{escaped(name)}</td>{numbers}</tr>")
     masks = ("#mask AP",) if has_masks else ()
     return _table(("class", "#objects", "#found", "#false positives", "#AP", *masks), rows)
 
@@ -96,7 +96,7 @@ def reader_table(result: InversionResult) -> str:
         values = [result.metrics.get(f"{name}/{key}") for key in keys]
         shown = [_percent(value) if "AP" in key else _number(value) for key, value in zip(keys, values, strict=True)]
         cells = "".join(f'<td class="number">{cell}</td>' for cell in shown)
-        rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{escaped(name)}</td>{cells}</tr>")
     return _table(("detector", *(f"#{key.replace('_', ' ')}" for key in keys)), rows)
 
 
@@ -106,7 +106,7 @@ def curve_table(curves: Sequence[Curve]) -> str:
     for number, curve in enumerate(curves):
         stroke = f'<span class="stroke" style="background:var(--line-{number % COLOURS})"></span>'
         values = "".join(f'<td class="number">{curve.points[end][1]:.4g}</td>' for end in (0, -1))
-        rows.append(f"<tr><td>{stroke}{escape(curve.term)}</td>{values}</tr>")
+        rows.append(f"<tr><td>{stroke}{escaped(curve.term)}</td>{values}</tr>")
     return _table(("term", "#first", "#final"), rows)
 
 
@@ -115,7 +115,7 @@ def versions_table(metrics: Mapping[str, object]) -> str:
     versions = metrics.get("versions")
     if not isinstance(versions, Mapping):
         return ""
-    rows = [f"<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>" for k, v in versions.items()]
+    rows = [f"<tr><td>{escaped(str(k))}</td><td>{escaped(str(v))}</td></tr>" for k, v in versions.items()]
     return _table(("package", "version"), rows)
 
 
@@ -136,7 +136,7 @@ def _percent(value: object) -> str:
 
 def _number(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, Real):
-        return "&ndash;" if value is None else escape(str(value))
+        return "&ndash;" if value is None else escaped(str(value))
     number = float(value)
     if number != number:
         return "&ndash;"

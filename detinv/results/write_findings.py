@@ -2,9 +2,9 @@
 
 import base64
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 
+from detinv.results.escape import escaped, escaped_lines
 from detinv.results.files import encode_png, prepare_out_dir, write_csv, write_json, write_png, write_text
 from detinv.results.findings import Cell, Figure, Findings, Table
 from detinv.results.page import page
@@ -42,15 +42,15 @@ def write_findings(
 
 def render_findings(findings: Findings, config_yaml: str, title: str, about: Mapping[str, object]) -> str:
     """A self-contained page: tables, figures (embedded), what was decided, configuration and versions; all escaped."""
-    decided = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in findings.decided.items())
-    made_with = "".join(f"<tr><td>{escape(k)}</td><td>{escape(str(v))}</td></tr>" for k, v in _flat(about).items())
+    decided = "".join(f"<tr><td>{escaped(k)}</td><td>{escaped(v)}</td></tr>" for k, v in findings.decided.items())
+    made_with = "".join(f"<tr><td>{escaped(k)}</td><td>{escaped(str(v))}</td></tr>" for k, v in _flat(about).items())
     sections = [
-        f"<header><h1>{escape(title)}</h1></header>",
+        f"<header><h1>{escaped(title)}</h1></header>",
         *(_table(table) for table in findings.tables),
         *(_figure(figure) for figure in findings.figures),
         "<h2>How it was made</h2>",
         f'<div class="scroll"><table>{decided}</table></div>' if decided else "",
-        f"<details><summary>Configuration</summary><pre>{escape(config_yaml)}</pre></details>",
+        f"<details><summary>Configuration</summary><pre>{escaped_lines(config_yaml)}</pre></details>",
         f'<details><summary>Versions</summary><div class="scroll"><table>{made_with}</table></div></details>',
     ]
     return page(title, sections)
@@ -61,26 +61,26 @@ def _table(table: Table) -> str:
         "number" if all(row[k] is None or isinstance(row[k], int | float) for row in table.rows) else ""
         for k in range(len(table.columns))
     ]
-    head = "".join(f'<th class="{k}">{escape(c)}</th>' for c, k in zip(table.columns, kinds, strict=True))
+    head = "".join(f'<th class="{k}">{escaped(c)}</th>' for c, k in zip(table.columns, kinds, strict=True))
     body = "".join(
         "<tr>"
         + "".join(f'<td class="{k}">{_shown(cell, table.digits)}</td>' for cell, k in zip(row, kinds, strict=True))
         + "</tr>"
         for row in table.rows
     )
-    note = f'<p class="faint">{escape(table.note)}</p>' if table.note else ""
+    note = f'<p class="faint">{escaped(table.note)}</p>' if table.note else ""
     return (
-        f'<h2>{escape(table.title)}</h2>{note}<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f'<h2>{escaped(table.title)}</h2>{note}<div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
 
 def _figure(figure: Figure) -> str:
     data = base64.b64encode(encode_png(figure.picture)).decode()
-    note = f'<p class="faint">{escape(figure.note)}</p>' if figure.note else ""
+    note = f'<p class="faint">{escaped(figure.note)}</p>' if figure.note else ""
     return (
-        f'<h2>{escape(figure.title)}</h2>{note}<div class="scroll">'
-        f'<img class="finding" alt="{escape(figure.title)}" src="data:image/png;base64,{data}"></div>'
+        f'<h2>{escaped(figure.title)}</h2>{note}<div class="scroll">'
+        f'<img class="finding" alt="{escaped(figure.title)}" src="data:image/png;base64,{data}"></div>'
     )
 
 
@@ -89,7 +89,7 @@ def _shown(cell: Cell, digits: int) -> str:
         return "&ndash;"
     if isinstance(cell, float):
         return f"{cell:.{digits}f}"
-    return escape(str(cell))
+    return escaped(str(cell))
 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -12,7 +12,9 @@ from PIL import Image
 from detinv.errors import ConfigError, LayoutError
 from detinv.layouts.coco import load_coco
 from detinv.layouts.coco_file import read_coco
+from detinv.layouts.file_names import within
 from detinv.layouts.layout import Layout
+from detinv.results.read import read_image
 from detinv.training.data import PhotographSource, Sample, SceneSource, World
 from detinv.worlds.registry import load_world
 
@@ -163,12 +165,11 @@ def _annotated(folder: Path, annotations: str, images: str) -> tuple[list[Layout
     file = folder / annotations
     layouts = load_coco(file, _BLOOD_CELLS, masks=False)
     entries = read_coco(file).imgs
-    paths = [folder / images / entries[number]["file_name"] for number in sorted(entries)]
+    paths = [within(folder / images, entries[number]["file_name"]) for number in sorted(entries)]
     for layout, path in zip(layouts, paths, strict=True):
         if not path.is_file():
             raise ConfigError(f"{file}: its photograph {path} does not exist; put it there or set data.images")
-        with Image.open(path) as photograph:
-            found = (photograph.height, photograph.width)
+        found = tuple(read_image(path).shape[1:])
         if found != layout.image_size:
             raise LayoutError(f"{file}: {path.name} should be of size {layout.image_size}, but is of size {found}")
     return layouts, paths

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,12 +11,15 @@ from torchvision.models.detection import FasterRCNN, MaskRCNN
 
 from detinv.errors import ConfigError
 from detinv.quiet import quiet_lightning
+from detinv.ranges import check_range
 from detinv.training.data import PhotographSource, SceneSource, TrainingData
 from detinv.training.module import DetectorTraining
 from detinv.training.progress import TrainingProgress
 
 CHECKPOINT = "last.ckpt"
 _LOG_EVERY = 50
+_PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
+_ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,12 @@ class Schedule:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "steps_per_epoch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: choose at least 1")
-        if self.workers < 0:
-            raise ConfigError(f"workers={self.workers}: choose 0 or more")
+        check_range(self, "steps batch_size steps_per_epoch", least=1)
+        check_range(self, "learning_rate gradient_clip", above=True)
+        check_range(self, "weight_decay workers")
+        for name, known in (("precision", _PRECISIONS), ("accelerator", _ACCELERATORS)):
+            if str(getattr(self, name)) not in known:
+                raise ConfigError(f"{name}={getattr(self, name)}: choose one of {', '.join(known)}")
 
 
 def fit(
@@ -118,7 +121,7 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, data, ckpt_path=checkpoint if done else None)
+        trainer.fit(module, data, ckpt_path=checkpoint if done else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     return done
@@ -129,7 +132,7 @@ def _restore(module: DetectorTraining, checkpoint: Path) -> int:
     try:
         content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
         state, steps = content["state_dict"], int(content["global_step"])
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError) as error:
+    except Exception as error:  # whatever a broken file makes its reader raise
         raise ConfigError(
             f"{checkpoint}: cannot be read as a checkpoint; remove it or choose another out_dir"
         ) from error

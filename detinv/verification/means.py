@@ -9,6 +9,7 @@ from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.workbench import DetectorEntry, Workbench
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.sources import LayoutSource
+from detinv.ranges import check_range
 from detinv.results.files import plain, prepare_out_dir
 from detinv.results.versions import versions
 from detinv.results.write_findings import write_findings
@@ -26,6 +27,10 @@ class Part:
 
     count: int
     steps: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(self, "count", least=1)
+        check_range(self, "steps")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 
+from detinv.errors import ConfigError
 from detinv.zoo.backbone import PYRAMID_CHANNELS, TinyPyramid
 
 _BOX_FEATURES = 80
@@ -25,6 +26,7 @@ def build_retinanet(num_classes: int, image_size: Sequence[int], lively_head: bo
             layers to a thousandth: made for features that have learnt already, they leave a head that starts with them
             blind to fine textures for thousands of steps.
     """
+    _check(num_classes, image_size)
     sizes = tuple((side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3))) for side in (20, 40, 80))
     model = RetinaNet(
         TinyPyramid((8, 16, 32)),
@@ -42,6 +44,7 @@ def build_retinanet(num_classes: int, image_size: Sequence[int], lively_head: bo
 
 def build_fcos(num_classes: int, image_size: Sequence[int]) -> FCOS:
     """FCOS at strides 8, 16, 32; an object belongs to the level whose 2 to 4 strides hold its largest distance."""
+    _check(num_classes, image_size)
     return FCOS(
         TinyPyramid((8, 16, 32)),
         num_classes,
@@ -54,6 +57,7 @@ def build_fcos(num_classes: int, image_size: Sequence[int]) -> FCOS:
 
 def build_fasterrcnn(num_classes: int, image_size: Sequence[int], proposals: int = 50) -> FasterRCNN:
     """Faster R-CNN at strides 4 to 32, with `proposals` regions per image at inference."""
+    _check(num_classes, image_size, proposals)
     return FasterRCNN(
         TinyPyramid((4, 8, 16, 32)),
         box_head=_box_head(),
@@ -64,6 +68,7 @@ def build_fasterrcnn(num_classes: int, image_size: Sequence[int], proposals: int
 
 def build_maskrcnn(num_classes: int, image_size: Sequence[int], proposals: int = 50) -> MaskRCNN:
     """The same with a mask branch of one convolution."""
+    _check(num_classes, image_size, proposals)
     return MaskRCNN(
         TinyPyramid((4, 8, 16, 32)),
         box_head=_box_head(),
@@ -73,6 +78,15 @@ def build_maskrcnn(num_classes: int, image_size: Sequence[int], proposals: int =
         mask_predictor=MaskRCNNPredictor(_MASK_FEATURES, _MASK_FEATURES, num_classes + 1),
         **_two_stage(image_size, proposals),
     )
+
+
+def _check(num_classes: int, image_size: Sequence[int], proposals: int = 1) -> None:
+    """Raise ConfigError for numbers of which no network can be built."""
+    for name, value in (("num_classes", num_classes), ("proposals", proposals)):
+        if value < 1:
+            raise ConfigError(f"model.{name}={value}: choose at least 1")
+    if len(image_size) != 2 or not 1 <= image_size[0] <= image_size[1]:
+        raise ConfigError(f"model.image_size={list(image_size)}: give (shorter, longer) side in whole pixels")
 
 
 def _box_head() -> TwoMLPHead:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from detinv.errors import DetectorError
+from detinv.printable import one_line, reason_of
 
 # Keys that an error names before it only counts.
 _NAMED = 3
+# Characters of a key that an error names; files may call their tensors anything.
+_KEY = 100
 
 
 def bundled_weights(name: str) -> Path:
@@ -58,7 +62,7 @@ def load_weights(model: nn.Module, path: str | Path, trust_weights: bool = False
 
 
 def put_weights(model: nn.Module, given: Mapping[str, Tensor], path: str | Path) -> None:
-    """Put weights into `model`, in the model's own precision; every key and every shape must fit.
+    """Put weights into `model`, in the model's own precision; every key and shape must fit, every value be finite.
 
     Keys that the model's own modules know by an older name, as torchvision's do, fit as well.
 
@@ -67,7 +71,8 @@ def put_weights(model: nn.Module, given: Mapping[str, Tensor], path: str | Path)
         path: where they come from; opens the error message.
 
     Raises:
-        DetectorError: when the weights belong to another architecture; the model is then as it was.
+        DetectorError: when the weights belong to another architecture, or hold NaN or infinity; the model is then as
+            it was.
     """
     before = {key: value.clone() for key, value in model.state_dict().items()}
     misshapen = [key for key, value in before.items() if key in given and given[key].shape != value.shape]
@@ -83,6 +88,8 @@ def put_weights(model: nn.Module, given: Mapping[str, Tensor], path: str | Path)
         _enumerate("missing", sorted(set(missing) - set(misshapen))),
         _enumerate("unexpected", sorted(unexpected)),
         _enumerate("of another shape", others),
+        # Of what lies in the model now: a file may claim tensors far larger than itself.
+        _enumerate("not finite", [key for key, value in model.state_dict().items() if _went_wild(before[key], value)]),
     ]
     if any(problems):
         model.load_state_dict(before)
@@ -93,14 +100,22 @@ def put_weights(model: nn.Module, given: Mapping[str, Tensor], path: str | Path)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What `save_weights` was given beside the model; empty for a file of torch's own."""
+    """What `save_weights` was given beside the model, or what others wrote there; empty for a file of torch's own."""
     if Path(path).suffix != ".safetensors":
         return {}
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "format"}
+            return {key: _said(value) for key, value in (file.metadata() or {}).items() if key != "format"}
     except (OSError, SafetensorError, ValueError) as error:
         raise _unreadable(Path(path), error) from error
+
+
+def _said(text: str) -> Any:
+    """An entry of a header: JSON in files of ours, any text in others."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def weight_hash(model: nn.Module) -> str:
@@ -136,22 +151,27 @@ def read_state(path: str | Path, trust_weights: bool = False) -> dict[str, Tenso
         DetectorError: when the file is missing, broken, or a pickle that is not trusted.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DetectorError(f"{path}: no such file of weights; give the path of a .safetensors, .pt or .pth file")
+    if not os.path.isfile(path):
+        problem = "is a folder" if os.path.isdir(path) else "no such file of weights"
+        raise DetectorError(f"{path}: {problem}; give the path of a .safetensors, .pt or .pth file")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=not trust_weights)
+        with warnings.catch_warnings():
+            # Remarks about files made in uncommon ways; what cannot be read raises.
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=not trust_weights)
     except UnpicklingError as error:
         if _is_pickle(path):
             require_trust(path, trust_weights)
         raise _unreadable(path, error) from error
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # whatever a broken file, or a pickle's own program, makes its reader raise
         raise _unreadable(path, error) from error
     for entry in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(entry), Mapping):
             state = dict(state[entry])
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise DetectorError(f"{path}: not a state dict; save `model.state_dict()` of the detection model")
     return state
 
@@ -172,12 +192,16 @@ def _is_pickle(path: Path) -> bool:
 
 
 def _unreadable(path: Path, error: Exception) -> DetectorError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = reason_of(error)
     return DetectorError(f"{path}: cannot be read as weights ({reason}); give a whole .safetensors, .pt or .pth file")
+
+
+def _went_wild(before: Tensor, now: Tensor) -> bool:
+    return bool(before.isfinite().all()) and not bool(now.isfinite().all())
 
 
 def _enumerate(what: str, keys: list[str]) -> str:
     if not keys:
         return ""
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return f"{what}: {', '.join(keys[:_NAMED])}{more}"
+    return f"{what}: {', '.join(one_line(key, _KEY) for key in keys[:_NAMED])}{more}"

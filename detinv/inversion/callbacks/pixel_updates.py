@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.pixels import AbstractPixels
+from detinv.ranges import check_range
 
 
 @runtime_checkable
@@ -45,6 +46,11 @@ class PeriodicBlur:
     decay: float = 0.985
     end: float = 0.5
     until: int | None = None
+
+    def __post_init__(self) -> None:
+        check_range(self, "every", least=1)
+        check_range(self, "start end", above=True)
+        check_range(self, "decay until")
 
     def sigma(self, step: int) -> float:
         """Of the blur after `step`, which must be a multiple of `every`."""

@@ -18,6 +18,7 @@ from detinv.inversion.targets.shared import (
 )
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import pairwise_iou
+from detinv.ranges import check_range
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class CodeRule:
     proposals_foreground: float = 0.5
     rois_per_image: int = 512
     rois_foreground: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_range(self, "score_thresh", most=1, above=True)
+        check_range(self, "match_iou_thresh proposals_foreground rois_foreground", most=1)
+        check_range(self, "topk proposals_per_image rois_per_image", least=1)
 
     @torch.no_grad()
     def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:

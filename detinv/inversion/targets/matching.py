@@ -16,6 +16,7 @@ from detinv.inversion.targets.base import DenseTargets
 from detinv.inversion.targets.shared import class_onehot, is_chosen, slot_of, take, top_rows
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import area, pairwise_iou
+from detinv.ranges import check_range
 
 # Beyond every cost: rows that could not give an object's box at all.
 _OUT_OF_REACH = 1e4
@@ -51,6 +52,11 @@ class HungarianRule:
     giou_cost: float = 2.0
     sticky: float = 0.2
     topk: int = 1000
+
+    def __post_init__(self) -> None:
+        check_range(self, "score_thresh", most=1, above=True)
+        check_range(self, "class_cost focal_cost l1_cost giou_cost sticky")
+        check_range(self, "topk", least=1)
 
     @torch.no_grad()
     def match(

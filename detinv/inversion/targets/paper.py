@@ -14,6 +14,7 @@ from detinv.inversion.targets.shared import class_onehot, is_chosen, roi_targets
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.matching import distinct_best
+from detinv.ranges import check_range
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class PaperRule:
     score_thresh: float = 0.5
     topk: int = 1000
     proposal_iou_thresh: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_range(self, "score_thresh", most=1, above=True)
+        check_range(self, "proposal_iou_thresh", most=1)
+        check_range(self, "topk", least=1)
 
     @torch.no_grad()
     def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:

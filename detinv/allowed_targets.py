@@ -1,0 +1,66 @@
+"""What a configuration may name without being trusted: builders whose arguments cannot make them run other code.
+
+Whole names only. A package would let far too much through: each of its modules reaches `torch.load`, `os.system` and
+the like by attributes, and some of detinv's own functions write files.
+"""
+
+_NAMES = {
+    "detinv.detectors.detectron2_load": ("load_detectron2",),
+    "detinv.detectors.load": ("assemble_detector",),
+    "detinv.detectors.torchvision_coco": ("build",),
+    "detinv.detectors.torchvision_fcos": ("TorchvisionFCOS",),
+    "detinv.detectors.torchvision_rcnn": ("TorchvisionRCNN",),
+    "detinv.detectors.torchvision_retinanet": ("TorchvisionRetinaNet",),
+    "detinv.detectors.torchvision_ssd": ("TorchvisionSSD",),
+    "detinv.detectors.transformers_detr": ("TransformersDETR",),
+    "detinv.detectors.transformers_load": ("load_transformers",),
+    "detinv.detectors.transformers_rtdetr": ("TransformersRTDETR",),
+    "detinv.detectors.ultralytics_yolo": ("load_yolo",),
+    "detinv.experiments.central": ("CentralObjects",),
+    "detinv.experiments.context": ("Context",),
+    "detinv.experiments.disentangle": ("Disentangle",),
+    "detinv.experiments.feature_inversion": ("FeatureInversion",),
+    "detinv.experiments.gallery": ("Gallery",),
+    "detinv.experiments.position": ("Position",),
+    "detinv.experiments.scale": ("Scale",),
+    "detinv.experiments.single_object": ("SingleObject",),
+    "detinv.experiments.texture": ("Texture",),
+    "detinv.experiments.textures.gatys": ("StyleTransfer",),
+    "detinv.experiments.textures.interior": ("InteriorBlur", "PatchShuffle"),
+    "detinv.experiments.textures.phase": ("PhaseRandomised",),
+    "detinv.experiments.transfer": ("Transfer",),
+    "detinv.inversion.augmentation": ("Augmentation",),
+    "detinv.inversion.callbacks.pixel_updates": ("Clamp", "PeriodicBlur"),
+    "detinv.inversion.dashboards": ("no_logger", "tensorboard_logger", "wandb_logger"),
+    "detinv.inversion.objective": ("Objective",),
+    "detinv.inversion.optimizers": ("NormalizedMomentum",),
+    "detinv.inversion.panel": ("assemble_panel",),
+    "detinv.inversion.pixels": ("FourierPixels", "RawPixels"),
+    "detinv.inversion.recipe": ("Recipe",),
+    "detinv.inversion.schedule": ("Cosine", "StepDecay"),
+    "detinv.inversion.targets.code": ("CodeRule",),
+    "detinv.inversion.targets.matching": ("HungarianRule",),
+    "detinv.inversion.targets.paper": ("PaperRule",),
+    "detinv.layouts.random": ("RandomLayouts",),
+    "detinv.layouts.sources": ("CocoLayouts", "FileLayouts"),
+    "detinv.training.datasets": ("blood_cells", "world_scenes"),
+    "detinv.worlds.sources": ("WorldLayouts",),
+    "detinv.zoo.models": ("build_fasterrcnn", "build_fcos", "build_maskrcnn", "build_retinanet"),
+    "torch.optim": ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"),
+    "torchvision.models.detection": (
+        "fasterrcnn_mobilenet_v3_large_320_fpn",
+        "fasterrcnn_mobilenet_v3_large_fpn",
+        "fasterrcnn_resnet50_fpn",
+        "fasterrcnn_resnet50_fpn_v2",
+        "fcos_resnet50_fpn",
+        "maskrcnn_resnet50_fpn",
+        "maskrcnn_resnet50_fpn_v2",
+        "retinanet_resnet50_fpn",
+        "retinanet_resnet50_fpn_v2",
+        "ssd300_vgg16",
+        "ssdlite320_mobilenet_v3_large",
+    ),
+}
+
+ALLOWED_TARGETS = frozenset(f"{module}.{name}" for module, names in _NAMES.items() for name in names)
+"""Dotted names, complete."""

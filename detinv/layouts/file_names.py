@@ -1,0 +1,20 @@
+"""File names that an annotation file gives: where they lead."""
+
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from detinv.errors import LayoutError
+from detinv.printable import shown
+
+
+def within(folder: Path, name: str) -> Path:
+    """The path of the file `name` in `folder`, or in a folder below it.
+
+    Raises:
+        LayoutError: when the name leads elsewhere: an absolute path, or one with `..` in it, on whatever system.
+    """
+    for path in (PurePosixPath(name), PureWindowsPath(name)):
+        if path.anchor or ".." in path.parts or "\0" in name:
+            raise LayoutError(
+                f"file_name {shown(name)} of the annotations leads out of {folder}; it must name a file in that folder"
+            )
+    return folder / name
