@@ -46,17 +46,17 @@ class Reader(nn.Module):
         back = torch.full((len(detector.class_names),), -1)
         back[own] = torch.arange(len(own))
         self._panel_label = back
-        self._source: LayoutBatch | None = None
-        self._shown: LayoutBatch | None = None
+        self._shown: dict[int, tuple[LayoutBatch, LayoutBatch]] = {}
 
     def show(
-        self, image: Pixels, layouts: LayoutBatch
+        self, image: Pixels, layouts: LayoutBatch, lane: int = 0
     ) -> tuple[Float[Tensor, "batch 3 own_height own_width"], LayoutBatch]:
         """Image and layouts as the detector wants them; the same layouts object for as long as `layouts` is the same.
 
         Args:
             image: RGB in the panel's frame; differentiable.
             layouts: what holds in it. On a panel of several detectors all are of one size.
+            lane: one latest object is kept for each.
         """
         if not self._foreign:
             return image, layouts
@@ -70,10 +70,9 @@ class Reader(nn.Module):
             padded = self.detector.pixel_mean[:, None, None].expand(len(image), 3, *canvas).clone()
             padded[..., : size[0], : size[1]] = image
             image = padded
-        if layouts is not self._source:
-            self._source, self._shown = layouts, self._translated(layouts, size, (canvas[0], canvas[1]))
-        assert self._shown is not None
-        return image, self._shown
+        if lane not in self._shown or layouts is not self._shown[lane][0]:
+            self._shown[lane] = (layouts, self._translated(layouts, size, (canvas[0], canvas[1])))
+        return image, self._shown[lane][1]
 
     def _translated(self, layouts: LayoutBatch, size: tuple[int, int], canvas: tuple[int, int]) -> LayoutBatch:
         height, width = layouts.image_sizes[0]

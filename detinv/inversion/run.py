@@ -18,6 +18,7 @@ from detinv.inversion.callbacks.progress import StepProgress, step_progress
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.data import step_loader
 from detinv.inversion.module import Inversion
+from detinv.inversion.lanes import cpu_threads
 from detinv.inversion.panel import Panel, as_panel
 from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.pixels import batches_by_canvas
@@ -81,6 +82,7 @@ def invert(
     images: dict[int, Tensor] = {}
     losses: list[dict[str, float]] = []
     batches = batches_by_canvas(layouts, panel.batch_divisor, batch_size)
+    slots = max(len(layout) for layout in layouts)
     started = time.perf_counter()
     with ExitStack() as stack:
         stack.enter_context(quiet_lightning())
@@ -100,6 +102,7 @@ def invert(
                 trainer or {},
                 loggers,
                 [*callbacks, recorder, ImageLogging(chosen, recorder, log_images_every_n_steps, number * steps)],
+                slots,
             )
             images |= dict(zip(members, module.images(), strict=True))
             losses += recorder.rows
@@ -228,13 +231,15 @@ def fit_batch(
     trainer_arguments: Mapping[str, object],
     loggers: Sequence[pl.loggers.Logger],
     callbacks: Sequence[pl.Callback],
+    slots: int | None = None,
 ) -> Inversion:
     """Invert one batch: layouts that share a canvas, in the panel's frame; see `invert` for the rest.
 
     Args:
         callbacks: run after those that swap the targets and update the pixels.
+        slots: places for objects in each layout. Sums over them round alike only for as many places.
     """
-    batch = LayoutBatch.collate(layouts, panel.size_divisor)
+    batch = LayoutBatch.collate(layouts, panel.size_divisor, slots)
     module = Inversion(
         panel,
         batch,
@@ -247,7 +252,9 @@ def fit_batch(
         seed,
     )
     targets = PseudoTargets(recipe.rule, recipe.matching, recipe.every_n_steps)
-    fit_module(module, trainer_arguments, loggers, [targets, PixelUpdates(recipe.updates), *callbacks])
+    # What is not the network's takes no time, and sums that are shared among threads would depend on the batch.
+    with cpu_threads(1):
+        fit_module(module, trainer_arguments, loggers, [targets, PixelUpdates(recipe.updates), *callbacks])
     return module
 
 

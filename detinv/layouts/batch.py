@@ -78,6 +78,21 @@ class LayoutBatch:
             masks,
         )
 
+    def apart(self) -> list["LayoutBatch"]:
+        """Each layout as a batch of its own, on the same canvas and with as many slots."""
+        return [
+            type(self)(
+                self.boxes[row : row + 1],
+                self.labels[row : row + 1],
+                self.valid[row : row + 1],
+                self.canvas_size,
+                self.image_sizes[row : row + 1],
+                self.ids[row : row + 1],
+                None if self.masks is None else self.masks[row : row + 1],
+            )
+            for row in range(len(self))
+        ]
+
     @property
     def fills_canvas(self) -> bool:
         """Whether every image is as large as its canvas; known without asking the device."""

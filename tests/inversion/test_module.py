@@ -220,7 +220,7 @@ def test_targets_are_held_between_swaps():
         seen: list[int] = []
 
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            self.seen.append(id(pl_module.targets["TorchvisionRetinaNet"]))
+            self.seen.append(id(pl_module.targets["TorchvisionRetinaNet", 0]))
 
     watch, module = Watch(), inversion(tiny_detector("retinanet"), LAYOUTS)
     fit(module, watch, every_n_steps=3)

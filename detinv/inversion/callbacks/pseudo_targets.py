@@ -1,14 +1,13 @@
 """When the pseudo-targets are swapped."""
 
+from collections.abc import Hashable
 from functools import partial
 
 import pytorch_lightning as pl
-from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from detinv.detectors.assign import Assignment, DynamicAssigner
 from detinv.detectors.predictions import DensePredictions, Predictions
-from detinv.inversion.module import Inversion
+from detinv.inversion.module import Inversion, Spot
 from detinv.inversion.targets.base import MatchingRule, TargetRule, Targets
 from detinv.layouts.batch import LayoutBatch
 
@@ -16,8 +15,8 @@ from detinv.layouts.batch import LayoutBatch
 class PseudoTargets(pl.Callback):
     """Rebuilds the pseudo-targets from the outputs of the forward pass whose loss is about to be taken.
 
-    A hook on each detector sees the outputs, so no second pass is needed and the targets are always those of the
-    current pixels.
+    The module hands over the outputs, so no second pass is needed and the targets are always those of the current
+    pixels.
 
     Args:
         rule: how targets follow from outputs.
@@ -31,61 +30,41 @@ class PseudoTargets(pl.Callback):
         self.rule = rule
         self.matching = matching
         self.every_n_steps = every_n_steps
-        self._assigned: dict[str, tuple[LayoutBatch, Assignment]] = {}
-        self._handles: list[RemovableHandle] = []
+        self._assigned: dict[Hashable, tuple[LayoutBatch, Assignment]] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Inversion)
         self._assigned.clear()
-        for reader in pl_module.panel:
-            hook = partial(self._swap, trainer, pl_module, reader.name)
-            self._handles.append(reader.detector.register_forward_hook(hook))
+        pl_module.retarget = partial(self._swap, trainer, pl_module)
 
     def _swap(
-        self,
-        trainer: pl.Trainer,
-        module: Inversion,
-        name: str,
-        detector: nn.Module,
-        arguments: tuple,
-        predictions: Predictions,
+        self, trainer: pl.Trainer, module: Inversion, spot: Spot, predictions: Predictions, layouts: LayoutBatch
     ) -> None:
-        if name not in module.targets or trainer.global_step % self.every_n_steps == 0:
-            previous = module.targets.get(name, Targets())
-            module.targets[name] = self.build(name, predictions.detach(), module.shown[name], previous)
+        if spot not in module.targets or trainer.global_step % self.every_n_steps == 0:
+            module.targets[spot] = self.build(spot, predictions, layouts, module.targets.get(spot, Targets()))
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._release()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._release()
-
-    def _release(self) -> None:
-        while self._handles:
-            self._handles.pop().remove()
-
-    def build(self, name: str, predictions: Predictions, layouts: LayoutBatch, previous: Targets) -> Targets:
+    def build(self, spot: Hashable, predictions: Predictions, layouts: LayoutBatch, previous: Targets) -> Targets:
         """The targets that one detector's detached predictions are compared with.
 
         Args:
-            name: of the detector, under which its static assignment is kept for as long as `layouts` stays the same.
+            spot: under which the static assignment is kept for as long as `layouts` stays the same.
             previous: of the step before; matchings stick to it.
         """
         dense = predictions.dense
         if predictions.roi is not None:
             return Targets(
-                proposals=self.rule.proposals(dense, layouts, self._assign(name, dense, layouts)),
+                proposals=self.rule.proposals(dense, layouts, self._assign(spot, dense, layouts)),
                 roi=self.rule.roi(predictions.roi, layouts),
             )
         if dense.head.post.nms_thresh is not None:
-            return Targets(dense=self.rule.dense(dense, layouts, self._assign(name, dense, layouts)))
+            return Targets(dense=self.rule.dense(dense, layouts, self._assign(spot, dense, layouts)))
         encoder = predictions.encoder
         return Targets(
             dense=self.matching.match(dense, layouts, previous.dense),
             encoder=None if encoder is None else self.matching.match(encoder, layouts, previous.encoder),
         )
 
-    def _assign(self, name: str, predictions: DensePredictions, layouts: LayoutBatch) -> Assignment:
+    def _assign(self, spot: Hashable, predictions: DensePredictions, layouts: LayoutBatch) -> Assignment:
         head, assigner = predictions.head, predictions.head.assigner
         if isinstance(assigner, DynamicAssigner):
             return assigner.assign_predicted(
@@ -97,8 +76,8 @@ class PseudoTargets(pl.Callback):
                 predictions.log_scores(),
                 predictions.boxes(),
             )
-        if name not in self._assigned or layouts is not self._assigned[name][0]:
+        if spot not in self._assigned or layouts is not self._assigned[spot][0]:
             assert assigner is not None, "a head with suppression has an assigner"
             found = assigner.assign(head.anchors, head.level_sizes, layouts.boxes, layouts.valid)
-            self._assigned[name] = (layouts, found)
-        return self._assigned[name][1]
+            self._assigned[spot] = (layouts, found)
+        return self._assigned[spot][1]
