@@ -14,10 +14,11 @@ import torch
 from detinv.detectors.base import AbstractDetector
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
+from detinv.inversion.callbacks.non_finite import StopNonFinite
+from detinv.inversion.fitting import fit_batch
 from detinv.inversion.panel import as_panel
 from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.run import fit_batch
 from detinv.layouts.layout import Layout
 from detinv.quiet import quiet_lightning
 
@@ -55,8 +56,16 @@ def bench_step(
     accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
     total = (rounds + warmup) * steps_per_round
     with quiet_lightning():
-        callbacks = [LossRecorder(), clock]
-        fit_batch(as_panel(detector), layouts, recipe, total, seed, {"accelerator": accelerator}, (), callbacks)
+        fit_batch(
+            as_panel(detector),
+            layouts,
+            recipe,
+            total,
+            seed,
+            {"accelerator": accelerator},
+            [LossRecorder(), clock],
+            [StopNonFinite()],
+        )
     full, bare = clock.full[warmup:], clock.bare[warmup:]
     ratios = sorted(a / b for a, b in zip(full, bare, strict=True))
     quartiles = statistics.quantiles(ratios, n=4)

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from detinv.command_help import recipes
 from detinv.commands import Build
-from detinv.commands.dashboard import dashboard, log_figures, numbers_of
+from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.commands.terminal import terminal_table
 from detinv.errors import ConfigError
 from detinv.experiments.base import AbstractExperiment
@@ -57,7 +57,7 @@ def run(config: DictConfig, build: Build) -> None:
     prepare_out_dir(config.out_dir)
     claim_folder(bench.out_dir, config)
     started = time.perf_counter()
-    with dashboard(build(config.logger), config) as loggers:
+    with dashboard(build(config.logger), config) as board:
         findings = experiment.run(bench)
         about = {
             "seconds": round(time.perf_counter() - started, 1),
@@ -66,9 +66,9 @@ def run(config: DictConfig, build: Build) -> None:
             "versions": versions(),
         }
         report = write_findings(findings, bench.out_dir, OmegaConf.to_yaml(config), experiment.title, about)
-        for logger in loggers:
-            logger.log_metrics(numbers_of(findings.numbers))
-            log_figures(logger, {figure.name: figure.picture for figure in findings.figures})
+        board.log(numbers_of(findings.numbers))
+        for figure in findings.figures:
+            board.show(figure.name, figure.picture)
     _show(console, findings, report)
 
 

@@ -19,7 +19,6 @@ from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
 from detinv.types import Pixels
 
-
 Spot = tuple[str, int]
 """One of the panel's detectors, by name, and one lane of the batch."""
 

@@ -145,8 +145,7 @@ class Panel(nn.Module):
             raise ConfigError(f"balance={balance}: choose gradient or none")
         joint = len(detectors) > 1
         self.readers = nn.ModuleList(
-            Reader(name, detector, first.class_names, first if joint else None)
-            for name, detector in detectors.items()
+            Reader(name, detector, first.class_names, first if joint else None) for name, detector in detectors.items()
         )
         self.shares = {name: float(given.get(name, 1.0)) for name in detectors}
         self.balance = balance

@@ -19,7 +19,7 @@ from detinv.detectors.ultralytics_yolo import UltralyticsYOLO, load_yolo
 from detinv.errors import DetectorError
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.panel import as_panel
-from detinv.inversion.run import fit_batch
+from detinv.inversion.fitting import fit_batch
 from detinv.layouts.layout import Layout
 from detinv.quiet import quiet_lightning
 from detinv.zoo.weights import weight_hash
