@@ -12,6 +12,7 @@ _BESIDE_THE_POINT = (
     ".*smaller than the logging interval.*",  # terms are logged by a callback of our own
     ".*isinstance.treespec, LeafSpec.*",  # what Lightning asks torch by an older name
     ".*your dataloader is not resumable.*",  # samples follow the number of the step
+    ".*`srun` command is available.*",  # a run on a cluster's login node is one's own business
     "Checkpoint directory .* exists and is not empty",  # that is how a run is continued
 )
 

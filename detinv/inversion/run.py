@@ -231,7 +231,7 @@ class _Job:
                 self.team.count,
             )
         )
-        slots = max(len(layout) for layout in self.layouts)
+        slots = max([1, *(len(layout) for layout in self.layouts)])
         lanes = Lanes.of_process(self.team.on_node)
         number = 0
         with ExitStack() as stack:
