@@ -20,13 +20,15 @@ _BESIDE_THE_POINT = (
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's greetings, and without advice that does not apply."""
-    log = logging.getLogger("pytorch_lightning")
-    level = log.level
-    log.setLevel(logging.WARNING)
+    logs = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for message in _BESIDE_THE_POINT:
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

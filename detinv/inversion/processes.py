@@ -7,6 +7,7 @@ or wherever SLURM or torchrun have started them already.
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -94,12 +95,17 @@ def start_processes(trainer: Mapping[str, Any]) -> Processes:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return _this_process()
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
 
     threads = torch.get_num_threads()
     try:
         with quiet_lightning():
             fabric = Fabric(
-                accelerator=trainer.get("accelerator", "auto"), devices=devices, num_nodes=nodes, strategy="ddp"
+                accelerator=trainer.get("accelerator", "auto"),
+                devices=devices,
+                num_nodes=nodes,
+                # Only results are exchanged; the first process to be done may wait for days.
+                strategy=DDPStrategy(process_group_backend="gloo", timeout=timedelta(days=30)),
             )
             fabric.launch()
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:

@@ -90,6 +90,26 @@ def test_batches_of_any_size_give_the_same_images(tmp_path: Path, whole: Path, b
     assert pictures(tmp_path) == pictures(whole)
 
 
+def test_two_processes_give_the_same_images(tmp_path: Path, whole: Path):
+    process = start(tmp_path, "trainer.devices=2")
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert pictures(tmp_path) == pictures(whole)
+    assert (tmp_path / "detections.json").read_bytes() == (whole / "detections.json").read_bytes()
+    ids = [sorted(json.loads(path.read_text())["hashes"]) for path in (tmp_path / "progress").glob("[!s]*.json")]
+    assert sorted(map(len, ids)) == [1, 2], "each process had its share"
+    # One process can go on where two were.
+    assert run(tmp_path) == 0
+
+
+def test_a_mistake_ends_both_processes_with_one_line(tmp_path: Path, whole: Path):
+    process = start(whole, "trainer.devices=2", "seed=3")
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 2
+    assert errors.count("\n") == 1
+    assert "seed was 0, is 3" in errors
+
+
 def test_another_configuration_in_the_folder_is_refused(tmp_path: Path, whole: Path, capsys):
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
     assert run(whole, "seed=1") == 2
