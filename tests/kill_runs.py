@@ -31,7 +31,7 @@ def begin(out_dir: Path) -> int:
     from detinv.cli import main
 
     words = ["invert", *WORDS, f"out_dir={out_dir}", "checkpoint_every_n_seconds=0"]
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         status = main(words)
     os._exit(status)
 
@@ -39,7 +39,7 @@ def begin(out_dir: Path) -> int:
 def differences(out_dir: Path, whole: Path) -> list[str]:
     """What is not as in the folder of the undisturbed run."""
     found = []
-    names = {path.name for path in (whole / "images").iterdir()} | {path.name for path in (out_dir / "images").iterdir()}
+    names = {path.name for folder in (whole, out_dir) for path in (folder / "images").iterdir()}
     for name in (*(f"images/{name}" for name in sorted(names)), *RESULTS):
         files = [folder / name for folder in (out_dir, whole)]
         if not all(file.is_file() for file in files) or files[0].read_bytes() != files[1].read_bytes():

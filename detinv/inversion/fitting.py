@@ -11,8 +11,8 @@ from detinv.errors import ConfigError
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.data import step_loader
-from detinv.inversion.lanes import Lanes, cpu_threads
 from detinv.inversion.module import Inversion
+from detinv.inversion.network import cpu_threads
 from detinv.inversion.panel import Panel
 from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.recipe import Recipe
@@ -31,7 +31,6 @@ def fit_batch(
     callbacks: Sequence[pl.Callback] = (),
     guards: Sequence[pl.Callback] = (),
     slots: int | None = None,
-    lanes: Lanes | None = None,
     checkpoint: Path | None = None,
 ) -> Inversion:
     """Invert one batch: layouts that share a canvas, in the panel's frame; see `invert` for the rest.
@@ -40,7 +39,6 @@ def fit_batch(
         callbacks: run after those that swap the targets and update the pixels.
         guards: run between the two.
         slots: places for objects in each layout. Sums over them round alike only for as many places.
-        lanes: how the CPU runs the batch.
         checkpoint: to go on from, of the very same batch.
     """
     batch = LayoutBatch.collate(layouts, panel.size_divisor, slots)
@@ -54,7 +52,6 @@ def fit_batch(
         steps,
         recipe.augmentation,
         seed,
-        lanes,
     )
     targets = PseudoTargets(recipe.rule, recipe.matching, recipe.every_n_steps)
     # What is not the network's takes no time, and sums that are shared among threads would depend on the batch.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector, load_detector
 from detinv.errors import ConfigError, DetectorError
+from detinv.inversion.network import Network
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
@@ -29,6 +30,9 @@ class Reader(nn.Module):
         detector: frozen.
         class_names: of the panel, in the panel's order; the detector may have another.
         frame_of: whose input frame the images have; None for the detector's own.
+
+    Attributes:
+        network: the detector's raw predictions, as steps need them.
     """
 
     _own_label: Tensor
@@ -39,6 +43,7 @@ class Reader(nn.Module):
         super().__init__()
         self.name = name
         self.detector = detector
+        self.network = Network(detector)
         self._foreign = frame_of is not None and frame_of is not detector
         own = [detector.class_names.index(label) for label in class_names]
         device = detector.pixel_mean.device
@@ -46,17 +51,17 @@ class Reader(nn.Module):
         back = torch.full((len(detector.class_names),), -1)
         back[own] = torch.arange(len(own))
         self._panel_label = back
-        self._shown: dict[int, tuple[LayoutBatch, LayoutBatch]] = {}
+        self._source: LayoutBatch | None = None
+        self._shown: LayoutBatch | None = None
 
     def show(
-        self, image: Pixels, layouts: LayoutBatch, lane: int = 0
+        self, image: Pixels, layouts: LayoutBatch
     ) -> tuple[Float[Tensor, "batch 3 own_height own_width"], LayoutBatch]:
         """Image and layouts as the detector wants them; the same layouts object for as long as `layouts` is the same.
 
         Args:
             image: RGB in the panel's frame; differentiable.
             layouts: what holds in it. On a panel of several detectors all are of one size.
-            lane: one latest object is kept for each.
         """
         if not self._foreign:
             return image, layouts
@@ -70,9 +75,10 @@ class Reader(nn.Module):
             padded = self.detector.pixel_mean[:, None, None].expand(len(image), 3, *canvas).clone()
             padded[..., : size[0], : size[1]] = image
             image = padded
-        if lane not in self._shown or layouts is not self._shown[lane][0]:
-            self._shown[lane] = (layouts, self._translated(layouts, size, (canvas[0], canvas[1])))
-        return image, self._shown[lane][1]
+        if layouts is not self._source:
+            self._source, self._shown = layouts, self._translated(layouts, size, (canvas[0], canvas[1]))
+        assert self._shown is not None
+        return image, self._shown
 
     def _translated(self, layouts: LayoutBatch, size: tuple[int, int], canvas: tuple[int, int]) -> LayoutBatch:
         height, width = layouts.image_sizes[0]

@@ -26,7 +26,6 @@ from detinv.inversion.dashboards import Dashboard
 from detinv.inversion.fingerprint import recipe_hash
 from detinv.inversion.fitting import fit_batch, make_trainer
 from detinv.inversion.judging import judge_all
-from detinv.inversion.lanes import Lanes
 from detinv.inversion.panel import Panel, as_panel
 from detinv.inversion.plan import halved, plan
 from detinv.inversion.presets import load_recipe
@@ -232,7 +231,6 @@ class _Job:
             )
         )
         slots = max([1, *(len(layout) for layout in self.layouts)])
-        lanes = Lanes.of_process(self.team.on_node)
         number = 0
         with ExitStack() as stack:
             bar: list[pl.Callback] = []
@@ -242,7 +240,7 @@ class _Job:
             while waiting:
                 batch = waiting.popleft()
                 try:
-                    outcome = self._invert(batch, number, slots, lanes, bar)
+                    outcome = self._invert(batch, number, slots, bar)
                 except KeyboardInterrupt:
                     self._done.interrupted = True
                     break
@@ -268,7 +266,7 @@ class _Job:
             return [], []
         return [index for batch, _ in self.archive.outcomes() for index in batch], self.archive.interrupted()
 
-    def _invert(self, batch: list[int], number: int, slots: int, lanes: Lanes, bar: Sequence[pl.Callback]) -> Outcome:
+    def _invert(self, batch: list[int], number: int, slots: int, bar: Sequence[pl.Callback]) -> Outcome:
         chosen, first_step = [self.layouts[index] for index in batch], number * self.steps
         recorder = LossRecorder(first_step=first_step, dashboard=self.dashboard)
         guard = StopNonFinite()
@@ -291,8 +289,7 @@ class _Job:
             callbacks,
             [guard],
             slots,
-            lanes,
-            state,
+                state,
         )
         if state is None:
             self.seconds += time.perf_counter() - begun

@@ -78,20 +78,17 @@ class LayoutBatch:
             masks,
         )
 
-    def apart(self) -> list["LayoutBatch"]:
-        """Each layout as a batch of its own, on the same canvas and with as many slots."""
-        return [
-            type(self)(
-                self.boxes[row : row + 1],
-                self.labels[row : row + 1],
-                self.valid[row : row + 1],
-                self.canvas_size,
-                self.image_sizes[row : row + 1],
-                self.ids[row : row + 1],
-                None if self.masks is None else self.masks[row : row + 1],
-            )
-            for row in range(len(self))
-        ]
+    def echoed(self) -> "LayoutBatch":
+        """The batch with its last layout once more at the end."""
+        return type(self)(
+            torch.cat([self.boxes, self.boxes[-1:]]),
+            torch.cat([self.labels, self.labels[-1:]]),
+            torch.cat([self.valid, self.valid[-1:]]),
+            self.canvas_size,
+            (*self.image_sizes, self.image_sizes[-1]),
+            (*self.ids, self.ids[-1]),
+            None if self.masks is None else torch.cat([self.masks, self.masks[-1:]]),
+        )
 
     @property
     def fills_canvas(self) -> bool:

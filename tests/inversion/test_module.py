@@ -13,8 +13,8 @@ from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.pixel_updates import Clamp, PeriodicBlur, PixelUpdates
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.data import step_loader
-from detinv.inversion.lanes import cpu_threads
 from detinv.inversion.module import Inversion
+from detinv.inversion.network import cpu_threads
 from detinv.inversion.objective import Objective
 from detinv.inversion.optimizers import NormalizedMomentum
 from detinv.inversion.panel import as_panel
@@ -49,7 +49,9 @@ LAYOUTS = [
 ]
 
 
-def inversion(detector, layouts, *, steps=STEPS, pixels=RawPixels, augmentation=None, optimizer=None, seed=0, slots=None):
+def inversion(
+    detector, layouts, *, steps=STEPS, pixels=RawPixels, augmentation=None, optimizer=None, seed=0, slots=None
+):
     batch = LayoutBatch.collate(layouts, detector.size_divisor, slots)
     recipe = load_recipe("default")
     return Inversion(
@@ -202,7 +204,7 @@ def test_targets_are_held_between_swaps():
         seen: list[int] = []
 
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            self.seen.append(id(pl_module.targets["TorchvisionRetinaNet", 0]))
+            self.seen.append(id(pl_module.targets["TorchvisionRetinaNet"]))
 
     watch, module = Watch(), inversion(tiny_detector("retinanet"), LAYOUTS)
     fit(module, watch, every_n_steps=3)

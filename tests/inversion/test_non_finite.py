@@ -92,10 +92,10 @@ def test_a_gradient_that_is_no_number_counts_as_well():
     class SpoilGradient(pl.Callback):
         def on_before_backward(self, trainer, pl_module, loss):
             if trainer.global_step in (1, 2):
-                handle = []
-                handle.append(pl_module.pixels.values.register_hook(lambda g: (handle.pop().remove(), self.spoilt(g))[1]))
+                self.handle = pl_module.pixels.values.register_hook(self.spoilt)
 
         def spoilt(self, gradient):
+            self.handle.remove()
             gradient = gradient.clone()
             gradient[1, 0, 3, 3] = torch.inf
             return gradient

@@ -20,7 +20,8 @@ def test_every_unfinished_layout_is_in_one_batch_of_one_process(data):
     layouts = [layout(index, data.draw(st.integers(0, 2))) for index in range(count)]
     finished = data.draw(st.sets(st.integers(0, count - 1)))
     # Batches that several processes were at, some of which may be finished or claimed twice by now.
-    interrupted = data.draw(st.lists(st.lists(st.integers(0, count - 1), min_size=1, max_size=4, unique=True), max_size=3))
+    kept = st.lists(st.integers(0, count - 1), min_size=1, max_size=4, unique=True)
+    interrupted = data.draw(st.lists(kept, max_size=3))
     processes, batch_size = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
     plans = [plan(layouts, 32, batch_size, finished, interrupted, rank, processes) for rank in range(processes)]
     done = [index for batches in plans for batch in batches for index in batch]

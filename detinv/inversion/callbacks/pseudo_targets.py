@@ -1,13 +1,12 @@
 """When the pseudo-targets are swapped."""
 
-from collections.abc import Hashable
 from functools import partial
 
 import pytorch_lightning as pl
 
 from detinv.detectors.assign import Assignment, DynamicAssigner
 from detinv.detectors.predictions import DensePredictions, Predictions
-from detinv.inversion.module import Inversion, Spot
+from detinv.inversion.module import Inversion
 from detinv.inversion.targets.base import MatchingRule, TargetRule, Targets
 from detinv.layouts.batch import LayoutBatch
 
@@ -30,7 +29,7 @@ class PseudoTargets(pl.Callback):
         self.rule = rule
         self.matching = matching
         self.every_n_steps = every_n_steps
-        self._assigned: dict[Hashable, tuple[LayoutBatch, Assignment]] = {}
+        self._assigned: dict[str, tuple[LayoutBatch, Assignment]] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Inversion)
@@ -38,33 +37,33 @@ class PseudoTargets(pl.Callback):
         pl_module.retarget = partial(self._swap, trainer, pl_module)
 
     def _swap(
-        self, trainer: pl.Trainer, module: Inversion, spot: Spot, predictions: Predictions, layouts: LayoutBatch
+        self, trainer: pl.Trainer, module: Inversion, name: str, predictions: Predictions, layouts: LayoutBatch
     ) -> None:
-        if spot not in module.targets or trainer.global_step % self.every_n_steps == 0:
-            module.targets[spot] = self.build(spot, predictions, layouts, module.targets.get(spot, Targets()))
+        if name not in module.targets or trainer.global_step % self.every_n_steps == 0:
+            module.targets[name] = self.build(name, predictions, layouts, module.targets.get(name, Targets()))
 
-    def build(self, spot: Hashable, predictions: Predictions, layouts: LayoutBatch, previous: Targets) -> Targets:
+    def build(self, name: str, predictions: Predictions, layouts: LayoutBatch, previous: Targets) -> Targets:
         """The targets that one detector's detached predictions are compared with.
 
         Args:
-            spot: under which the static assignment is kept for as long as `layouts` stays the same.
+            name: of the detector, under which the static assignment is kept for as long as `layouts` stays the same.
             previous: of the step before; matchings stick to it.
         """
         dense = predictions.dense
         if predictions.roi is not None:
             return Targets(
-                proposals=self.rule.proposals(dense, layouts, self._assign(spot, dense, layouts)),
+                proposals=self.rule.proposals(dense, layouts, self._assign(name, dense, layouts)),
                 roi=self.rule.roi(predictions.roi, layouts),
             )
         if dense.head.post.nms_thresh is not None:
-            return Targets(dense=self.rule.dense(dense, layouts, self._assign(spot, dense, layouts)))
+            return Targets(dense=self.rule.dense(dense, layouts, self._assign(name, dense, layouts)))
         encoder = predictions.encoder
         return Targets(
             dense=self.matching.match(dense, layouts, previous.dense),
             encoder=None if encoder is None else self.matching.match(encoder, layouts, previous.encoder),
         )
 
-    def _assign(self, spot: Hashable, predictions: DensePredictions, layouts: LayoutBatch) -> Assignment:
+    def _assign(self, name: str, predictions: DensePredictions, layouts: LayoutBatch) -> Assignment:
         head, assigner = predictions.head, predictions.head.assigner
         if isinstance(assigner, DynamicAssigner):
             return assigner.assign_predicted(
@@ -76,8 +75,8 @@ class PseudoTargets(pl.Callback):
                 predictions.log_scores(),
                 predictions.boxes(),
             )
-        if spot not in self._assigned or layouts is not self._assigned[spot][0]:
+        if name not in self._assigned or layouts is not self._assigned[name][0]:
             assert assigner is not None, "a head with suppression has an assigner"
             found = assigner.assign(head.anchors, head.level_sizes, layouts.boxes, layouts.valid)
-            self._assigned[spot] = (layouts, found)
-        return self._assigned[spot][1]
+            self._assigned[name] = (layouts, found)
+        return self._assigned[name][1]
