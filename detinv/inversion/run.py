@@ -25,6 +25,7 @@ from detinv.inversion.callbacks.progress import StepProgress, step_progress
 from detinv.inversion.dashboards import Dashboard
 from detinv.inversion.fingerprint import recipe_hash
 from detinv.inversion.fitting import fit_batch, make_trainer
+from detinv.inversion.interrupts import Interruption, StopWhenAsked
 from detinv.inversion.judging import judge_all
 from detinv.inversion.panel import Panel, as_panel
 from detinv.inversion.plan import halved, plan
@@ -210,6 +211,7 @@ class _Job:
     log_images_every_n_steps: int
     checkpoint_every_n_seconds: float
     archive: Archive | None
+    interruption: Interruption = field(default_factory=Interruption)
     seconds: float = 0.0
     steps_taken: int = 0
     _done: _Done = field(default_factory=_Done)
@@ -233,11 +235,12 @@ class _Job:
         slots = max([1, *(len(layout) for layout in self.layouts)])
         number = 0
         with ExitStack() as stack:
+            stack.enter_context(self.interruption)
             bar: list[pl.Callback] = []
             if progress and waiting:
                 display = stack.enter_context(step_progress())
                 bar = [StepProgress(display, "inverting", len(waiting) * self.steps)]
-            while waiting:
+            while waiting and not self.interruption.asked:
                 batch = waiting.popleft()
                 try:
                     outcome = self._invert(batch, number, slots, bar)
@@ -254,6 +257,7 @@ class _Job:
                 self._done.batches.append((batch, outcome))
                 if self.archive is not None:
                     self.archive.keep(batch, outcome)
+            self._done.interrupted |= bool(waiting) and self.interruption.asked
         if self.archive is not None:
             self.archive.flush()
 
@@ -276,8 +280,14 @@ class _Job:
         archive = self.archive
         if archive is not None:
             state = archive.state(batch)
-            save = Checkpoints(lambda write: archive.save_state(batch, write), self.checkpoint_every_n_seconds)
-            callbacks.append(save)
+            callbacks.append(
+                Checkpoints(
+                    lambda write: archive.save_state(batch, write),
+                    self.checkpoint_every_n_seconds,
+                    lambda: self.interruption.asked,
+                )
+            )
+        callbacks.append(StopWhenAsked(self.interruption))
         begun = time.perf_counter()
         module = fit_batch(
             self.panel,

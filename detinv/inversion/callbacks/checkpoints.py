@@ -20,13 +20,18 @@ class Checkpoints(AbstractStepCallback):
     Args:
         save: gets a function that writes a checkpoint to a path, with further entries; see `Archive.save_state`.
         every_n_seconds: between two checkpoints, at least; more where writing takes more than a hundredth of it.
+        urgent: whether one is due now, whenever the last one was.
     """
 
     def __init__(
-        self, save: Callable[[Callable[[Path, dict[str, Any]], None]], object], every_n_seconds: float = 10.0
+        self,
+        save: Callable[[Callable[[Path, dict[str, Any]], None]], object],
+        every_n_seconds: float = 10.0,
+        urgent: Callable[[], bool] = lambda: False,
     ) -> None:
         self.save = save
         self.every_n_seconds = every_n_seconds
+        self.urgent = urgent
         self._last = time.monotonic()
         self._cost = 0.0
 
@@ -35,7 +40,7 @@ class Checkpoints(AbstractStepCallback):
 
     def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
         now = time.monotonic()
-        due = now - self._last >= max(self.every_n_seconds, _SHARE * self._cost)
+        due = self.urgent() or now - self._last >= max(self.every_n_seconds, _SHARE * self._cost)
         if not due or step == module.steps - 1:
             return
 
