@@ -3,7 +3,9 @@
 Hydra composes; it neither changes the working directory nor sets up logging. Everything heavy is imported late.
 """
 
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import import_module
@@ -59,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, or what the command says; 2 after a mistake in the input, told in one line on stderr; 130
         when interrupted.
     """
+    _interrupt_on_termination()
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except DetinvError as error:
@@ -73,6 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print("detinv: interrupted", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _interrupt_on_termination() -> None:
+    """Let a request to terminate end a command as an interruption does, with what is done."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, interrupt)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -12,6 +12,7 @@ _BESIDE_THE_POINT = (
     ".*smaller than the logging interval.*",  # terms are logged by a callback of our own
     ".*isinstance.treespec, LeafSpec.*",  # what Lightning asks torch by an older name
     ".*your dataloader is not resumable.*",  # samples follow the number of the step
+    ".*`srun` command is available.*",  # a run on a cluster's login node is one's own business
     "Checkpoint directory .* exists and is not empty",  # that is how a run is continued
     ".*`srun` command is available.*",  # a run is one process, wherever it was started
 )
@@ -20,13 +21,15 @@ _BESIDE_THE_POINT = (
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's greetings, and without advice that does not apply."""
-    log = logging.getLogger("pytorch_lightning")
-    level = log.level
-    log.setLevel(logging.WARNING)
+    logs = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for message in _BESIDE_THE_POINT:
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

@@ -17,7 +17,7 @@ from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.panel import as_panel
 from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.run import fit_batch
+from detinv.inversion.fitting import fit_batch
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.quiet import quiet_lightning
@@ -86,7 +86,7 @@ def by_recipe(detector: AbstractDetector, recipe: Recipe, steps: int) -> Contest
         watch = _Watch(layouts, goal)
         accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
         with quiet_lightning():
-            fit_batch(as_panel(detector), layouts, recipe, steps, seed, {"accelerator": accelerator}, (), [watch])
+            fit_batch(as_panel(detector), layouts, recipe, steps, seed, {"accelerator": accelerator}, [watch])
         return watch.looks
 
     return run

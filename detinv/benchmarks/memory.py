@@ -16,7 +16,7 @@ from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.panel import Panel, as_panel
 from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.run import fit_batch
+from detinv.inversion.fitting import fit_batch
 from detinv.layouts.layout import Layout
 from detinv.quiet import quiet_lightning
 
@@ -108,7 +108,7 @@ def _fit(
     *callbacks: pl.Callback,
 ) -> None:
     with quiet_lightning():
-        fit_batch(panel, layouts, recipe, steps, seed, {"accelerator": "cpu"}, (), [LossRecorder(), *callbacks])
+        fit_batch(panel, layouts, recipe, steps, seed, {"accelerator": "cpu"}, [LossRecorder(), *callbacks])
 
 
 class _Watch(AbstractStepCallback):

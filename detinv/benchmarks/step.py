@@ -14,10 +14,11 @@ from detinv.benchmarks.turns import STEP, Turns, ratio
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.lowered import lowered
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
+from detinv.inversion.callbacks.non_finite import StopNonFinite
+from detinv.inversion.fitting import fit_batch
 from detinv.inversion.panel import as_panel
 from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.run import fit_batch
 from detinv.layouts.layout import Layout
 from detinv.quiet import quiet_lightning
 

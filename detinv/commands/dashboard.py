@@ -6,26 +6,28 @@ from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 
-from detinv.viz.image import Picture
+from detinv.inversion.dashboards import Dashboard
 
 
 @contextmanager
-def dashboard(logger: Logger | None, config: DictConfig) -> Iterator[list[Logger]]:
+def dashboard(logger: Logger | None, config: DictConfig) -> Iterator[Dashboard]:
     """The run in the dashboard, closed whatever happens, and marked as failed if something did."""
-    if logger is None:
-        yield []
-        return
+    board = Dashboard([] if logger is None else [logger])
     failed = True
     try:
-        logger.log_hyperparams(OmegaConf.to_container(config))  # type: ignore[arg-type]
-        yield [logger]
+        board.tell(lambda one: one.log_hyperparams(OmegaConf.to_container(config)))  # type: ignore[arg-type]
+        yield board
         failed = False
     finally:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=int(failed))
-        logger.finalize("failed" if failed else "success")
+        board.tell(lambda one: _close(one, failed))
+
+
+def _close(logger: Logger, failed: bool) -> None:
+    if isinstance(logger, WandbLogger):
+        logger.experiment.finish(exit_code=int(failed))
+    logger.finalize("failed" if failed else "success")
 
 
 def numbers_of(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -37,12 +39,3 @@ def numbers_of(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, int | float) and math.isfinite(value):
             found[f"{prefix}{key}"] = value
     return found
-
-
-def log_figures(logger: Logger, figures: Mapping[str, Picture]) -> None:
-    """Pictures by name, to loggers that show any."""
-    for name, picture in figures.items():
-        if isinstance(logger, WandbLogger):
-            logger.log_image(name, [picture])
-        elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, picture, dataformats="HWC")

@@ -14,7 +14,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import LayoutError
 from detinv.inversion.devices import usable_device
-from detinv.inversion.run import judge
+from detinv.inversion.judging import judge
 from detinv.layouts.coco import load_coco
 from detinv.layouts.coco_file import read_coco
 from detinv.layouts.fitting import network_frame

@@ -1,5 +1,6 @@
 """`detinv invert`: layouts in, inverted images out."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,30 @@ from rich.table import Column, Table
 
 from detinv.commands import Build
 from detinv.commands.dashboard import dashboard, numbers_of
+from detinv.commands.terminal import console, literal
 from detinv.detectors.load import build_detector
+from detinv.errors import ConfigError, OutputError
 from detinv.inversion.panel import Panel
+from detinv.inversion.processes import start_processes
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.run import check_layouts, check_options, invert
+from detinv.inversion.run import InversionInterrupted, check_layouts, check_options, invert
 from detinv.layouts.sources import LayoutSource
 from detinv.metrics.cues import orientation_agreement
-from detinv.results.files import prepare_out_dir
+from detinv.results.files import prepare_out_dir, write_json
 from detinv.results.record import InversionResult
+from detinv.results.resume import claim_folder
 from detinv.results.write import write_inversion
 from detinv.worlds.sources import WorldLayouts, by_label
 
+_INTERRUPTED = 130
 
-def run(config: DictConfig, build: Build) -> None:
-    """Build detector, layouts and recipe; invert; write everything to `config.out_dir`."""
-    console = Console()
+
+def run(config: DictConfig, build: Build) -> int:
+    """Build detector, layouts and recipe; invert, or go on with it; write everything to `config.out_dir`.
+
+    Returns:
+        0; 1 when an image is missing or stopped early; 130 when interrupted.
+    """
     panel = _panel(config.detector, build)
     source = build(config.layout)
     layouts = source.layouts(panel.class_names, panel.network_size, panel.detections_per_image)
@@ -32,26 +42,62 @@ def run(config: DictConfig, build: Build) -> None:
     recipe: Recipe = build(config.preset)
     trainer = _plain(config.trainer)
     check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer)
+    if config.checkpoint_every_n_seconds < 0:
+        raise ConfigError(f"checkpoint_every_n_seconds={config.checkpoint_every_n_seconds}: choose 0 or more")
+    team = start_processes(trainer)
     # Only now, when the input has proved to be good: a mistake leaves no folder behind.
-    out_dir = prepare_out_dir(config.out_dir)
-    with dashboard(build(config.logger), config) as loggers:
-        result = invert(
-            panel,
-            layouts,
-            recipe,
-            steps=config.steps,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            trainer=trainer,
-            loggers=loggers,
-            log_images_every_n_steps=config.log_images_every_n_steps,
-        )
-        result = replace(result, metrics={**result.metrics, **_cues(source, result)})
-        title = f"{config.detector.name} inverted"
-        picture = write_inversion(result, out_dir, OmegaConf.to_yaml(config), title)
-        for logger in loggers:
-            logger.log_metrics({f"final/{name}": value for name, value in numbers_of(result.metrics).items()})
-    _show(console, result, picture)
+    out_dir = Path(team.decide(lambda: _claimed(config)))
+    with dashboard(build(config.logger) if team.first else None, config) as board:
+        interrupted = False
+        try:
+            result = invert(
+                panel,
+                layouts,
+                recipe,
+                steps=config.steps,
+                seed=config.seed,
+                batch_size=config.batch_size,
+                trainer=trainer,
+                loggers=board.loggers,
+                log_images_every_n_steps=config.log_images_every_n_steps,
+                folder=out_dir,
+                checkpoint_every_n_seconds=config.checkpoint_every_n_seconds,
+            )
+        except InversionInterrupted as stop:
+            result, interrupted = stop.result, True
+        if team.first:
+            result = replace(result, metrics={**result.metrics, **_cues(source, result)})
+            _write(result, out_dir, OmegaConf.to_yaml(config), f"{config.detector.name} inverted")
+            board.log({f"final/{name}": value for name, value in numbers_of(result.metrics).items()})
+    if interrupted:
+        return _INTERRUPTED
+    return int(bool(result.missing or result.stopped))
+
+
+def _claimed(config: DictConfig) -> str:
+    folder = prepare_out_dir(config.out_dir)
+    claim_folder(folder, config)
+    return str(folder)
+
+
+def _write(result: InversionResult, out_dir: Path, config_yaml: str, title: str) -> None:
+    """Write everything and tell about it; a folder that cannot be written any more costs no finished image."""
+    terminal = console()
+    if not result.images:
+        write_json(out_dir / "metrics.json", result.metrics)
+    else:
+        try:
+            picture = write_inversion(result, out_dir, config_yaml, title)
+        except OutputError as error:
+            rescue = Path(tempfile.mkdtemp(prefix="detinv-rescued-"))
+            write_inversion(result, rescue, config_yaml, title)
+            raise OutputError(f"{error}. All results were written to {rescue} instead") from error
+        _show(terminal, result, picture)
+    for reasons in (result.missing, result.stopped):
+        for layout_id, reason in reasons.items():
+            terminal.print(literal(f"{layout_id}: {reason}"), highlight=False, soft_wrap=True)
+    if result.missing:
+        terminal.print("the same command goes on with what is missing", highlight=False)
 
 
 def _panel(entries: DictConfig, build: Build) -> Panel:
@@ -85,7 +131,7 @@ def _plain(node: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _show(console: Console, result: InversionResult, picture: Path) -> None:
+def _show(terminal: Console, result: InversionResult, picture: Path) -> None:
     joint = len(result.readings) > 1
     headings = ("images", "steps", "seconds", "AP", "AP50", "redetected", "false positives")
     table = Table(*([Column("detector", overflow="fold", min_width=20)] if joint else []), *headings)
@@ -101,6 +147,6 @@ def _show(console: Console, result: InversionResult, picture: Path) -> None:
             f"{metrics[prefix + 'redetected']} of {metrics['objects']}",
             str(metrics[prefix + "false_positives"]),
         )
-    console.print(table)
-    console.print(f"picture: {picture}", soft_wrap=True)
-    console.print(f"report:  {picture.with_name('report.html')}", soft_wrap=True)
+    terminal.print(table)
+    terminal.print(literal(f"picture: {picture}"), soft_wrap=True)
+    terminal.print(literal(f"report:  {picture.with_name('report.html')}"), soft_wrap=True)

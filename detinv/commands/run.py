@@ -9,11 +9,12 @@ from rich.console import Console
 
 from detinv.command_help import recipes
 from detinv.commands import Build
-from detinv.commands.dashboard import dashboard, log_figures, numbers_of
+from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.commands.terminal import console, literal, terminal_table
 from detinv.errors import ConfigError
 from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.workbench import Workbench
+from detinv.inversion.processes import start_processes
 from detinv.inversion.run import check_options
 from detinv.results.files import prepare_out_dir
 from detinv.results.findings import Findings
@@ -24,7 +25,6 @@ from detinv.results.write_findings import write_findings
 
 def run(config: DictConfig, build: Build) -> None:
     """Run the experiment that the recipe describes; write everything to `config.out_dir`."""
-    terminal = console()
     if config.get("protocol") is None:
         names = ", ".join(recipe.name for recipe in recipes() if recipe.has_protocol)
         raise ConfigError(f"detinv run needs an experiment: detinv run NAME (there are: {names})")
@@ -33,6 +33,9 @@ def run(config: DictConfig, build: Build) -> None:
     for entry in values["detectors"]:
         if not isinstance(entry, str | dict):
             raise ConfigError(f"detectors: {entry!r} is no detector; write a name, a path, or {{name: NAME, ...}}")
+    team = start_processes(values["trainer"])
+    # The others work in silence.
+    terminal = console(quiet=not team.first)
     experiment = build(config.protocol)
     if not isinstance(experiment, AbstractExperiment):
         raise ConfigError(f"protocol: {config.protocol.get('_target_')} is not an experiment")
@@ -46,6 +49,7 @@ def run(config: DictConfig, build: Build) -> None:
         seed=config.seed,
         trainer=values["trainer"],
         images=config.images,
+        team=team,
         say=lambda text: terminal.print(literal(text), soft_wrap=True, highlight=False, style="dim"),
     )
     if not bench.labels:
@@ -53,10 +57,9 @@ def run(config: DictConfig, build: Build) -> None:
     for label in bench.labels:
         bench.detector(label)
     # Only now, when the input has proved to be good: a mistake leaves no folder behind.
-    prepare_out_dir(config.out_dir)
-    claim_folder(bench.out_dir, config)
+    bench.out_dir = Path(team.decide(lambda: _claimed(config)))
     started = time.perf_counter()
-    with dashboard(build(config.logger), config) as loggers:
+    with dashboard(build(config.logger) if team.first else None, config) as board:
         findings = experiment.run(bench)
         about = {
             "seconds": round(time.perf_counter() - started, 1),
@@ -64,11 +67,19 @@ def run(config: DictConfig, build: Build) -> None:
             "weight_hashes": bench.weight_hashes(),
             "versions": versions(),
         }
+        if not team.first:
+            return
         report = write_findings(findings, bench.out_dir, OmegaConf.to_yaml(config), experiment.title, about)
-        for logger in loggers:
-            logger.log_metrics(numbers_of(findings.numbers))
-            log_figures(logger, {figure.name: figure.picture for figure in findings.figures})
+        board.log(numbers_of(findings.numbers))
+        for figure in findings.figures:
+            board.show(figure.name, figure.picture)
     _show(terminal, findings, report)
+
+
+def _claimed(config: DictConfig) -> str:
+    folder = prepare_out_dir(config.out_dir)
+    claim_folder(folder, config)
+    return str(folder)
 
 
 def _show(terminal: Console, findings: Findings, report: Path) -> None:

@@ -16,9 +16,13 @@ _UNBROKEN = 24
 _FRAME = 3
 
 
-def console() -> Console:
-    """The terminal; a name such as `:star:` stays as it is."""
-    return Console(emoji=False)
+def console(quiet: bool = False) -> Console:
+    """The terminal; a name such as `:star:` stays as it is.
+
+    Args:
+        quiet: show nothing.
+    """
+    return Console(emoji=False, quiet=quiet)
 
 
 def literal(text: object) -> str:

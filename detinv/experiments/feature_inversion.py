@@ -173,7 +173,7 @@ class FeatureInversion(AbstractExperiment):
                 recipe,
                 steps=steps,
                 seed=bench.seed,
-                trainer=bench.trainer,
+                trainer=bench.team.trainer(bench.trainer),
             )
 
         source = {"weight_hash": weight_hash(detector), "steps": steps, "seed": bench.seed}

@@ -7,7 +7,7 @@ from typing import Any
 from detinv.detectors.base import AbstractDetector
 from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.workbench import Images, Workbench
-from detinv.inversion.run import judge
+from detinv.inversion.judging import judge
 from detinv.layouts.layout import Layout
 from detinv.layouts.relabelling import relabelled
 from detinv.results.findings import Cell, Figure, Findings, Table

@@ -15,6 +15,7 @@ from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError, OutputError
 from detinv.inversion.panel import Panel
 from detinv.inversion.pixels import batches_by_canvas
+from detinv.inversion.processes import Processes
 from detinv.inversion.recipe import Recipe
 from detinv.inversion.run import invert
 from detinv.layouts.layout import Layout
@@ -48,6 +49,7 @@ class Workbench:
         trainer: arguments of Lightning's Trainer.
         images: folder of the layouts' photographs, where the layouts come from annotations.
         say: told what is going on, one line at a time.
+        team: processes that share the inversions; the first writes.
     """
 
     out_dir: Path
@@ -60,6 +62,7 @@ class Workbench:
     trainer: Mapping[str, Any] = field(default_factory=dict)
     images: str | Path | None = None
     say: Callable[[str], None] = lambda text: None
+    team: Processes = field(default_factory=Processes)
     _loaded: dict[str, AbstractDetector] = field(default_factory=dict)
 
     @property
@@ -222,30 +225,40 @@ class Workbench:
         Raises:
             OutputError: when the folder holds images of another source.
         """
-        folder = prepare_out_dir(self.out_dir / "images" / _checked(key))
-        self._claim(folder / "source.json", dict(source))
+        folder = self.out_dir / "images" / _checked(key)
         paths = [folder / f"{stem}.png" for stem in file_stems([layout.id for layout in layouts])]
+        # So many that each process has a whole batch.
+        batches = batches_by_canvas(layouts, divisor, self.batch_size * self.team.count)
+        missing = self.team.decide(lambda: self._missing(folder, paths, dict(source)))
         found: dict[int, Tensor] = {}
-        batches = batches_by_canvas(layouts, divisor, self.batch_size)
         for number, members in enumerate(batches, 1):
-            if all(paths[index].is_file() for index in members):
+            if not missing.intersection(members):
                 found |= {index: read_image(paths[index]) for index in members}
                 continue
             self.say(f"{key}: {doing}, batch {number} of {len(batches)}")
             for index, image in zip(members, make(members), strict=True):
-                write_png(paths[index], image)
+                if self.team.first:
+                    write_png(paths[index], image)
                 found[index] = image
         return [found[index] for index in range(len(layouts))]
+
+    def _missing(self, folder: Path, paths: Sequence[Path], source: dict[str, Any]) -> set[int]:
+        """Numbers of the images that are not there, in a folder that is made sure to be of this source."""
+        prepare_out_dir(folder)
+        self._claim(folder / "source.json", source)
+        return {index for index, path in enumerate(paths) if not path.is_file()}
 
     def keep(self, key: str, compute: Callable[[], Any]) -> Any:
         """What `compute` returns, as JSON knows it; read from `parts/<key>.json` where it lies there already."""
         path = self.out_dir / "parts" / f"{_checked(key)}.json"
-        if path.is_file():
-            return _read(path)
+        if self.team.decide(path.is_file):
+            return self.team.decide(lambda: _read(path))
+        # By every process: inversions that it asks for are shared out.
         value = plain(compute())
-        prepare_out_dir(path.parent)
-        write_json(path, value)
-        return value
+        if self.team.first:
+            prepare_out_dir(path.parent)
+            write_json(path, value)
+        return self.team.decide(lambda: value)
 
     def _claim(self, path: Path, source: dict[str, Any]) -> None:
         """Write down what the images of a folder are made of, or make sure that it is still the same."""

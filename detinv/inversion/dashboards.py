@@ -1,6 +1,9 @@
 """Loggers to choose from; `losses.csv` is written whatever is chosen."""
 
+import logging
+import math
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +11,56 @@ import wandb
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from detinv.errors import ConfigError
+from detinv.viz.image import Picture
+
+# Seconds until a dashboard counts as out of reach.
+_PATIENCE = 30.0
+_LOG = logging.getLogger("detinv")
+
+
+class Dashboard:
+    """Loggers that may fail: one that does is told nothing more, and a warning says so. Results do not depend on it.
+
+    Args:
+        loggers: of Lightning, or anything with their methods.
+    """
+
+    def __init__(self, loggers: Sequence[Logger] = ()) -> None:
+        self._loggers = list(loggers)
+
+    @property
+    def loggers(self) -> list[Logger]:
+        """Those that still work."""
+        return list(self._loggers)
+
+    def __bool__(self) -> bool:
+        return bool(self._loggers)
+
+    def log(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Numbers; those that are not finite are left out."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        self.tell(lambda logger: logger.log_metrics(finite, step))
+
+    def show(self, name: str, picture: Picture, step: int | None = None) -> None:
+        """A picture, to loggers that show any."""
+        self.tell(lambda logger: _show(logger, name, picture, step))
+
+    def tell(self, action: Callable[[Logger], object]) -> None:
+        """Do something with every logger that still works."""
+        for logger in self.loggers:
+            try:
+                action(logger)
+            except Exception as error:  # anything: a network, a service, a disk; none of them may cost a result
+                self._loggers.remove(logger)
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                _LOG.warning("detinv: %s failed and is told nothing more: %s", type(logger).__name__, reason)
+
+
+def _show(logger: Logger, name: str, picture: Picture, step: int | None) -> None:
+    if isinstance(logger, WandbLogger):
+        logger.log_image(name, [picture], **({} if step is None else {"step": step}))
+    elif isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(name, picture, step, dataformats="HWC")
 
 
 def wandb_logger(
@@ -27,15 +80,26 @@ def wandb_logger(
     mode: Literal["online", "offline"] | None = "online" if offline is False else "offline"
     if offline is None and "WANDB_MODE" in os.environ:
         mode = None
-    run = wandb.init(
-        project=project,
-        name=name or Path(save_dir).name,
-        group=group,
-        dir=save_dir,
-        mode=mode,
-        # Its greetings would hide the table and the path of the picture.
-        settings=wandb.Settings(silent=True),
-    )
+
+    def begin(mode: Literal["online", "offline"] | None) -> "wandb.Run":
+        return wandb.init(
+            project=project,
+            name=name or Path(save_dir).name,
+            group=group,
+            dir=save_dir,
+            mode=mode,
+            # Its greetings would hide the table and the path of the picture.
+            settings=wandb.Settings(silent=True, init_timeout=_PATIENCE),
+        )
+
+    try:
+        run = begin(mode)
+    except (wandb.Error, OSError) as error:
+        if mode == "offline":
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        _LOG.warning("detinv: W&B cannot be reached (%s); this run is kept offline, `wandb sync` uploads it", reason)
+        run = begin("offline")
     return WandbLogger(experiment=run)
 
 

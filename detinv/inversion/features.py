@@ -10,13 +10,13 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.layers import Layer, read_features
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
+from detinv.inversion.fitting import fit_module
 from detinv.inversion.losses import Terms
 from detinv.inversion.objective import Objective
 from detinv.inversion.panel import Panel, as_panel
 from detinv.inversion.pixel_module import AbstractPixelModule, OptimizerFactory, StepOutcome
 from detinv.inversion.pixels import AbstractPixels
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.run import fit_module
 from detinv.inversion.schedule import Schedule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
@@ -138,7 +138,7 @@ def invert_features(
         wanted,
     )
     with quiet_lightning():
-        fit_module(module, trainer or {}, (), [PixelUpdates(recipe.updates), LossRecorder()])
+        fit_module(module, trainer or {}, [PixelUpdates(recipe.updates), LossRecorder()])
     # Lightning leaves what it trained on the CPU.
     detector.to(home)
     return module.images()

@@ -1,18 +1,26 @@
 """One batch of inversions as a LightningModule: the pixels are its only trained parameters."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from detinv.detectors.predictions import Predictions
 from detinv.errors import TargetError
 from detinv.inversion.augmentation import Augmentation
 from detinv.inversion.losses import Terms
+from detinv.inversion.network import echoes
 from detinv.inversion.objective import Objective
-from detinv.inversion.panel import Panel
+from detinv.inversion.panel import Panel, Reader
 from detinv.inversion.pixel_module import AbstractPixelModule, OptimizerFactory, StepOutcome
 from detinv.inversion.pixels import AbstractPixels
 from detinv.inversion.schedule import Schedule
 from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
+from detinv.types import Pixels
+
+Retarget = Callable[[str, Predictions, LayoutBatch], None]
+"""Told a detector's name, its detached predictions, and the layouts that hold in its view, before the loss is taken."""
 
 
 class Inversion(AbstractPixelModule):
@@ -31,6 +39,10 @@ class Inversion(AbstractPixelModule):
         steps: of the whole run.
         augmentation: random views.
         seed: of the views.
+
+    Attributes:
+        targets: of the latest step, by detector; on the CPU with the last image's once more at the end.
+        retarget: sets `targets`.
     """
 
     def __init__(
@@ -48,8 +60,9 @@ class Inversion(AbstractPixelModule):
         super().__init__(panel, layouts, pixels, optimizer, schedule, steps)
         self.objective = objective
         self.views = augmentation.views(layouts, steps, seed)
-        self.shown: dict[str, LayoutBatch] = {}
         self.targets: dict[str, Targets] = {}
+        self.retarget: Retarget | None = None
+        self._compared: dict[str, tuple[LayoutBatch, LayoutBatch]] = {}
 
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
         # Only the network runs in the trainer's precision: half a digit would move pixels off their boxes.
@@ -59,14 +72,7 @@ class Inversion(AbstractPixelModule):
             image = self.pixels.mean + view
         terms: Terms = {}
         for reader in self.panel:
-            pixels, shown = reader.show(self.panel.weigh(image, reader), layouts)
-            self.shown[reader.name] = shown
-            predictions = reader.detector(pixels, shown.image_sizes, shown.boxes, shown.valid)
-            if reader.name not in self.targets:
-                raise TargetError("no pseudo-targets for this step; run the inversion with the callback PseudoTargets")
-            # Losses need fp32: areas overflow fp16, and sigmoids round to one.
-            with torch.autocast(self.device.type, enabled=False):
-                found = self.objective.detector_terms(predictions, self.targets[reader.name])
+            found = self._look(reader, image, layouts)
             prefix = f"{reader.name}/" if len(self.panel) > 1 else ""
             terms |= {f"{prefix}{name}": value for name, value in found.items()}
         with torch.autocast(self.device.type, enabled=False):
@@ -75,6 +81,31 @@ class Inversion(AbstractPixelModule):
         self.outcome = StepOutcome({name: value.detach() for name, value in terms.items()}, total.detach())
         return total.sum()
 
+    def _look(self, reader: Reader, image: Pixels, layouts: LayoutBatch) -> Terms:
+        """The terms of one detector."""
+        pixels, shown = reader.show(self.panel.weigh(image, reader), layouts)
+        predictions = reader.network(pixels, shown.image_sizes, shown.boxes, shown.valid)
+        if self.retarget is not None:
+            with torch.no_grad():
+                self.retarget(reader.name, predictions.detach(), self._to_compare(reader.name, shown))
+        if reader.name not in self.targets:
+            raise TargetError("no pseudo-targets for this step; run the inversion with the callback PseudoTargets")
+        # Losses need fp32: areas overflow fp16, and sigmoids round to one.
+        with torch.autocast(self.device.type, enabled=False):
+            terms = self.objective.detector_terms(predictions, self.targets[reader.name])
+        return {name: value[: len(shown)] for name, value in terms.items()}
+
+    def _to_compare(self, name: str, shown: LayoutBatch) -> LayoutBatch:
+        """Layouts for each of a network's predictions; the very same object for as long as `shown` is the same."""
+        if not echoes(self.device):
+            return shown
+        if name not in self._compared or self._compared[name][0] is not shown:
+            self._compared[name] = (shown, shown.echoed())
+        return self._compared[name][1]
+
     def on_fit_start(self) -> None:
         self.views.to(self.device)
         self.layouts = self.views.layouts
+        self._compared.clear()
+        for reader in self.panel:
+            reader.network.prepare()

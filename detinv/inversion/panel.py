@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector, load_detector
 from detinv.errors import ConfigError, DetectorError
+from detinv.inversion.network import Network
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
@@ -29,6 +30,9 @@ class Reader(nn.Module):
         detector: frozen.
         class_names: of the panel, in the panel's order; the detector may have another.
         frame_of: whose input frame the images have; None for the detector's own.
+
+    Attributes:
+        network: the detector's raw predictions, as steps need them.
     """
 
     _own_label: Tensor
@@ -39,6 +43,7 @@ class Reader(nn.Module):
         super().__init__()
         self.name = name
         self.detector = detector
+        self.network = Network(detector)
         self._foreign = frame_of is not None and frame_of is not detector
         own = [detector.class_names.index(label) for label in class_names]
         device = detector.pixel_mean.device
@@ -146,8 +151,7 @@ class Panel(nn.Module):
             raise ConfigError(f"balance={balance}: choose gradient or none")
         joint = len(detectors) > 1
         self.readers = nn.ModuleList(
-            Reader(name, detector, first.class_names, first if joint else None)
-            for name, detector in detectors.items()
+            Reader(name, detector, first.class_names, first if joint else None) for name, detector in detectors.items()
         )
         self.shares = {name: float(given.get(name, 1.0)) for name in detectors}
         self.balance = balance

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -44,6 +45,7 @@ class AbstractPixelModule(pl.LightningModule, ABC):
 
     Attributes:
         outcome: of the latest step; subclasses set it.
+        kept_beside: further entries of checkpoints.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class AbstractPixelModule(pl.LightningModule, ABC):
         self.layouts = layouts
         self.steps = steps
         self.outcome: StepOutcome | None = None
+        self.kept_beside: dict[str, Any] = {}
         self._optimizer = optimizer
         self._schedule = schedule
 
@@ -78,6 +81,7 @@ class AbstractPixelModule(pl.LightningModule, ABC):
         checkpoint["state_dict"] = {
             name: value for name, value in checkpoint["state_dict"].items() if not name.startswith("panel.")
         }
+        checkpoint |= self.kept_beside
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Put the detectors' own weights back, so that loading stays strict about the pixels."""

@@ -120,12 +120,14 @@ class FourierPixels(AbstractPixels):
         self.register_buffer("_scale", scale / scale.square().mean().sqrt(), persistent=False)
         # d pixels / d logits at the mean colour.
         slope = self.mean * (1 - self.mean)
-        spectrum = torch.fft.rfft2(noise / slope, norm="ortho") / self._scale
+        spectrum = torch.stack([torch.fft.rfft2(one, norm="ortho") for one in noise / slope]) / self._scale
         return torch.view_as_real(spectrum).contiguous()
 
     def centred(self) -> Float[Tensor, "batch 3 height width"]:
         spectrum = torch.view_as_complex(self.values) * self._scale
-        logits = torch.fft.irfft2(spectrum, s=self.mask.shape[-2:], norm="ortho")
+        # One by one: a transform of several at once rounds otherwise.
+        size = self.mask.shape[-2:]
+        logits = torch.stack([torch.fft.irfft2(one, s=size, norm="ortho") for one in spectrum])
         return (torch.sigmoid(torch.logit(self.mean) + logits) - self.mean) * self.mask
 
     def clamp_(self) -> None:

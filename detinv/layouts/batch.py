@@ -78,6 +78,18 @@ class LayoutBatch:
             masks,
         )
 
+    def echoed(self) -> "LayoutBatch":
+        """The batch with its last layout once more at the end."""
+        return type(self)(
+            torch.cat([self.boxes, self.boxes[-1:]]),
+            torch.cat([self.labels, self.labels[-1:]]),
+            torch.cat([self.valid, self.valid[-1:]]),
+            self.canvas_size,
+            (*self.image_sizes, self.image_sizes[-1]),
+            (*self.ids, self.ids[-1]),
+            None if self.masks is None else torch.cat([self.masks, self.masks[-1:]]),
+        )
+
     @property
     def fills_canvas(self) -> bool:
         """Whether every image is as large as its canvas; known without asking the device."""

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from numbers import Integral, Real
 from pathlib import Path
@@ -48,12 +48,16 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     Raises:
         OutputError: naming the path; what was there before is untouched and nothing temporary is left.
     """
+    write_with(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_with(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file under a temporary name in the same folder, and rename it to `path`; see `write_bytes`."""
     target = Path(path)
     temporary = target.with_name(_temporary_name(target.name))
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
+        write(temporary)
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:

@@ -30,6 +30,20 @@ class InversionResult:
     losses: Sequence[Mapping[str, int | float]] = ()
 
     @property
+    def missing(self) -> Mapping[str, str]:
+        """Layouts that have no image, by id, and why."""
+        found = self.metrics.get("missing", {})
+        assert isinstance(found, Mapping)
+        return found
+
+    @property
+    def stopped(self) -> Mapping[str, str]:
+        """Layouts whose image is the last one with a finite loss, by id, and what happened then."""
+        found = self.metrics.get("stopped", {})
+        assert isinstance(found, Mapping)
+        return found
+
+    @property
     def detections(self) -> Sequence[Detections]:
         """What the first detector reports."""
         return next(iter(self.readings.values()))

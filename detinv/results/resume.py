@@ -11,8 +11,17 @@ from detinv.errors import OutputError
 from detinv.results.files import write_text
 
 _CONFIG = "config.yaml"
-# Where a run is watched and where it lies do not change its results.
-_BESIDE = ("out_dir", "logger")
+# Where a run lies, how it is watched and how the work is shared out do not change its results.
+_BESIDE = (
+    "out_dir",
+    "logger",
+    "batch_size",
+    "checkpoint_every_n_seconds",
+    "log_images_every_n_steps",
+    "trust_config",
+    "trainer.devices",
+    "trainer.num_nodes",
+)
 # Folders of dashboards: a run that stopped at a mistake may have left them without any result.
 _DASHBOARDS = ("wandb", "tensorboard")
 
@@ -38,7 +47,8 @@ def claim_folder(folder: Path, config: DictConfig) -> bool:
 
 def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key) and key.split(".")[0] not in _BESIDE:
+        beside = any(key == name or key.startswith(f"{name}.") for name in _BESIDE)
+        if before.get(key) != now.get(key) and not beside:
             raise OutputError(
                 f"out_dir {folder} belongs to another run: {key} was {before.get(key)!r}, is {now.get(key)!r}; choose "
                 "another out_dir"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from detinv.experiments.workbench import DetectorEntry, Workbench
-from detinv.inversion.run import judge
+from detinv.inversion.judging import judge
 from detinv.layouts.layout import Layout
 from detinv.metrics.cues import orientation_agreement
 from detinv.metrics.intervals import Interval, wilson

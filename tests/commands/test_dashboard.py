@@ -8,7 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
-from detinv.commands.dashboard import dashboard, log_figures, numbers_of
+from detinv.commands.dashboard import dashboard, numbers_of
+from detinv.inversion.dashboards import Dashboard
 
 CONFIG = OmegaConf.create({"steps": 3, "layout": {"count": 2}})
 
@@ -34,9 +35,9 @@ class Recorder(Logger):
 
 def test_configuration_is_told_first_and_success_last():
     logger = Recorder()
-    with dashboard(logger, CONFIG) as loggers:
-        assert loggers == [logger]
-        loggers[0].log_metrics({"a": 1.0})
+    with dashboard(logger, CONFIG) as board:
+        assert board.loggers == [logger]
+        board.log({"a": 1.0, "none": math.nan})
     told = {"steps": 3, "layout": {"count": 2}}
     assert logger.events == [("config", told), ("metrics", {"a": 1.0}), ("end", "success")]
 
@@ -50,8 +51,8 @@ def test_whatever_stops_the_run_closes_it_as_failed(error):
 
 
 def test_no_dashboard_is_no_logger():
-    with dashboard(None, CONFIG) as loggers:
-        assert loggers == []
+    with dashboard(None, CONFIG) as board:
+        assert not board
 
 
 def test_numbers_are_finite_and_named_by_their_place():
@@ -72,10 +73,51 @@ def test_figures_reach_a_logger_that_shows_any(tmp_path: Path):
 
     picture = np.zeros((6, 9, 3), np.uint8)
     logger = TensorBoardLogger(tmp_path)
-    log_figures(logger, {"first": picture, "second": picture})
+    for name in ("first", "second"):
+        Dashboard([logger]).show(name, picture)
     logger.finalize("success")
     found = EventAccumulator(logger.log_dir).Reload()
     assert found.Tags()["images"] == ["first", "second"]
     assert (found.Images("first")[0].height, found.Images("first")[0].width) == (6, 9)
     # Others are passed over.
-    log_figures(Recorder(), {"first": picture})
+    Dashboard([Recorder()]).show("first", picture)
+
+
+@pytest.mark.parametrize("where", ["log_hyperparams", "log_metrics", "finalize"])
+def test_a_logger_that_fails_is_left_alone_and_the_run_goes_on(where: str, monkeypatch, caplog):
+    def fail(*args, **kwargs):
+        raise ConnectionError("no route to host")
+
+    broken, working = Recorder(), Recorder()
+    monkeypatch.setattr(broken, where, fail)
+    board = Dashboard([broken, working])
+    for _ in range(3):
+        board.tell(lambda one: one.log_hyperparams({}))
+        board.log({"a": 1.0})
+        board.tell(lambda one: one.finalize("success"))
+    assert board.loggers == [working]
+    assert [kind for kind, _ in working.events] == ["config", "metrics", "end"] * 3
+    assert caplog.text.count("no route to host") == 1
+    with dashboard(broken, CONFIG) as board:
+        board.log({"a": 1.0})
+
+
+def test_without_a_way_to_the_service_the_run_is_kept_offline(tmp_path: Path, monkeypatch, caplog):
+    import wandb
+
+    from detinv.inversion.dashboards import wandb_logger
+
+    begin, modes = wandb.init, []
+
+    def unreachable(**options):
+        modes.append(options["mode"])
+        if options["mode"] == "online":
+            raise wandb.errors.CommError("connection refused")
+        return begin(**options)
+
+    monkeypatch.setattr(wandb, "init", unreachable)
+    logger = wandb_logger(tmp_path, offline=False)
+    logger.experiment.finish()
+    assert modes == ["online", "offline"]
+    assert "connection refused" in caplog.text
+    assert list((tmp_path / "wandb").glob("offline-run-*"))

@@ -40,6 +40,7 @@ def test_everything_is_written(plain_run: Path):
         "config.yaml",
         "overview.png",
         "report.html",
+        "progress",
     }
     truth, metrics = read(plain_run / "layouts.json"), read(plain_run / "metrics.json")
     assert {image["file_name"] for image in truth["images"]} == {path.name for path in (plain_run / "images").iterdir()}

@@ -18,8 +18,8 @@ from detinv.detectors.ultralytics_library import require_ultralytics
 from detinv.detectors.ultralytics_yolo import UltralyticsYOLO, load_yolo
 from detinv.errors import DetectorError
 from detinv.inversion.callbacks.base import AbstractStepCallback
+from detinv.inversion.fitting import fit_batch
 from detinv.inversion.panel import as_panel
-from detinv.inversion.run import fit_batch
 from detinv.layouts.layout import Layout
 from detinv.quiet import quiet_lightning
 from detinv.zoo.weights import weight_hash

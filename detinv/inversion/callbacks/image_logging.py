@@ -7,11 +7,11 @@ import torch
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
+from detinv.inversion.dashboards import Dashboard
 from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.viz.grid import image_grid
-from detinv.viz.image import Picture
 
 
 class ImageLogging(AbstractStepCallback):
@@ -20,7 +20,8 @@ class ImageLogging(AbstractStepCallback):
     Args:
         layouts: of the batch, to judge against.
         recorder: brought up to date before, so that step numbers never go backwards.
-        every_n_steps: between two records; nothing is done where no logger is attached.
+        dashboard: told; nothing is done where it has no logger.
+        every_n_steps: between two records.
         first_step: added to step numbers, so that they rise over successive batches.
         max_images: in the grid.
     """
@@ -29,20 +30,22 @@ class ImageLogging(AbstractStepCallback):
         self,
         layouts: list[Layout],
         recorder: LossRecorder,
+        dashboard: Dashboard,
         every_n_steps: int = 100,
         first_step: int = 0,
         max_images: int = 16,
     ) -> None:
         self.layouts = layouts
         self.recorder = recorder
+        self.dashboard = dashboard
         self.every_n_steps = every_n_steps
         self.first_step = first_step
         self.max_images = max_images
 
     def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
-        if not trainer.loggers or (step % self.every_n_steps and step != module.steps - 1):
+        if not self.dashboard or (step % self.every_n_steps and step != module.steps - 1):
             return
-        self.recorder.flush(trainer)
+        self.recorder.flush()
         images = module.images()
         metrics: dict[str, float] = {}
         for reader in module.panel:
@@ -52,13 +55,5 @@ class ImageLogging(AbstractStepCallback):
             prefix = f"current/{reader.name}" if len(module.panel) > 1 else "current"
             metrics |= {f"{prefix}/{name}": scores[name] for name in ("AP", "AP50") if math.isfinite(scores[name])}
         grid = image_grid(images[: self.max_images])
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, self.first_step + step)
-            _log_grid(logger, grid, self.first_step + step)
-
-
-def _log_grid(logger: pl.loggers.Logger, grid: Picture, step: int) -> None:
-    if isinstance(logger, pl.loggers.WandbLogger):
-        logger.log_image("images", [grid], step=step)
-    elif isinstance(logger, pl.loggers.TensorBoardLogger):
-        logger.experiment.add_image("images", grid, step, dataformats="HWC")
+        self.dashboard.log(metrics, self.first_step + step)
+        self.dashboard.show("images", grid, self.first_step + step)

@@ -3,8 +3,6 @@
 from functools import partial
 
 import pytorch_lightning as pl
-from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from detinv.detectors.assign import Assignment, DynamicAssigner
 from detinv.detectors.predictions import DensePredictions, Predictions
@@ -16,8 +14,8 @@ from detinv.layouts.batch import LayoutBatch
 class PseudoTargets(pl.Callback):
     """Rebuilds the pseudo-targets from the outputs of the forward pass whose loss is about to be taken.
 
-    A hook on each detector sees the outputs, so no second pass is needed and the targets are always those of the
-    current pixels.
+    The module hands over the outputs, so no second pass is needed and the targets are always those of the current
+    pixels.
 
     Args:
         rule: how targets follow from outputs.
@@ -32,43 +30,23 @@ class PseudoTargets(pl.Callback):
         self.matching = matching
         self.every_n_steps = every_n_steps
         self._assigned: dict[str, tuple[LayoutBatch, Assignment]] = {}
-        self._handles: list[RemovableHandle] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Inversion)
         self._assigned.clear()
-        for reader in pl_module.panel:
-            hook = partial(self._swap, trainer, pl_module, reader.name)
-            self._handles.append(reader.detector.register_forward_hook(hook))
+        pl_module.retarget = partial(self._swap, trainer, pl_module)
 
     def _swap(
-        self,
-        trainer: pl.Trainer,
-        module: Inversion,
-        name: str,
-        detector: nn.Module,
-        arguments: tuple,
-        predictions: Predictions,
+        self, trainer: pl.Trainer, module: Inversion, name: str, predictions: Predictions, layouts: LayoutBatch
     ) -> None:
         if name not in module.targets or trainer.global_step % self.every_n_steps == 0:
-            previous = module.targets.get(name, Targets())
-            module.targets[name] = self.build(name, predictions.detach(), module.shown[name], previous)
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._release()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._release()
-
-    def _release(self) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+            module.targets[name] = self.build(name, predictions, layouts, module.targets.get(name, Targets()))
 
     def build(self, name: str, predictions: Predictions, layouts: LayoutBatch, previous: Targets) -> Targets:
         """The targets that one detector's detached predictions are compared with.
 
         Args:
-            name: of the detector, under which its static assignment is kept for as long as `layouts` stays the same.
+            name: of the detector, under which the static assignment is kept for as long as `layouts` stays the same.
             previous: of the step before; matchings stick to it.
         """
         dense = predictions.dense

@@ -1,0 +1,57 @@
+"""The state of the running batch, kept now and then, so that a killed run goes on where it was."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from detinv.inversion.callbacks.base import AbstractStepCallback
+from detinv.inversion.pixel_module import AbstractPixelModule
+
+# A checkpoint may cost one part in so many of the time since the last one.
+_SHARE = 100
+
+
+class Checkpoints(AbstractStepCallback):
+    """Saves pixels, optimiser, schedule and the other callbacks' state; the last callback of a step.
+
+    Args:
+        save: gets a function that writes a checkpoint to a path, with further entries; see `Archive.save_state`.
+        every_n_seconds: between two checkpoints, at least; more where writing takes more than a hundredth of it.
+        urgent: whether one is due now, whenever the last one was.
+    """
+
+    def __init__(
+        self,
+        save: Callable[[Callable[[Path, dict[str, Any]], None]], object],
+        every_n_seconds: float = 10.0,
+        urgent: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.save = save
+        self.every_n_seconds = every_n_seconds
+        self.urgent = urgent
+        self._last = time.monotonic()
+        self._cost = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._last = time.monotonic()
+
+    def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
+        now = time.monotonic()
+        due = self.urgent() or now - self._last >= max(self.every_n_seconds, _SHARE * self._cost)
+        if not due or step == module.steps - 1:
+            return
+
+        def write(path: Path, entries: dict[str, Any]) -> None:
+            module.kept_beside = entries
+            try:
+                trainer.save_checkpoint(path)
+            except RuntimeError as error:
+                # How torch tells that a file cannot be written.
+                raise OSError(str(error).splitlines()[0]) from error
+
+        self.save(write)
+        self._last = time.monotonic()
+        self._cost = self._last - now

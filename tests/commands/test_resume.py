@@ -1,0 +1,283 @@
+"""`detinv invert` killed, starved or cut off: what is finished stays, and the same command goes on with the rest."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from detinv.cli import main
+from detinv.errors import OutputError
+from detinv.inversion import run as inversion
+from detinv.inversion.run import InversionInterrupted, invert
+from tests.fakes import tiny_detector
+from tests.inversion.test_module import LAYOUTS
+
+WORDS = ("layout=plain", "layout.count=3", "steps=12", "batch_size=2", "trainer.accelerator=cpu", "logger=none")
+ALWAYS = "checkpoint_every_n_seconds=0"
+RESULTS = ("losses.csv", "detections.json", "layouts.json")
+
+
+def run(out_dir: Path, *words: str) -> int:
+    return main(["invert", *WORDS, f"out_dir={out_dir}", *words])
+
+
+def start(out_dir: Path, *words: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "detinv", "invert", *WORDS, f"out_dir={out_dir}", *words]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def pictures(out_dir: Path) -> dict[str, bytes]:
+    return {path.name: Image.open(path).tobytes() for path in (out_dir / "images").glob("*.png")}
+
+
+def until(happened, process: subprocess.Popen | None = None, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        assert process is None or process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+
+
+def metrics(out_dir: Path) -> dict:
+    return json.loads((out_dir / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    out_dir = tmp_path_factory.mktemp("runs") / "whole"
+    assert run(out_dir) == 0
+    return out_dir
+
+
+def same(out_dir: Path, whole: Path) -> None:
+    assert pictures(out_dir) == pictures(whole)
+    for name in RESULTS:
+        assert (out_dir / name).read_bytes() == (whole / name).read_bytes(), name
+    assert not list(out_dir.rglob("*.tmp"))
+    assert not list(out_dir.rglob("*.ckpt"))
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, whole: Path):
+    """Killed with a checkpoint in the first batch, and again once the first batch is finished."""
+    progress = tmp_path / "progress"
+    for pattern in ("*.ckpt", "[!s]*.json"):
+        process = start(tmp_path, ALWAYS)
+        until(lambda pattern=pattern: list(progress.glob(pattern)), process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert run(tmp_path, ALWAYS) == 0
+    same(tmp_path, whole)
+
+
+def test_a_complete_folder_is_not_done_again(tmp_path: Path, whole: Path, monkeypatch):
+    assert run(tmp_path) == 0
+    monkeypatch.setattr(inversion, "fit_batch", lambda *args: pytest.fail("nothing is left to invert"))
+    assert run(tmp_path) == 0
+    same(tmp_path, whole)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batches_of_any_size_give_the_same_images(tmp_path: Path, whole: Path, batch_size: int):
+    assert run(tmp_path, f"batch_size={batch_size}") == 0
+    assert pictures(tmp_path) == pictures(whole)
+
+
+def test_two_processes_give_the_same_images(tmp_path: Path, whole: Path):
+    process = start(tmp_path, "trainer.devices=2")
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert pictures(tmp_path) == pictures(whole)
+    assert (tmp_path / "detections.json").read_bytes() == (whole / "detections.json").read_bytes()
+    ids = [sorted(json.loads(path.read_text())["hashes"]) for path in (tmp_path / "progress").glob("[!s]*.json")]
+    assert sorted(map(len, ids)) == [1, 2], "each process had its share"
+    # One process can go on where two were.
+    assert run(tmp_path) == 0
+
+
+def test_a_mistake_ends_both_processes_with_one_line(tmp_path: Path, whole: Path):
+    process = start(whole, "trainer.devices=2", "seed=3")
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 2
+    assert errors.count("\n") == 1
+    assert "seed was 0, is 3" in errors
+
+
+def test_another_configuration_in_the_folder_is_refused(tmp_path: Path, whole: Path, capsys):
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    assert run(whole, "seed=1") == 2
+    error = capsys.readouterr().err
+    assert "seed was 0, is 1" in error
+    assert error.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_an_interruption_ends_with_what_is_done(tmp_path: Path, whole: Path, sent: int, status: int):
+    process = start(tmp_path, "steps=600", "batch_size=1")
+    until(lambda: list((tmp_path / "progress").glob("[!s]*.json")), process)
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == status, errors
+    assert "Traceback" not in errors
+    found = metrics(tmp_path)
+    assert 1 <= found["images"] < 3
+    assert len(found["missing"]) == 3 - found["images"]
+    assert len(pictures(tmp_path)) == found["images"]
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, caplog):
+    fit, sizes = inversion.fit_batch, []
+
+    def cramped(panel, layouts: Sequence, *others):
+        sizes.append(len(layouts))
+        if len(layouts) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return fit(panel, layouts, *others)
+
+    options = {"steps": 2, "trainer": {"accelerator": "cpu"}, "progress": False}
+    expected = invert(tiny_detector("retinanet"), LAYOUTS, **options)
+    monkeypatch.setattr(inversion, "fit_batch", cramped)
+    result = invert(tiny_detector("retinanet"), LAYOUTS, **options)
+    assert [torch.equal(a, b) for a, b in zip(result.images, expected.images, strict=True)] == [True] * 3
+    assert sizes[0] > 1
+    assert "memory does not suffice for a batch of" in caplog.text
+
+
+def test_an_image_too_large_for_memory_alone_is_missing(tmp_path: Path, monkeypatch, capsys):
+    fit = inversion.fit_batch
+
+    def cramped(panel, layouts: Sequence, *others):
+        if any(layout.id.endswith("1") for layout in layouts):
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory")
+        return fit(panel, layouts, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inversion, "fit_batch", cramped)
+        assert run(tmp_path, "steps=2") == 1
+    (missing,) = metrics(tmp_path)["missing"].items()
+    assert missing[0].endswith("1")
+    assert "memory" in missing[1]
+    assert missing[0] in capsys.readouterr().out
+    # With more memory, the rest is done.
+    assert run(tmp_path, "steps=2") == 0
+    assert metrics(tmp_path)["missing"] == {}
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
+    def broken(*others):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(inversion, "fit_batch", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        invert(tiny_detector("retinanet"), LAYOUTS, steps=1, trainer={"accelerator": "cpu"}, progress=False)
+
+
+def test_an_image_that_stops_early_is_told_of(tmp_path: Path, monkeypatch, capsys):
+    def stop(self, trainer, module):
+        self.stopped[0] = "loss term 'cls' is not finite at step 1"
+
+    monkeypatch.setattr(inversion.StopNonFinite, "on_train_end", stop)
+    assert run(tmp_path, "steps=2", "batch_size=3") == 1
+    (stopped,) = metrics(tmp_path)["stopped"].items()
+    assert "not finite" in stopped[1]
+    assert metrics(tmp_path)["images"] == 3
+    assert stopped[0] in capsys.readouterr().out
+
+
+def test_a_disk_that_fills_up_costs_no_image(tmp_path: Path, whole: Path, monkeypatch, capsys):
+    from detinv.commands import invert as command
+    from detinv.inversion import archive
+    from detinv.results import write
+
+    write_png, rescue = write.write_png, tmp_path / "rescue"
+
+    def full(path, image):
+        if tmp_path / "out" in Path(path).parents:
+            raise OutputError(f"{path} cannot be written: no space left on device")
+        write_png(path, image)
+
+    monkeypatch.setattr(archive, "write_png", full)
+    monkeypatch.setattr(write, "write_png", full)
+    monkeypatch.setattr(command.tempfile, "mkdtemp", lambda **options: rescue.mkdir() or str(rescue))
+    assert run(tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "no space left" in error
+    assert str(rescue) in error
+    assert pictures(rescue) == pictures(whole)
+    monkeypatch.undo()
+    assert run(tmp_path / "out") == 0
+    same(tmp_path / "out", whole)
+
+
+def test_a_dashboard_that_breaks_down_costs_no_image(tmp_path: Path, whole: Path, monkeypatch, caplog):
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    def fail(*args, **kwargs):
+        raise ConnectionError("the service went away")
+
+    monkeypatch.setattr(TensorBoardLogger, "log_metrics", fail)
+    assert run(tmp_path, "logger=tensorboard") == 0
+    assert "the service went away" in caplog.text
+    assert pictures(tmp_path) == pictures(whole)
+
+
+def test_from_python_an_interruption_hands_over_what_is_done(monkeypatch):
+    fit, calls = inversion.fit_batch, []
+
+    def second_time_interrupted(*others):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(*others)
+
+    monkeypatch.setattr(inversion, "fit_batch", second_time_interrupted)
+    options = {"steps": 1, "batch_size": 1, "trainer": {"accelerator": "cpu"}, "progress": False}
+    with pytest.raises(InversionInterrupted) as stopped:
+        invert(tiny_detector("retinanet"), LAYOUTS, **options)
+    assert [layout.id for layout in stopped.value.result.layouts] == [LAYOUTS[0].id]
+    assert set(stopped.value.result.missing) == {layout.id for layout in LAYOUTS[1:]}
+
+
+@pytest.mark.parametrize("preset", ["default", "paper", "fourier"])
+@pytest.mark.parametrize("family", ["retinanet", "maskrcnn"])
+def test_a_state_holds_everything_that_the_next_steps_depend_on(tmp_path: Path, family: str, preset: str):
+    """Stopped after every checkpoint in turn, a batch ends at the same bits."""
+    options = {"steps": 7, "trainer": {"accelerator": "cpu"}, "progress": False}
+    expected = invert(tiny_detector(family), LAYOUTS[:2], preset, **options)
+    kept = {"folder": tmp_path, "checkpoint_every_n_seconds": 0.0}
+
+    class Killed(BaseException):
+        """Nothing catches it."""
+
+    def killed_after_saving(self, trainer, module, step, after_step=inversion.Checkpoints.after_step):
+        after_step(self, trainer, module, step)
+        # A checkpoint may only cost a hundredth of the time; here every step counts.
+        self._cost = 0.0
+        if step in (1, 2, 4):
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inversion.Checkpoints, "after_step", killed_after_saving)
+        for _ in range(3):
+            with pytest.raises(Killed):
+                invert(tiny_detector(family), LAYOUTS[:2], preset, **options, **kept)
+    result = invert(tiny_detector(family), LAYOUTS[:2], preset, **options, **kept)
+    assert all(torch.equal(a, b) for a, b in zip(result.images, expected.images, strict=True))
+    assert result.losses == expected.losses
+
+
+def test_no_secret_is_written(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "key-that-nobody-may-see")
+    assert run(tmp_path, "steps=1", "layout.count=1", "logger=wandb") == 0
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"key-that-nobody-may-see" not in path.read_bytes(), path
+    assert os.environ["WANDB_API_KEY"]
