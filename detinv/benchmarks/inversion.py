@@ -14,10 +14,10 @@ from detinv.benchmarks.reference import reference_start, reference_steps
 from detinv.benchmarks.turns import now
 from detinv.detectors.base import AbstractDetector
 from detinv.inversion.callbacks.base import AbstractStepCallback
+from detinv.inversion.fitting import fit_batch
 from detinv.inversion.panel import as_panel
 from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.fitting import fit_batch
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.quiet import quiet_lightning

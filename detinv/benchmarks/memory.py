@@ -13,10 +13,10 @@ from detinv.detectors.base import AbstractDetector
 from detinv.errors import ConfigError
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
+from detinv.inversion.fitting import fit_batch
 from detinv.inversion.panel import Panel, as_panel
 from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.fitting import fit_batch
 from detinv.layouts.layout import Layout
 from detinv.quiet import quiet_lightning
 

@@ -14,7 +14,6 @@ from detinv.benchmarks.turns import STEP, Turns, ratio
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.lowered import lowered
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
-from detinv.inversion.callbacks.non_finite import StopNonFinite
 from detinv.inversion.fitting import fit_batch
 from detinv.inversion.panel import as_panel
 from detinv.inversion.pixel_module import AbstractPixelModule

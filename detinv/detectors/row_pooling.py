@@ -38,7 +38,14 @@ class RowPooling(MultiScaleRoIAlign):
         first = levels[0]
         if first.device.type != "cpu" or first.dtype != boxes[0].dtype or torch.is_autocast_enabled("cpu"):
             return super().forward(x, boxes, image_shapes)
-        places, weights = self._places([(level.shape[2], level.shape[3]) for level in levels], boxes)
+        # One by one: the order in which gradients are summed hangs on how many there are.
+        return torch.cat([self._pooled([level[k : k + 1] for level in levels], boxes[k]) for k in range(len(boxes))])
+
+    def _pooled(
+        self, levels: list[Float[Tensor, "1 channel _ _"]], boxes: Float[Tensor, "roi 4"]
+    ) -> Float[Tensor, "roi channel rows columns"]:
+        """Features of one image's boxes."""
+        places, weights = self._places([(level.shape[2], level.shape[3]) for level in levels], [boxes])
         table = torch.cat([level.permute(0, 2, 3, 1).flatten(0, 2) for level in levels])
         pooled = F.embedding_bag(places, table, mode="sum", per_sample_weights=weights)
         height, width = self.output_size

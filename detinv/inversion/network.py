@@ -26,7 +26,8 @@ from detinv.types import Pixels
 from detinv.zoo.weights import weight_hash
 
 # By detector: the copy of it that steps run, and the weights and the device that it was made for.
-_COPIES: WeakKeyDictionary[AbstractDetector, tuple[tuple[str, torch.device], AbstractDetector | None]] = WeakKeyDictionary()
+_Copy = tuple[tuple[str, torch.device], AbstractDetector | None]
+_COPIES: WeakKeyDictionary[AbstractDetector, _Copy] = WeakKeyDictionary()
 # From this many pixels on, one image keeps all threads busy.
 _LARGE = 256 * 256
 
