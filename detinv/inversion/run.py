@@ -121,8 +121,6 @@ def invert(
     started = time.perf_counter()
     with quiet_lightning():
         job.run(progress and team.first)
-    # Lightning leaves what it trained on the CPU.
-    panel.to(home)
     if _hashes(panel) != before:
         raise RuntimeError("a detector's weights changed during the inversion; its images would prove nothing")
 
@@ -130,8 +128,11 @@ def invert(
     seconds = time.perf_counter() - started
     kept = sorted(done.images)
     shown, images = [layouts[index] for index in kept], [done.images[index] for index in kept]
+    # Lightning leaves what it trained on the CPU; judging is faster where it was trained.
+    panel.to(make_trainer(job.trainer).strategy.root_device)
     mine = [place for place in range(len(kept)) if place % team.count == team.rank]
     seen = {reader.name: dict(zip(mine, reader.detect([images[k] for k in mine]), strict=True)) for reader in panel}
+    panel.to(home)
     parts = team.gather(seen)
     readings = {
         name: [detections for _, detections in sorted(item for part in parts for item in part[name].items())]
