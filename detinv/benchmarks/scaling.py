@@ -16,10 +16,10 @@ from detinv.detectors.base import AbstractDetector
 from detinv.errors import DetinvError
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
+from detinv.inversion.fitting import fit_batch
 from detinv.inversion.panel import as_panel
 from detinv.inversion.pixel_module import AbstractPixelModule
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.run import fit_batch
 from detinv.layouts.layout import Layout
 from detinv.quiet import quiet_lightning
 
@@ -154,16 +154,8 @@ def _run(
     span = _Span(barrier)
     accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
     with quiet_lightning():
-        fit_batch(
-            as_panel(detector),
-            layouts,
-            recipe,
-            _WARMUP + steps,
-            seed,
-            {"accelerator": accelerator},
-            (),
-            [LossRecorder(), span],
-        )
+        callbacks = [LossRecorder(), span]
+        fit_batch(as_panel(detector), layouts, recipe, _WARMUP + steps, seed, {"accelerator": accelerator}, callbacks)
     return span.begun, span.ended
 
 

@@ -11,6 +11,7 @@ one transform.
 """
 
 from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
@@ -25,8 +26,12 @@ _POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity, last
 # Of each point, where its inverse stands; and its square, or 1 for zero and infinity.
 _INVERSES = (5, 3, 4, 1, 2, 0)
 _SQUARES = (1.0, 0.5, 0.5, 2.0, 2.0, 1.0)
-# With fewer tiles in an image, channels, or products of all three, they are not worth their preparation.
-_LEAST_TILES, _LEAST_CHANNELS, _LEAST_PRODUCTS = 16, 32, 400_000
+# What is saved grows with the product of the channels, preparing it with their sum: with 128 of both kinds it pays.
+_LEAST_SAVED = 64
+# With fewer tiles in an image, or products of tiles and channels, calling so many functions costs more than it saves.
+_LEAST_TILES, _LEAST_PRODUCTS = 16, 400_000
+# Tiles that are dealt with at once: more would not stay in the processor's cache.
+_AT_ONCE = 320
 
 
 class WinogradConv2d(nn.Conv2d):
@@ -44,14 +49,15 @@ class WinogradConv2d(nn.Conv2d):
 
     @staticmethod
     def suits(layer: nn.Conv2d) -> bool:
-        """Whether a layer can be replaced by one of this class."""
+        """Whether a layer can be replaced by one of this class, and is worth it."""
+        inputs, outputs = layer.in_channels, layer.out_channels
         return (
             type(layer) is nn.Conv2d
             and layer.kernel_size == (_KERNEL, _KERNEL)
             and layer.stride == layer.padding == layer.dilation == (1, 1)
             and layer.groups == 1
             and layer.padding_mode == "zeros"
-            and min(layer.in_channels, layer.out_channels) >= _LEAST_CHANNELS
+            and inputs * outputs >= _LEAST_SAVED * (inputs + outputs)
         )
 
     def is_short(self, images: Tensor) -> bool:
@@ -111,16 +117,20 @@ def _convolve(
     spread: Float[Tensor, "36 36"],
     gather: Float[Tensor, "16 36"],
 ) -> Float[Tensor, "batch out_channel height width"]:
-    """Channels come last in memory, also in the result."""
+    """Channels come last in memory, also in the result. Each image is dealt with alone."""
     (batch, channels, height, width), outputs = images.shape, kernels.shape[2]
     rows, columns = -(-height // _OUT), -(-width // _OUT)
     padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, 1, _OUT * columns + 1 - width, 1, _OUT * rows + 1 - height))
-    tiles = padded.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT).permute(4, 5, 0, 1, 2, 3)
-    values = (spread @ tiles.reshape(_IN**2, -1)).view(_IN**2, -1, channels)
-    products = torch.bmm(values, kernels).view(_IN**2, -1)
-    pieces = (gather @ products).view(_OUT, _OUT, batch, rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
-    whole = pieces.reshape(batch, _OUT * rows, _OUT * columns, outputs)
-    return whole[:, :height, :width].permute(0, 3, 1, 2)
+    tiles = padded.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT)
+    whole = images.new_empty(batch, rows, _OUT, columns, _OUT, outputs)
+    band = max(_AT_ONCE // columns, 1)
+    for number, row in product(range(batch), range(0, rows, band)):
+        here = tiles[number, row : row + band].permute(3, 4, 0, 1, 2).reshape(_IN**2, -1)
+        values = (spread @ here).view(_IN**2, -1, channels)
+        products = torch.bmm(values, kernels).view(_IN**2, -1)
+        pieces = (gather @ products).view(_OUT, _OUT, -1, columns, outputs)
+        whole[number, row : row + band] = pieces.permute(2, 0, 3, 1, 4)
+    return whole.view(batch, _OUT * rows, _OUT * columns, outputs)[:, :height, :width].permute(0, 3, 1, 2)
 
 
 @cache

@@ -92,6 +92,9 @@ def wandb_logger(
             settings=wandb.Settings(silent=True, init_timeout=_PATIENCE),
         )
 
+    if wandb.run is not None:
+        # One that failed and was left alone; W&B would go on with it.
+        wandb.run.finish(exit_code=1)
     try:
         run = begin(mode)
     except (wandb.Error, OSError) as error:

@@ -109,7 +109,7 @@ def start_processes(trainer: Mapping[str, Any]) -> Processes:
             )
             fabric.launch()
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-        raise ConfigError(f"trainer.devices={devices}, trainer.num_nodes={nodes}: {error}") from error
+        raise ConfigError(f"trainer: {error} (trainer.devices={devices}, trainer.num_nodes={nodes})") from error
     # The launcher divides the threads among the processes, and large images would round otherwise.
     torch.set_num_threads(threads)
     _STARTED.append(Processes(fabric.global_rank, fabric.world_size, fabric.world_size // nodes, fabric.local_rank))

@@ -1,5 +1,6 @@
 """What counts as a number in a file written by somebody else."""
 
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from detinv.errors import ConfigError
@@ -37,7 +38,7 @@ def image_size_option(given: Any, option: str = "layout.image_size") -> tuple[in
     Raises:
         ConfigError: naming the option, when no image can have that size.
     """
-    sides = list(given) if isinstance(given, list | tuple) else []
+    sides = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
     if len(sides) != 2 or not is_image_size(*sides):
         raise ConfigError(f"{option}={shown(given)}: give [height,width] in whole pixels, such as [128,128]")
     return sides[0], sides[1]

@@ -58,11 +58,11 @@ class CocoLayouts:
             raise ConfigError(f"layout.seed={shown(seed)}: choose a seed of 0 or more")
         if not is_coordinate(min_side) or min_side < 0:
             raise ConfigError(f"layout.min_side={shown(min_side)}: choose a number of pixels of 0 or more")
-        if image_ids is not None and not (isinstance(image_ids, list | tuple) and all(map(is_whole, image_ids))):
+        if image_ids is not None and not (isinstance(image_ids, Sequence) and all(map(is_whole, image_ids))):
             raise ConfigError(f"layout.image_ids={shown(image_ids)}: give a list of whole numbers, such as [7,12]")
         # The command line takes a name of digits for a number.
         self.annotations = str(annotations)
-        self.image_ids = image_ids
+        self.image_ids = None if image_ids is None else list(image_ids)
         self.count = count
         self.seed = seed
         self.min_side = min_side

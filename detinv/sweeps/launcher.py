@@ -1,5 +1,6 @@
 """Who runs the members of a sweep, and where: the contract, the launcher for this process, and how one is chosen."""
 
+import gc
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from importlib import import_module
@@ -58,6 +59,8 @@ class InProcess(AbstractLauncher):
             # What it prints comes below.
             print(f"{name}:", flush=True)
             yield name, run_here(task)
+            # Memory that it held in circles, of a GPU as well, is the next one's.
+            gc.collect()
 
 
 def is_launcher_option(override: str) -> bool:

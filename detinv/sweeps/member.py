@@ -88,11 +88,15 @@ def _error_of(task: Task) -> str | None:
         return one_line(str(error))
     except Exception as error:
         traceback.print_exc()
-        first: BaseException = error
-        while first.__cause__ is not None:
-            first = first.__cause__
-        return f"{type(first).__name__}: {reason_of(first)}"
+        return _cause_of(error)
     return f"exit status {status}" if status else None
+
+
+def _cause_of(error: BaseException) -> str:
+    """Where it began: what builds and runs things tells where, rarely what."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {reason_of(error)}"
 
 
 def _ended(task: Task, error: str | None, started: float) -> Outcome:

@@ -204,12 +204,3 @@ def test_more_objects_than_the_detector_reports(tmp_path: Path, capsys):
     layout.write_text("".join(f"- {{label: star, box: [{i % 120}, 0, {i % 120 + 5}, 20]}}\n" for i in range(301)))
     assert invert(tmp_path / "out", "layout=file", f"layout.path={layout}") == 2
     assert "301" in capsys.readouterr().err
-
-
-def test_bench_prints_a_ratio_and_writes_it(tmp_path: Path, capsys):
-    words = ["bench", "step", f"out_dir={tmp_path}", "batch_size=1", "rounds=2", "warmup=1", "steps_per_round=1"]
-    assert main(words) == 0
-    assert "ratio" in capsys.readouterr().out
-    figures = read(tmp_path / "bench_step.json")
-    assert figures["ratio"] > 0
-    assert figures["step_seconds"] / figures["bare_seconds"] == pytest.approx(figures["ratio"], rel=1.0)

@@ -119,7 +119,11 @@ def test_another_run_is_refused_in_the_same_folder(finished, word, problem, caps
         (["run", "table1_transfer", "detectors=[{weights: x}]"], ["has no name"]),
         (["run", "table1_transfer", "detectors=[{name: shapes_fcos, weights: x.pt}]"], ["x.pt: no such file"]),
         (["run", "table1_transfer", "detectors=[{name: shapes_fcos, colour: red}]"], ["colour"]),
-        (["run", "table1_transfer", "protocol._target_=builtins.dict"], ["builtins.dict is not an experiment"]),
+        (["run", "table1_transfer", "protocol._target_=builtins.dict"], ["builtins.dict", "trust_config=true"]),
+        (
+            ["run", "table1_transfer", "protocol._target_=builtins.dict", "trust_config=true"],
+            ["builtins.dict is not an experiment"],
+        ),
         (["run", "table1_transfer", "batch_size=0"], ["batch_size=0: choose at least 1"]),
         (["run", "table1_transfer", "layout.world=plane"], ["unknown world 'plane'; did you mean 'plain'?"]),
     ],

@@ -79,7 +79,8 @@ def test_a_lowered_detector_is_frozen():
 
 
 def test_large_layers_and_pooling_go_the_fast_way(monkeypatch):
-    monkeypatch.setattr("detinv.detectors.winograd._LEAST_PRODUCTS", 0)
+    for name in ("_LEAST_SAVED", "_LEAST_PRODUCTS"):
+        monkeypatch.setattr(f"detinv.detectors.winograd.{name}", 0)
     detector = tiny_detector("maskrcnn")
     faster = lowered(detector)
     assert any(isinstance(one, WinogradConv2d) for one in faster.modules())

@@ -11,7 +11,7 @@ from detinv.detectors.winograd import WinogradConv2d, transformed
 @pytest.fixture
 def every_size(monkeypatch):
     """The short way for however little there is to do."""
-    for name in ("_LEAST_TILES", "_LEAST_CHANNELS", "_LEAST_PRODUCTS"):
+    for name in ("_LEAST_TILES", "_LEAST_PRODUCTS"):
         monkeypatch.setattr(winograd, name, 0)
 
 
@@ -28,8 +28,10 @@ def images(*shape, dtype=torch.float64, seed=1):
 
 
 @pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("at_once", [1, 5, 1000])
 @pytest.mark.parametrize("size", [(1, 1), (2, 7), (4, 4), (5, 9), (8, 12), (13, 10)])
-def test_output_and_gradient_are_those_of_the_ordinary_convolution(every_size, size, bias):
+def test_output_and_gradient_are_those_of_the_ordinary_convolution(every_size, monkeypatch, size, at_once, bias):
+    monkeypatch.setattr(winograd, "_AT_ONCE", at_once)
     ordinary = layer(bias=bias)
     short = WinogradConv2d(ordinary)
     asked = images(2, 3, *size).requires_grad_()
@@ -70,6 +72,15 @@ def test_channels_come_last_in_memory_and_what_follows_may_work_in_place(every_s
         torch.testing.assert_close(found.relu_(), expected, rtol=0, atol=1e-11)
         wanted, given = (torch.autograd.grad(output.sum(), asked)[0] for output in (expected, found))
         torch.testing.assert_close(given, wanted, rtol=0, atol=1e-11)
+
+
+def test_an_image_is_the_same_alone_and_in_a_batch():
+    ordinary = layer(128, 128, dtype=torch.float32)
+    asked = images(3, 128, 24, 20, dtype=torch.float32)
+    short = WinogradConv2d(ordinary)
+    together = short(asked)
+    for number in range(3):
+        assert torch.equal(short(asked[number : number + 1])[0], together[number])
 
 
 def test_an_image_takes_the_same_way_alone_and_in_a_batch():
@@ -128,16 +139,17 @@ class _Scaled(nn.Conv2d):
 @pytest.mark.parametrize(
     "other",
     [
-        nn.Conv2d(64, 64, 3, stride=2, padding=1),
-        nn.Conv2d(64, 64, 3),
-        nn.Conv2d(64, 64, 3, padding="same"),
-        nn.Conv2d(64, 64, 3, padding=2, dilation=2),
-        nn.Conv2d(64, 64, 3, padding=1, groups=2),
-        nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect"),
-        nn.Conv2d(64, 64, 1),
-        nn.Conv2d(64, 64, 5, padding=2),
-        nn.Conv2d(3, 64, 3, padding=1),
-        _Scaled(64, 64, 3, padding=1),
+        nn.Conv2d(128, 128, 3, stride=2, padding=1),
+        nn.Conv2d(128, 128, 3),
+        nn.Conv2d(128, 128, 3, padding="same"),
+        nn.Conv2d(128, 128, 3, padding=2, dilation=2),
+        nn.Conv2d(128, 128, 3, padding=1, groups=2),
+        nn.Conv2d(128, 128, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(128, 128, 1),
+        nn.Conv2d(128, 128, 5, padding=2),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.Conv2d(256, 36, 3, padding=1),
+        _Scaled(128, 128, 3, padding=1),
     ],
     ids=str,
 )
@@ -146,4 +158,4 @@ def test_other_layers_have_no_short_way(other):
 
 
 def test_a_layer_of_its_kind_has_one():
-    assert WinogradConv2d.suits(nn.Conv2d(64, 36, 3, padding=1))
+    assert WinogradConv2d.suits(nn.Conv2d(128, 128, 3, padding=1))

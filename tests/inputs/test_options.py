@@ -147,8 +147,9 @@ def test_invert_refuses(word, naming, refused):
 
 OTHERS = [
     ("bench", "rounds=1", "rounds=1"),
-    ("bench", "batch_size=0", "batch_size=0"),
-    ("bench", "batch_size=200", "batch_size=200"),
+    ("bench", "batch_sizes=[]", "batch_sizes=[]"),
+    ("bench", "batch_sizes=[0]", "batch_sizes=[0]"),
+    ("bench", "batch_sizes=[200]", "only 100 layouts, not 200"),
     ("bench", "steps_per_round=0", "steps_per_round=0"),
     ("bench", "benchmark=nothing", "unknown benchmark 'nothing'"),
     ("bench", "device=abacus", "device=abacus"),

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import yaml
 
 from detinv.cli import main
+from detinv.configuration import config_dir
 from detinv.errors import ConfigError
 from detinv.sweeps.member import Task
 from detinv.sweeps.submitit_launcher import SubmititLauncher, _Resumable
@@ -37,6 +39,16 @@ def test_slurm_gets_one_array_with_the_options_by_their_names(tmp_path, monkeypa
         assert f"#SBATCH {line}" in text
     assert executor._executor.parameters["array_parallelism"] == 3
     assert "qos" not in text
+
+
+def test_every_option_of_the_file_is_known_to_submitit(tmp_path, monkeypatch):
+    monkeypatch.setattr("submitit.SlurmExecutor.affinity", classmethod(lambda cls: 1))
+    options = yaml.safe_load((config_dir() / "launcher" / "submitit_slurm.yaml").read_text())
+    of_another_kind = {"setup": ["module load cuda"], "additional_parameters": {"mail-type": "FAIL"}}
+    given = {name: of_another_kind.get(name, 1) if value is None else value for name, value in options.items()}
+    executor = SubmititLauncher(**given)._executor(tmp_path)
+    text = executor._executor._make_submission_file_text("run-it", "uid")
+    assert "\nmodule load cuda\n" in text and "--mail-type=FAIL" in text and "--signal=USR2@1\n" in text
 
 
 def test_a_job_that_is_taken_away_runs_the_same_task_again(tmp_path):
