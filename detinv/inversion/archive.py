@@ -21,7 +21,7 @@ from torch import Tensor
 from detinv.errors import ConfigError, OutputError
 from detinv.inversion.fingerprint import layout_hash
 from detinv.layouts.layout import Layout
-from detinv.results.files import prepare_out_dir, write_json, write_png, write_with
+from detinv.results.files import TEMPORARY, prepare_out_dir, write_json, write_png, write_with
 from detinv.results.names import file_stems
 from detinv.results.read import read_image
 
@@ -65,6 +65,14 @@ class Archive:
         self._source = dict(source)
         self._unsaved: dict[tuple[int, ...], Outcome] = {}
         self._claim()
+
+    def tidy(self) -> "Archive":
+        """Remove what a killed process was about to write; while no other is at work in the folder."""
+        for place in (self.folder, self.folder / "images", self._progress):
+            for path in place.glob(f".*{TEMPORARY}"):
+                with suppress(OSError):
+                    path.unlink()
+        return self
 
     def outcomes(self) -> list[tuple[list[int], Outcome]]:
         """Every finished batch, as numbers of its layouts, and what it came to.

@@ -350,7 +350,7 @@ def _archive(
         "precision": str(trainer.get("precision", _PRECISIONS[0])),
     }
     # The first process makes the folder what it is, or refuses it for all.
-    team.decide(lambda: str(Archive(folder, layouts, source).folder))
+    team.decide(lambda: str(Archive(folder, layouts, source).tidy().folder))
     return Archive(folder, layouts, source)
 
 

@@ -18,6 +18,9 @@ from torch import Tensor
 
 from detinv.errors import OutputError
 
+TEMPORARY = ".tmp"
+"""How the names of files end that are being written; they begin with a dot."""
+
 PixelArray = UInt8[np.ndarray, "_ _ 3"] | UInt8[Tensor, "3 _ _"]
 """An 8-bit RGB picture (height, width, 3), or an image tensor (3, height, width)."""
 
@@ -140,7 +143,7 @@ def plain(value: object) -> object:
 
 def _temporary_name(name: str) -> str:
     # The name is cut, so that a long one does not become too long for the file system.
-    return f".{name[:80]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    return f".{name[:80]}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
 
 
 def _reason(error: OSError, folder: Path) -> str:

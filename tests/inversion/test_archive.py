@@ -137,6 +137,18 @@ def test_a_state_that_would_run_code_is_thrown_away(tmp_path: Path):
     assert not (tmp_path / "touched").exists()
 
 
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path):
+    archive = Archive(tmp_path, LAYOUTS, SOURCE)
+    archive.keep([0], outcome(1))
+    for place in (tmp_path, tmp_path / "images", tmp_path / "progress"):
+        (place / ".a.png.123-abc.tmp").write_bytes(b"half")
+    mine = tmp_path / "images" / "mine.tmp"
+    mine.touch()
+    archive.tidy()
+    assert list(tmp_path.rglob("*.tmp")) == [mine]
+    assert [batch for batch, _ in archive.outcomes()] == [[0]]
+
+
 def test_finishing_a_batch_forgets_its_state(tmp_path: Path):
     archive = Archive(tmp_path, LAYOUTS, SOURCE)
     archive.save_state([0, 1], lambda path, entries: torch.save(entries, path))
