@@ -2,13 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 import pytorch_lightning as pl
 import torch
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
+from detinv.inversion.network import cpu_threads
 from detinv.inversion.pixel_module import AbstractPixelModule
 
 STEP = "step"
@@ -41,7 +41,7 @@ class Turns(AbstractStepCallback):
         if (step + 1) % self.steps_per_round:
             return
         self.seconds[STEP].append(now(module.device) - self._started)
-        with torch.enable_grad(), _threads(self._threads):
+        with torch.enable_grad(), cpu_threads(self._threads):
             for name, other in self.others.items():
                 started = now(module.device)
                 for _ in range(self.steps_per_round):
@@ -66,13 +66,3 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
     found = sorted(a / b for a, b in zip(above, below, strict=True))
     low, median, high = statistics.quantiles(found, n=4, method="inclusive")
     return {"median": median, "low": low, "high": high}
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
