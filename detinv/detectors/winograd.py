@@ -11,12 +11,11 @@ one transform.
 """
 
 from functools import cache
-from itertools import product
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -99,7 +98,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
         ctx.kernels = kernels
-        found = _convolve(images, kernels, *_tables(images.dtype, turned=False))
+        found = _convolve(images, kernels, turned=False)
         # A copy in any case: what follows may work in place, which autograd does not let a view's owner do.
         return found.clone() if bias is None else found + bias[:, None, None]
 
@@ -108,29 +107,46 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
         if not ctx.needs_input_grad[0]:
             return None, None, None
-        return _convolve(gradient, ctx.kernels.transpose(1, 2), *_tables(gradient.dtype, turned=True)), None, None
+        return _convolve(gradient, ctx.kernels.transpose(1, 2), turned=True), None, None
 
 
 def _convolve(
     images: Float[Tensor, "batch in_channel height width"],
     kernels: Float[Tensor, "36 in_channel out_channel"],
-    spread: Float[Tensor, "36 36"],
-    gather: Float[Tensor, "16 36"],
+    *,
+    turned: bool,
 ) -> Float[Tensor, "batch out_channel height width"]:
-    """Channels come last in memory, also in the result. Each image is dealt with alone."""
+    """Channels come last in memory, also in the result. Each image is dealt with alone.
+
+    A tile of nothing but zeros gives zeros, for nothing: most of a loss's gradient to a head's output, when few of its
+    rows are compared with anything.
+
+    Args:
+        turned: whether the kernels count as turned by half a turn.
+    """
     (batch, channels, height, width), outputs = images.shape, kernels.shape[2]
     rows, columns = -(-height // _OUT), -(-width // _OUT)
+    spread, gather = _tables(images.dtype, turned=turned)
     padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, 1, _OUT * columns + 1 - width, 1, _OUT * rows + 1 - height))
-    tiles = padded.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT)
-    whole = images.new_empty(batch, rows, _OUT, columns, _OUT, outputs)
-    band = max(_AT_ONCE // columns, 1)
-    for number, row in product(range(batch), range(0, rows, band)):
-        here = tiles[number, row : row + band].permute(3, 4, 0, 1, 2).reshape(_IN**2, -1)
-        values = (spread @ here).view(_IN**2, -1, channels)
-        products = torch.bmm(values, kernels).view(_IN**2, -1)
-        pieces = (gather @ products).view(_OUT, _OUT, -1, columns, outputs)
-        whole[number, row : row + band] = pieces.permute(2, 0, 3, 1, 4)
-    return whole.view(batch, _OUT * rows, _OUT * columns, outputs)[:, :height, :width].permute(0, 3, 1, 2)
+    whole = images.new_zeros(batch, _OUT * rows, _OUT * columns, outputs)
+    sources, targets = _squares(rows, columns, padded.shape[2], _IN), _squares(rows, columns, _OUT * columns, _OUT)
+    alive = torch.linalg.vector_norm(padded, torch.inf, dim=3) != 0
+    windows = alive.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT).flatten(3).any(3).flatten(1)
+    for number in range(batch):
+        pixels, found = padded[number].flatten(0, 1), whole[number].flatten(0, 1)
+        for tiles in windows[number].nonzero()[:, 0].split(_AT_ONCE):
+            here = pixels.index_select(0, sources[:, tiles].flatten())
+            values = (spread @ here.view(_IN**2, -1)).view(_IN**2, -1, channels)
+            products = torch.bmm(values, kernels).view(_IN**2, -1)
+            found.index_copy_(0, targets[:, tiles].flatten(), (gather @ products).view(-1, outputs))
+    return whole[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def _squares(rows: int, columns: int, width: int, side: int) -> Int64[Tensor, "place tile"]:
+    """Where the places of every tile, squares of `side`, lie in an image of `width`, row by row."""
+    corners = _OUT * (torch.arange(rows)[:, None] * width + torch.arange(columns)).flatten()
+    within = (torch.arange(side)[:, None] * width + torch.arange(side)).flatten()
+    return within[:, None] + corners
 
 
 @cache

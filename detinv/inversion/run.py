@@ -255,6 +255,8 @@ class _Job:
                     number += 1
                     continue
                 number += 1
+                # Lightning's trainer and what it trains keep each other alive until then.
+                gc.collect()
                 self._done.batches.append((batch, outcome))
                 if self.archive is not None:
                     self.archive.keep(batch, outcome)

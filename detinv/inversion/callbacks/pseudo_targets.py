@@ -36,6 +36,18 @@ class PseudoTargets(pl.Callback):
         self._assigned.clear()
         pl_module.retarget = partial(self._swap, trainer, pl_module)
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._release(pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._release(pl_module)
+
+    def _release(self, module: pl.LightningModule) -> None:
+        # Otherwise module, trainer and callback keep each other, and all their tensors, alive for a while.
+        assert isinstance(module, Inversion)
+        module.retarget = None
+        self._assigned.clear()
+
     def _swap(
         self, trainer: pl.Trainer, module: Inversion, name: str, predictions: Predictions, layouts: LayoutBatch
     ) -> None:
