@@ -144,16 +144,18 @@ def _pseudo_targets(
         scores[mine, layout.labels[number]] = 1
         boxes[mine] = layout.boxes[number]
 
-    highest = scores.max(1).values
     # Owned rows come first, also before what the network is entirely sure of.
-    rank = torch.where(owners >= 0, 2.0, highest)
+    scores[owners >= 0] *= 2
     kept = []
     start = 0
     for size in head.level_sizes:
-        order = rank[start : start + size].argsort(descending=True)[:_MOST_PER_LEVEL] + start
-        kept.append(order[highest[order] > _SURVIVES])
+        pairs, order = scores[start : start + size].flatten().sort(descending=True)
+        best_first = order[pairs > _SURVIVES] // scores.shape[1] + start
+        # A row that survives with several classes counts once, where its best one stands.
+        level: dict[int, None] = dict.fromkeys(best_first.tolist())
+        kept += list(level)[:_MOST_PER_LEVEL]
         start += size
-    rows = torch.cat(kept)
+    rows = torch.tensor(kept, dtype=torch.int64)
 
     objects = torch.full((len(rows),), -1)
     overlap = torch.full((len(rows),), -1.0)

@@ -86,7 +86,8 @@ def wandb_logger(
             project=project,
             name=name or Path(save_dir).name,
             group=group,
-            dir=save_dir,
+            # W&B's own process may have begun in another folder.
+            dir=Path(save_dir).resolve(),
             mode=mode,
             # Its greetings would hide the table and the path of the picture.
             settings=wandb.Settings(silent=True, init_timeout=_PATIENCE),
