@@ -70,7 +70,7 @@ class RayLauncher(AbstractLauncher):
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             raise ConfigError(f"no Ray at {address}: {reason_of(error)}; say hydra.launcher.address=...") from error
 
-    def _needs(self) -> dict[str, float]:
+    def _needs(self) -> dict[str, Any]:
         """What each member needs; nobody waits for what no machine here has."""
         import ray
 

@@ -47,8 +47,8 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
     tasks = {name: folder.task(name, _own_words(folder, name, groups[name])) for name in todo}
     console = Console()
     interrupted = False
+    folder.begin(todo)
     if tasks:
-        folder.begin(todo)
         try:
             _launch(launcher, tasks, folder, console)
         except KeyboardInterrupt:

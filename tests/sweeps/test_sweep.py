@@ -94,6 +94,17 @@ def test_the_record_is_kept_as_members_end(monkeypatch, tmp_path):
     assert seen == [["missing", "missing"], ["ok", "missing"]]
 
 
+def test_what_ended_while_nobody_waited_is_collected(monkeypatch, tmp_path):
+    stand_in(monkeypatch, "train", lambda config, build: leave_results(config))
+    words = ["train", "-m", "seed=1,2", f"out_dir={tmp_path}"]
+    assert main(words) == 0
+    record = tmp_path / "sweep.json"
+    record.write_text(record.read_text().replace('"ok"', '"missing"'))
+    assert main(words) == 0
+    assert statuses(tmp_path) == {"seed_1": "ok", "seed_2": "ok"}
+    assert times_run(tmp_path) == {"seed_1": 1, "seed_2": 1}
+
+
 @pytest.mark.parametrize("how", ["by itself", "as Lightning does"])
 def test_an_interruption_leaves_a_record_to_go_on_with(how, monkeypatch, tmp_path, capsys):
     def run(config, build):
