@@ -43,6 +43,29 @@ def test_output_and_gradient_are_those_of_the_ordinary_convolution(every_size, m
     torch.testing.assert_close(given, wanted, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("at_once", [1, 1000])
+def test_zeros_are_passed_over_and_the_rest_stays_the_same(every_size, monkeypatch, at_once):
+    monkeypatch.setattr(winograd, "_AT_ONCE", at_once)
+    ordinary = layer(bias=False)
+    short = WinogradConv2d(ordinary)
+    asked = torch.zeros(4, 3, 22, 19, dtype=torch.float64)
+    asked[1, 2, 8, 11] = 1  # in the corner of a tile: four tiles hang on it
+    asked[2, :, :, 3:5] = images(3, 22, 2)
+    asked[3, 0, 21, 18] = float("nan")
+    for turned in (False, True):
+        kernels = transformed(ordinary.weight)
+        if turned:
+            kernels, ordinary = kernels.transpose(1, 2), layer(5, 3, bias=False)
+            ordinary.weight.copy_(layer(bias=False).weight.flip(2, 3).transpose(0, 1))
+            asked = asked[:, [0, 1, 2, 0, 1]]
+        expected = ordinary(asked)
+        found = winograd._convolve(asked, kernels, turned=turned)
+        torch.testing.assert_close(found[:3], expected[:3], rtol=0, atol=1e-11)
+        assert found[0].abs().max() == 0
+        assert found[3, 0, 21, 18].isnan()
+    assert torch.equal(short(asked[:1, :3]), torch.zeros(1, 5, 22, 19, dtype=torch.float64))
+
+
 def test_gradient_is_that_of_the_function(every_size):
     short = WinogradConv2d(layer(2, 3))
     assert torch.autograd.gradcheck(short, (images(1, 2, 5, 6).requires_grad_(),))
@@ -119,7 +142,7 @@ def test_a_kernel_turned_round_shares_the_transform(every_size):
     turned.weight.copy_(ordinary.weight.flip(2, 3).transpose(0, 1))
     asked = images(1, 3, 8, 8)
     kernels = transformed(ordinary.weight).transpose(1, 2)
-    found = winograd._convolve(asked, kernels, *winograd._tables(asked.dtype, turned=True))
+    found = winograd._convolve(asked, kernels, turned=True)
     torch.testing.assert_close(found, turned(asked), rtol=0, atol=1e-11)
 
 
