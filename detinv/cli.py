@@ -188,7 +188,7 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> "DictConfig":
     from omegaconf.errors import OmegaConfBaseException
 
     from detinv.configuration import choices, config_dir, mistake_within
-    from detinv.trust import check_resolved
+    from detinv.trust import check_decisions, check_resolved
 
     folder = config_dir()
     overrides = [_offer_detector(word) for word in overrides]
@@ -200,6 +200,7 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> "DictConfig":
         if group != "experiment" and not choice.startswith("_") and choice.strip("'\"") not in choices(folder, group):
             raise ConfigError(_unknown_choice(group, choice))
     base = _compose(command, [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen], chosen)
+    check_decisions(OmegaConf.to_container(base), chosen.get("experiment", "configuration"))
     config = _compose(command, overrides, chosen)
     _check_kinds(_flat(base), _flat(config))
     _check_numbers(_flat(config))
@@ -210,8 +211,6 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> "DictConfig":
         OmegaConf.resolve(config)
     except (OmegaConfBaseException, RecursionError) as error:
         raise mistake_within(error) from error
-    if config.get(_TRUST) is True and not _says_trust(overrides):
-        raise ConfigError(f"{_TRUST}=true counts on the command line only, where nobody said it; a file may not set it")
     check_resolved(OmegaConf.to_container(config))
     return config
 

@@ -14,7 +14,6 @@ _BESIDE_THE_POINT = (
     ".*your dataloader is not resumable.*",  # samples follow the number of the step
     ".*`srun` command is available.*",  # a run on a cluster's login node is one's own business
     "Checkpoint directory .* exists and is not empty",  # that is how a run is continued
-    ".*`srun` command is available.*",  # a run is one process, wherever it was started
 )
 
 

@@ -71,6 +71,20 @@ def check_targets(node: Any, where: str = "") -> None:
             check_targets(value, where)
 
 
+def check_decisions(node: Any, where: str) -> None:
+    """Raise ConfigError for what files may not decide: to trust weights, or to put together what cannot be seen in them.
+
+    Args:
+        node: mappings and lists as they are written, with nothing resolved.
+        where: file or files the node comes from; opens the message.
+    """
+    for entry in () if is_trusting() else _decisions(node):
+        raise ConfigError(
+            f"{where}: {shown(entry)} is not for a file to decide; leave it out and say it on the command line, or "
+            f"trust the whole file with {TRUST}"
+        )
+
+
 def check_resolved(node: Any) -> None:
     """`check_targets` of what is about to be built: no text in it may come to life as an interpolation either."""
     check_targets(node)
@@ -91,6 +105,19 @@ def check_target(target: Any, where: str = "") -> None:
     require_trusting(
         f"{_opening(where)}{TARGET} {shown(target)} is code beyond what a configuration may name, and would be run"
     )
+
+
+def _decisions(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if str(key).startswith("trust_") and value not in (None, False):
+                yield str(key)
+            yield from _decisions(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _decisions(value)
+    elif isinstance(node, str) and "${" in node and ":" in node:
+        yield node
 
 
 def _texts(node: Any) -> Iterator[str]:

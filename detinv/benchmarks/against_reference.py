@@ -22,6 +22,7 @@ def bench_against_reference(
     steps_per_round: int = 5,
     warmup: int = 1,
     seed: int = 0,
+    precision: str = "32-true",
 ) -> dict[str, Any]:
     """Median seconds of a full step, of a step of the plain loop, and of the unmodified network's bare passes.
 
@@ -33,6 +34,7 @@ def bench_against_reference(
         steps_per_round: steps of each kind in a round.
         warmup: rounds before.
         seed: of the start images.
+        precision: of the network in full steps and bare passes, one of Lightning's Trainer; the plain loop's is fp32.
 
     Returns:
         "rounds"; "seconds": medians per step of "step", "reference" and "unmodified"; "reference_to_step": median and
@@ -40,7 +42,7 @@ def bench_against_reference(
     """
     plain = reference_steps(detector, layout, reference_start(detector, layout, seed))
     turns = Turns({PLAIN: lambda module: next(plain), BARE: bare_pass(detector)}, steps_per_round)
-    fit_turns(turns, detector, [layout], recipe, (rounds + warmup) * steps_per_round, seed)
+    fit_turns(turns, detector, [layout], recipe, (rounds + warmup) * steps_per_round, seed, precision)
     seconds = {name: values[warmup:] for name, values in turns.seconds.items()}
     return {
         "rounds": rounds,

@@ -1,5 +1,6 @@
 """Resident memory of inversions: how much at most, and whether it grows."""
 
+import gc
 import resource
 import sys
 from collections.abc import Sequence
@@ -109,6 +110,8 @@ def _fit(
 ) -> None:
     with quiet_lightning():
         fit_batch(panel, layouts, recipe, steps, seed, {"accelerator": "cpu"}, [LossRecorder(), *callbacks])
+    # As a run does between its batches.
+    gc.collect()
 
 
 class _Watch(AbstractStepCallback):

@@ -33,6 +33,7 @@ def bench_step(
     steps_per_round: int = 5,
     warmup: int = 5,
     seed: int = 0,
+    precision: str = "32-true",
 ) -> dict[str, Any]:
     """Median seconds of a full step and of its two floors, and the ratios.
 
@@ -49,6 +50,7 @@ def bench_step(
         steps_per_round: full steps and bare passes in each round.
         warmup: rounds before.
         seed: of the start images.
+        precision: of the network, in full steps and floors alike; one of Lightning's Trainer.
 
     Returns:
         "batch_size", "rounds"; "seconds": medians per step of "step", "unmodified" and "lowered"; "step_to_unmodified",
@@ -56,7 +58,7 @@ def bench_step(
     """
     floors = {BARE: bare_pass(detector), LOWERED: bare_pass(lowered(detector))}
     turns = Turns(floors, steps_per_round)
-    fit_turns(turns, detector, layouts, recipe, (rounds + warmup) * steps_per_round, seed)
+    fit_turns(turns, detector, layouts, recipe, (rounds + warmup) * steps_per_round, seed, precision)
     seconds = {name: values[warmup:] for name, values in turns.seconds.items()}
     return {
         "batch_size": len(layouts),
@@ -69,24 +71,33 @@ def bench_step(
 
 
 def fit_turns(
-    turns: Turns, detector: AbstractDetector, layouts: Sequence[Layout], recipe: Recipe, steps: int, seed: int
+    turns: Turns,
+    detector: AbstractDetector,
+    layouts: Sequence[Layout],
+    recipe: Recipe,
+    steps: int,
+    seed: int,
+    precision: str = "32-true",
 ) -> None:
     """Take `steps` full steps, as `invert` does without a progress bar, and let others have their turns."""
     accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
+    trainer = {"accelerator": accelerator, "precision": precision}
     with quiet_lightning():
-        fit_batch(
-            as_panel(detector), layouts, recipe, steps, seed, {"accelerator": accelerator}, (), [LossRecorder(), turns]
-        )
+        fit_batch(as_panel(detector), layouts, recipe, steps, seed, trainer, (), [LossRecorder(), turns])
 
 
 def bare_pass(detector: AbstractDetector) -> Callable[[AbstractPixelModule], object]:
-    """What gives the raw outputs of all heads for a module's images, and the gradient of their sum to the pixels."""
+    """What gives the raw outputs of all heads for a module's images, and the gradient of their sum to the pixels.
+
+    In the precision in which the module's trainer runs networks.
+    """
 
     def run(module: AbstractPixelModule) -> None:
         pixels = module.pixels().detach().requires_grad_()
         layouts = module.layouts
-        # Not by calling the detector: its hooks belong to the full step.
-        predictions = detector.forward(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
+        with module.trainer.precision_plugin.forward_context():
+            # Not by calling the detector: its hooks belong to the full step.
+            predictions = detector.forward(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
         total = torch.stack([output.sum() for output in predictions.outputs()]).sum()
         torch.autograd.grad(total, pixels)
 

@@ -13,6 +13,7 @@ from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inversion.devices import usable_device
 from detinv.inversion.presets import load_recipe
+from detinv.inversion.run import check_precision
 from detinv.layouts.labels import suggestion
 from detinv.layouts.layout import Layout
 from detinv.results.files import prepare_out_dir, write_json, write_text
@@ -27,6 +28,7 @@ def run(config: DictConfig, build: Build) -> None:
     if name not in _BENCHMARKS:
         raise ConfigError(f"unknown benchmark {name!r}{suggestion(name, _BENCHMARKS)} (there are: {_KNOWN})")
     _check(config, {"rounds": 2, "steps_per_round": 1, "warmup": 0})
+    check_precision(config.precision, "precision")
     device = usable_device(config.device)
     found, lines = _BENCHMARKS[name](config, build)
     out_dir = prepare_out_dir(config.out_dir)
@@ -55,6 +57,7 @@ def _step(config: DictConfig, build: Build) -> Findings:
                 steps_per_round=config.steps_per_round,
                 warmup=config.warmup,
                 seed=config.seed,
+                precision=config.precision,
             )
             results.append({"detector": name, **found})
             seconds, ratios = found["seconds"], found["step_to_unmodified"]
@@ -80,6 +83,7 @@ def _reference(config: DictConfig, build: Build) -> Findings:
         steps_per_round=config.steps_per_round,
         warmup=config.warmup,
         seed=config.seed,
+        precision=config.precision,
     )
     seconds, times = found["seconds"], found["reference_to_step"]
     line = (

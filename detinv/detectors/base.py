@@ -41,6 +41,9 @@ class AbstractDetector(nn.Module, ABC):
         """Whether `forward` gives mask logits and `detect` masks."""
         return False
 
+    def drop_unused_outputs(self) -> None:
+        """Stop computing what `forward` throws away. Asked only of a copy that does nothing but `forward`."""
+
     @abstractmethod
     def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) to which the library's preprocessing resizes an image of `image_size`.

@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from detinv.errors import ConfigError, DetectorError
 from detinv.layouts.labels import suggestion
 from detinv.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
 from detinv.printable import is_text, shown
-from detinv.trust import ENTRY_POINTS, TRUST, check_targets, is_trusting
+from detinv.trust import ENTRY_POINTS, TRUST, check_decisions, check_targets, is_trusting
 
 
 def detector_names() -> tuple[str, ...]:
@@ -115,25 +115,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_modest(path: Path, node: dict[str, Any]) -> None:
     """Raise ConfigError if a file of somebody's own runs code, or decides what only who starts the run may decide."""
     check_targets(node, str(path))
-    for entry in _decisions(node):
-        raise ConfigError(
-            f"{path}: {shown(entry)} is not for a file to decide; leave it out and say it on the command line, or "
-            f"trust the whole file with {TRUST}"
-        )
-
-
-def _decisions(node: Any) -> Iterator[str]:
-    """Entries that trust weights, make Hydra read further files, or put together what cannot be seen in the file."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key == "defaults" or (str(key).startswith("trust_") and value not in (None, False)):
-                yield str(key)
-            yield from _decisions(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _decisions(value)
-    elif isinstance(node, str) and "${" in node and ":" in node:
-        yield node
+    check_decisions(node, str(path))
+    if "defaults" in node:
+        raise ConfigError(f"{path}: defaults would make it read further files; write them out, or say {TRUST}")
 
 
 def _options(point: EntryPoint) -> dict[str, Any]:

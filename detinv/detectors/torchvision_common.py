@@ -160,6 +160,20 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
             return logits
         return logits.index_select(-1, self._columns)
 
+    def _keep_known_columns(self, head: Any) -> None:
+        """Let a dense head give our classes' columns alone.
+
+        Args:
+            head: with convolution `cls_logits`, whose rows run over anchors, then `num_classes` columns.
+        """
+        layer: nn.Conv2d = head.cls_logits
+        for name, rows in list(layer.named_parameters(recurse=False)):
+            kept = rows.unflatten(0, (-1, head.num_classes))[:, list(self.columns)].flatten(0, 1)
+            setattr(layer, name, nn.Parameter(kept, requires_grad=False))
+        layer.out_channels = len(layer.weight)
+        head.num_classes = len(self.columns)
+        self.columns = tuple(range(len(self.columns)))
+
     def _background_last(self, logits: Float[Tensor, "*rows _"]) -> Float[Tensor, "*rows column"]:
         """Our classes, then one column whose softmax is that of background and all unused columns together."""
         rest = logits.index_select(-1, self._dead_columns).logsumexp(-1, keepdim=True)

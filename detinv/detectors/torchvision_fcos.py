@@ -36,6 +36,9 @@ class TorchvisionFCOS(AbstractTorchvisionDetector):
             Scoring(class_power=0.5, quality_power=0.5),
         )
 
+    def drop_unused_outputs(self) -> None:
+        self._keep_known_columns(self.model.head.classification_head)
+
     def forward(
         self,
         pixels: Pixels,

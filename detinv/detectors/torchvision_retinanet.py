@@ -35,6 +35,9 @@ class TorchvisionRetinaNet(AbstractTorchvisionDetector):
             PostProcessing(model.score_thresh, model.nms_thresh, model.topk_candidates, model.detections_per_img),
         )
 
+    def drop_unused_outputs(self) -> None:
+        self._keep_known_columns(self.model.head.classification_head)
+
     def forward(
         self,
         pixels: Pixels,

@@ -362,10 +362,7 @@ def _hashes(panel: Panel) -> dict[str, str]:
 
 def check_options(steps: int, batch_size: int, log_images_every_n_steps: int, trainer: Mapping[str, object]) -> None:
     """Raise ConfigError for numbers that mean nothing, and for what Lightning's Trainer does not take."""
-    precision = str(trainer.get("precision", _PRECISIONS[0]))
-    if precision not in _PRECISIONS:
-        # True half precision would convert the detector itself.
-        raise ConfigError(f"trainer.precision={precision}: choose one of {', '.join(_PRECISIONS)}")
+    check_precision(trainer.get("precision", _PRECISIONS[0]))
     if log_images_every_n_steps < 1:
         raise ConfigError(f"log_images_every_n_steps={log_images_every_n_steps}: choose at least 1")
     if steps < 0:
@@ -374,6 +371,13 @@ def check_options(steps: int, batch_size: int, log_images_every_n_steps: int, tr
         raise ConfigError(f"batch_size={batch_size}: choose at least 1")
     if trainer.get("devices", 1) in (1, "1") and trainer.get("num_nodes", 1) == 1:
         make_trainer(trainer)
+
+
+def check_precision(precision: object, name: str = "trainer.precision") -> None:
+    """Raise ConfigError for a precision that an inversion cannot run a network in, calling the option `name`."""
+    if str(precision) not in _PRECISIONS:
+        # True half precision would convert the detector itself.
+        raise ConfigError(f"{name}={precision}: choose one of {', '.join(_PRECISIONS)}")
 
 
 def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector | Panel) -> None:

@@ -67,3 +67,14 @@ def test_step_tells_both_floors():
     assert set(found["seconds"]) == {"step", "unmodified", "lowered"}
     for name in ("step_to_unmodified", "step_to_lowered", "unmodified_to_lowered"):
         assert 0 < found[name]["low"] <= found[name]["median"] <= found[name]["high"]
+
+
+def test_floors_have_the_precision_of_the_steps():
+    detector, seen = tiny_detector("fcos"), []
+    watch = detector.model.backbone.register_forward_hook(lambda *passed: seen.append(torch.is_autocast_enabled("cpu")))
+    for precision, reduced in (("32-true", False), ("bf16-mixed", True)):
+        seen.clear()
+        turns = Turns({"floor": bare_pass(detector)}, 1)
+        fit_turns(turns, tiny_detector("fcos"), LAYOUTS, RECIPE, 2, seed=0, precision=precision)
+        assert seen == [reduced] * 2
+    watch.remove()

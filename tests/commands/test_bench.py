@@ -78,6 +78,7 @@ def test_scaling_and_memory_write_their_figures(tmp_path):
     [
         (["steps"], r"unknown benchmark 'steps'.*did you mean.*step"),
         (["step", "rounds=1"], "rounds=1: choose at least 2"),
+        (["step", "precision=16-true"], "precision=16-true: choose one of 32-true"),
         (["step", "batch_sizes=[]"], r"batch_sizes=\[\]: give whole numbers"),
         (["step", "batch_sizes=[0]"], r"batch_sizes=\[0\]: give whole numbers"),
         (["step", "layout.count=2"], "only 2 layouts, not 8"),

@@ -78,6 +78,21 @@ def test_a_lowered_detector_is_frozen():
     assert not any(one.training for one in faster.modules())
 
 
+@pytest.mark.parametrize("family", ["retinanet", "fcos"])
+def test_columns_of_no_class_are_not_computed(family: str):
+    whole = tiny_detector(family)
+    columns = (len(whole.class_names) - 1, 0)
+    detector = type(whole)(whole.model, [whole.class_names[column] for column in columns], columns)
+    faster = lowered(detector)
+    assert faster.model.head.classification_head.cls_logits.out_channels < (
+        detector.model.head.classification_head.cls_logits.out_channels
+    )
+    (expected, wanted), (found, given) = look(detector, batch=1), look(faster, batch=1)
+    assert found.dense.logits.shape == expected.dense.logits.shape
+    assert difference(expected, found) < 1e-4
+    assert float((given - wanted).norm()) < 1e-4 * float(wanted.norm())
+
+
 def test_large_layers_and_pooling_go_the_fast_way(monkeypatch):
     for name in ("_LEAST_SAVED", "_LEAST_PRODUCTS"):
         monkeypatch.setattr(f"detinv.detectors.winograd.{name}", 0)

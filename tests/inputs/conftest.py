@@ -5,13 +5,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from detinv import cli
+from detinv.commands import detect, invert
+from detinv.configuration import config_dir
+from detinv.detectors.base import AbstractDetector
+from detinv.detectors.load import build_detector
 
 QUIET = ("logger=none", "steps=0", "trainer.accelerator=cpu", "out_dir=out")
 """For `detinv invert`."""
 _LONGEST = 520
-_composed: dict[tuple[str, ...], object] = {}
+# Of these words the files differ from test to test.
+_DIFFERING = ("detector=_", "detector=plain.yaml", "detector=broken.yaml", "detector=mine.yaml", "experiment=theirs")
+_BUNDLED = yaml.safe_load((config_dir() / "detector" / "shapes_retinanet.yaml").read_text())
+_composed: dict[tuple[str, ...], DictConfig] = {}
+_built: list[AbstractDetector] = []
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -23,18 +33,32 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
     """Runs a command in an empty folder of its own; what it says on being refused."""
     monkeypatch.chdir(tmp_path)
-    compose = cli._compose
 
-    def compose_once(command: str, overrides: Sequence[str], chosen: dict[str, str]) -> object:
-        """What Hydra makes of the same words is the same, and takes longest of all; files of detectors may differ."""
-        words = (command, *overrides)
-        if any(word.startswith("detector=_") for word in overrides):
-            return compose(command, overrides, chosen)
-        if words not in _composed:
-            _composed[words] = compose(command, overrides, chosen)
-        return copy.deepcopy(_composed[words])
+    def remembered(compose: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+        """What Hydra makes of the same words is the same, and takes longest of all; what lies in a file may differ."""
 
-    monkeypatch.setattr(cli, "_compose", compose_once)
+        def call(command: str, overrides: Sequence[str] = (), *rest: dict[str, str]) -> DictConfig:
+            words = (compose.__name__, command, *overrides)
+            if any(word.startswith(_DIFFERING) for word in overrides):
+                return compose(command, overrides, *rest)
+            if words not in _composed:
+                _composed[words] = compose(command, overrides, *rest)
+            return copy.deepcopy(_composed[words])
+
+        return call
+
+    def build_once(entries: DictConfig) -> AbstractDetector:
+        """The bundled detector is frozen, so the same for all."""
+        if OmegaConf.to_container(entries) != _BUNDLED:
+            return build_detector(entries)
+        if not _built:
+            _built.append(build_detector(entries))
+        return _built[0]
+
+    monkeypatch.setattr(cli, "_compose", remembered(cli._compose))
+    monkeypatch.setattr(cli, "compose_config", remembered(cli.compose_config))
+    monkeypatch.setattr(invert, "build_detector", build_once)
+    monkeypatch.setattr(detect, "build_detector", build_once)
 
     def call(*words: str, naming: str | tuple[str, ...] = ()) -> str:
         before = contents(tmp_path)

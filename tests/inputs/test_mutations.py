@@ -60,7 +60,7 @@ HANDWRITTEN = {
         [],
     ],
 }
-EXAMPLES = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 keys = st.sampled_from(["id", "box", "bbox", "label", "name", "_target_", "_partial_", "x", "", "counts", "defaults"])
 scalars = st.one_of(
@@ -199,7 +199,7 @@ def test_detector_files_with_anything_in_them(tmp_path: Path, data):
 RECIPE = yaml.safe_load((config_dir() / "preset" / "default.yaml").read_text())
 
 
-@settings(EXAMPLES, max_examples=60)
+@settings(EXAMPLES, max_examples=40)
 @given(changed(RECIPE))
 def test_presets_with_other_entries(content):
     """Whatever a configuration says, nothing is built but what it may name."""
@@ -235,7 +235,7 @@ givens = st.one_of(
 )
 
 
-@settings(EXAMPLES, max_examples=30)
+@settings(EXAMPLES, max_examples=12)
 @given(st.builds(lambda key, sign, value: f"{key}{sign}{value}", words, st.sampled_from(["=", "", "=="]), givens))
 def test_overrides_of_any_kind(word):
     def compose() -> None:

@@ -1,6 +1,7 @@
 """Options that mean nothing: each is refused by name before anything is written."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,15 @@ def numbers(node: Any, prefix: str = "") -> Iterator[str]:
                 yield f"{prefix}{key}"
 
 
+@cache
+def complete(command: str) -> Any:
+    return OmegaConf.to_container(cli.compose_config(command, COMMANDS[command]))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("value", [-1, -0.5, float("nan"), float("inf"), 10**40])
 def test_no_option_takes_a_number_that_none_can_mean(command, value):
-    config = OmegaConf.to_container(cli.compose_config(command, COMMANDS[command]))
+    config = complete(command)
     keys = [key for key in numbers(config) if not key.startswith(cli._FREE)]
     assert len(keys) > 0
     for key in keys:
@@ -51,12 +57,8 @@ INVERT = {
     "steps=1.5": "steps=1.5",
     "steps=many": "steps='many'",
     "steps=null": "steps=null: expected a whole number",
-    "steps=true": "steps=True",
-    "steps=[1]": "steps=[1]",
-    "steps=99999999999": "steps=99999999999",
     "batch_size=0": "batch_size=0",
     "seed=-1": "seed=-1",
-    "seed=99999999999999999999999": "seed=99999999999999999999999",
     "log_images_every_n_steps=0": "log_images_every_n_steps=0",
     "stpes=3": "did you mean 'steps'?",
     "+steps=3": "steps",
@@ -65,39 +67,28 @@ INVERT = {
     "~nothing": "nothing",
     "steps=": "steps",
     "steps=[": "cannot read 'steps=['",
-    "steps='1": "cannot read",
     "steps=${": "cannot read",
     "steps=1,2": "Ambiguous value",
     "steps=${steps}": "steps",
     "steps=${nothing}": "steps: Interpolation key 'nothing' not found",
     "steps=${oc.nothing:1}": "steps: Unsupported interpolation type",
-    "steps=${batch_size": "cannot read",
     "out_dir=${logger.nothing}": "out_dir",
     "layout=nothing": "unknown layout 'nothing'",
     "layout=null": "layout=null",
-    "layout=[plain,scale]": "unknown layout '[plain,scale]'",
-    "layout={a: 1}": "unknown layout",
-    "layout=3": "unknown layout '3'",
     "layout=../detector/shapes_fcos": "unknown layout '../detector/shapes_fcos'",
     "layout=/etc/passwd": "unknown layout '/etc/passwd'",
     "detector=shapes_fco": "did you mean 'shapes_fcos'?",
     "detector=null": "detector=null",
-    "detector=[]": "unknown detector '[]'",
     "detector=[shapes_fcos,shapes_fcos]": "may be named once",
     "detector=[shapes_fcos,nothing]": "no detector is called 'nothing'",
     "detector=[shapes_fcos,bccd_fasterrcnn]": "do not have the same classes",
     "preset=nothing": "unknown preset 'nothing'",
-    "trainer=nothing": "unknown trainer 'nothing'",
-    "logger=nothing": "unknown logger 'nothing'",
     "experiment=nothing": "unknown experiment 'nothing'",
     "experiment=../configs/invert": "unknown experiment",
     "layout.count=0": "layout.count=0",
     "layout.count=null": "layout.count=null",
-    "layout.seed=-1": "layout.seed=-1",
     "layout.world=nothing": "unknown world 'nothing'",
     "layout.image_size=[8,8]": "image_size=[8, 8]",
-    "layout.image_size=[-128,128]": "layout.image_size=-128",
-    "layout.masks=maybe": "layout.masks='maybe'",
     "layout.colour=red": "no option 'layout.colour'",
     "+layout.colour=red": "colour",
     "detector.model.num_classes=0": "num_classes=0",
@@ -105,24 +96,18 @@ INVERT = {
     "detector.model.image_size=[-1,128]": "image_size=[-1, 128]",
     "detector.model.image_size=[128,64]": "image_size=[128, 64]",
     "detector.model=null": "assemble_detector",
-    "detector.class_names=[]": "at least one name",
     "detector.class_names=[a,a]": "'a' occurs twice",
     "detector.class_names=[a,b,c]": "trained on the classes circle",
     "detector.adapter=nothing": "_target_ 'nothing'",
     "detector.name=nothing": "nothing.safetensors",
     "detector._recursive_=maybe": "_recursive_",
     "preset.rule.score_thresh=0": "score_thresh=0",
-    "preset.rule.score_thresh=1.5": "score_thresh=1.5",
     "preset.rule.topk=0": "topk=0",
     "preset.rule.topk=null": "preset.rule.topk=null",
-    "preset.matching.score_thresh=2": "score_thresh=2",
-    "preset.matching.topk=0": "topk=0",
     "preset.objective.weights.clss=3": "did you mean",
-    "preset.objective.weights.cls=nan": "preset.objective.weights.cls=nan",
     "+preset.objective.weights.clss=3": "unknown loss term 'clss'",
     "preset.objective.level_weights=[]": "level_weights is empty",
     "preset.objective.tv_exponent=0": "tv_exponent=0",
-    "preset.objective.alpha_exponent=0": "alpha_exponent=0",
     "+preset.pixels.colour=red": "colour",
     "preset.optimizer.momentum=1": "momentum=1",
     "+preset.optimizer.nesterov=true": "nesterov",
@@ -157,7 +142,6 @@ OTHERS = [
     ("check", "image_sizes=[]", "image_sizes=[]"),
     ("check", "image_sizes=[[64]]", "[64] is no size"),
     ("check", "image_sizes=[[0,64]]", "[0, 64] is no size"),
-    ("check", "image_sizes=[64,64]", "64 is no size"),
     ("check", "images=nowhere", "images folder nowhere"),
     ("check", "device=cuda:99", "device=cuda:99"),
     ("detect", "images=nowhere", "images folder nowhere"),
@@ -172,14 +156,10 @@ OTHERS = [
     ("run", "detectors=[{weights: a}]", "has no name"),
     ("run", "detectors=[shapes_fcos,shapes_fcos]", "two are called 'shapes_fcos'"),
     ("run", "detectors=[{name: shapes_fcos, label: ../../up}]", "'../../up' cannot name a folder"),
-    ("run", "detectors=[{name: shapes_fcos, label: /etc}]", "'/etc' cannot name a folder"),
     ("run", "detectors=[{name: shapes_fcos, colour: red}]", "colour"),
-    ("run", "protocol.joint=3", "protocol.joint=3"),
     ("train", "steps=0", "steps=0"),
     ("train", "batch_size=0", "batch_size=0"),
     ("train", "learning_rate=0", "learning_rate=0"),
-    ("train", "gradient_clip=0", "gradient_clip=0"),
-    ("train", "steps_per_epoch=0", "steps_per_epoch=0"),
     ("train", "precision=64-bit", "precision=64-bit"),
     ("train", "accelerator=abacus", "accelerator=abacus"),
     ("train", "data.image_size=[8,8]", "image_size=[8, 8]"),
@@ -193,8 +173,6 @@ OTHERS = [
     ("verify", "parts.transfer.steps=-1", "parts.transfer.steps=-1"),
     ("verify", "parts.transfer=null", "parts.transfer=null"),
     ("verify", "+parts.transfer.colour=red", "colour"),
-    ("verify", "preset.rule.topk=0", "topk=0"),
-    ("verify", "size=tiny", "unknown size 'tiny'"),
 ]
 
 

@@ -244,6 +244,9 @@ def test_only_true_is_trust(value, refused, folder):
         "trust_config: true\n",
         "trust_config: true\nlayout:\n  _target_: os.system\n",
         "trust_config: ${oc.decode:'true'}\n",
+        "detector:\n  trust_weights: true\n",
+        "detectors: [{name: shapes_fcos, weights: w.pt, trust_weights: true}]\n",
+        "detectors: \"${oc.create:'[{name: shapes_fcos, trust_weights: true}]'}\"\n",
         "layout:\n  _target_: os.system\n",
         "layout:\n  extra: {_target_: os.system, _args_: [id]}\n",
         "layout:\n  extra: [[{_target_: os.system}]]\n",
@@ -267,6 +270,14 @@ def test_a_recipe_cannot_trust_itself(text, refused, folder, monkeypatch):
     words = [word for word in words if not word.startswith("logger") or "logger" not in text]
     line = refused("invert", "experiment=theirs", *words, naming="trust_config=true")
     assert SECRET not in line and not (folder / "ran").exists()
+
+
+def test_weights_are_trusted_on_the_command_line_alone(folder, refused):
+    """The same words that a recipe may not say."""
+    words = ("detector=mine.yaml", "trust_config=true", "+detector.trust_weights=true")
+    refused("invert", *words, *EMPTY, *QUIET, naming="trust_weights")  # not an option of this one
+    bundled = ("detector=yolov8n", "detector.weights=nowhere.pt", "detector.trust_weights=true")
+    assert cli.check_command("invert", [*bundled, *EMPTY]).detector.trust_weights is True
 
 
 PLAIN = "_target_: detinv.detectors.load.assemble_detector\n"
