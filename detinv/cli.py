@@ -202,13 +202,16 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> "DictConfig":
     base = _compose(command, [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen], chosen)
     check_decisions(OmegaConf.to_container(base), chosen.get("experiment", "configuration"))
     config = _compose(command, overrides, chosen)
-    _check_kinds(_flat(base), _flat(config))
-    _check_numbers(_flat(config))
     try:
+        defaults = _flat(_followed(base))
+        _check_kinds(defaults, _flat(config))
+        _check_numbers(_flat(config))
         _check_complete(config, command, chosen)
         if config.out_dir is None:
             config.out_dir = str(dated_folder(command))
         OmegaConf.resolve(config)
+        # Once more: what was taken from elsewhere has a kind only now.
+        _check_kinds(defaults, _flat(config))
     except (OmegaConfBaseException, RecursionError) as error:
         raise mistake_within(error) from error
     check_resolved(OmegaConf.to_container(config))
@@ -315,6 +318,15 @@ def _composition_problem(command: str, chosen: dict[str, str], error: Exception)
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or str(error.__cause__).strip()
     return text.splitlines()[0].rstrip(".:") if text else type(error).__name__
+
+
+def _followed(base: "DictConfig") -> "DictConfig":
+    """Defaults with what they take from each other in place, so that it has a kind."""
+    from omegaconf import OmegaConf
+
+    followed = base.copy()
+    OmegaConf.resolve(followed)
+    return followed
 
 
 def _flat(node: "DictConfig") -> dict[str, Any]:

@@ -72,7 +72,7 @@ def check_targets(node: Any, where: str = "") -> None:
 
 
 def check_decisions(node: Any, where: str) -> None:
-    """Raise ConfigError for what files may not decide: to trust weights, or to put together what cannot be seen in them.
+    """Raise ConfigError where files trust weights, or put together what cannot be seen in them.
 
     Args:
         node: mappings and lists as they are written, with nothing resolved.

@@ -13,7 +13,7 @@ from detinv import cli, command_help, configuration
 from detinv.command_help import Option, Recipe, groups, options, recipes, render
 from detinv.commands import COMMANDS
 from detinv.configuration import config_dir
-from detinv.errors import LayoutError
+from detinv.errors import ConfigError, LayoutError
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "kornia", "wandb", "hydra", "omegaconf", "numpy")
 
@@ -198,6 +198,15 @@ def test_a_command_gets_the_composed_values(monkeypatch):
     assert (config.steps, config.data.seed, config.detector.name) == (7, 3, "shapes_fcos")
     assert Path(config.out_dir).parent == Path("outputs")
     assert config.out_dir.endswith("_train")
+
+
+def test_steps_are_those_of_the_preset_unless_others_are_said():
+    assert cli.compose_config("invert", []).steps == 200
+    assert cli.compose_config("invert", ["preset=fast"]).steps == 100
+    assert cli.compose_config("invert", ["preset=fast", "steps=7"]).steps == 7
+    assert cli.compose_config("invert", ["preset=fast", "preset.steps=7"]).steps == 7
+    with pytest.raises(ConfigError, match=r"^steps=1.5: expected a whole number"):
+        cli.compose_config("invert", ["preset.steps=1.5"])
 
 
 def test_out_dir_is_not_reused_within_a_second(monkeypatch, tmp_path):

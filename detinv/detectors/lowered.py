@@ -1,8 +1,8 @@
 """A frozen detector that gives the same raw predictions with less work, for the steps of an inversion.
 
-Nothing is approximated: normalisation that no longer learns becomes part of the convolution before it, outputs that the
-adapter throws away are not computed, and on the CPU channels come last in memory, large 3 x 3 convolutions go Winograd's
-way, and the first layer and the pooling of regions have fast gradients.
+Nothing is approximated: normalisation that no longer learns becomes part of the convolution before it, what an adapter
+throws away is not computed, and on the CPU channels come last in memory, large 3 x 3 convolutions go Winograd's way,
+and the first layer and the pooling of regions have fast gradients.
 """
 
 import copy

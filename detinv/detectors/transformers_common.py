@@ -158,9 +158,7 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
     def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
         device, size = self.pixel_mean.device, (image.shape[1], image.shape[2])
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            inputs = self.processor(
-                images=image.to(device), input_data_format="channels_first", return_tensors="pt"
-            )
+            inputs = self.processor(images=image.to(device), input_data_format="channels_first", return_tensors="pt")
             outputs = self.model(**inputs)
             (found,) = self.processor.post_process_object_detection(
                 outputs, threshold=self.score_thresh, target_sizes=[size]
@@ -172,9 +170,7 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         labels: Int64[Tensor, " found"] = self._label_of_column[found["labels"]]
         order = found["scores"].argsort(descending=True, stable=True)
         order = order[labels[order] >= 0]
-        return Detections(
-            found["boxes"][order].cpu(), found["scores"][order].cpu(), labels[order].cpu(), image_size
-        )
+        return Detections(found["boxes"][order].cpu(), found["scores"][order].cpu(), labels[order].cpu(), image_size)
 
 
 def at_least_fp32(values: Tensor) -> Tensor:

@@ -131,9 +131,7 @@ def quiet_transformers() -> Iterator[None]:
             enable_progress_bars()
 
 
-def build_network(
-    architecture: str, num_classes: int, settings: Mapping[str, Any]
-) -> tuple[nn.Module, Any, Family]:
+def build_network(architecture: str, num_classes: int, settings: Mapping[str, Any]) -> tuple[nn.Module, Any, Family]:
     """A network with random weights (see `enliven`), its image processor and its family.
 
     Args:

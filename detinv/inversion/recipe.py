@@ -31,6 +31,7 @@ class Recipe:
         schedule: of its learning rate.
         updates: of the pixels after each step, in this order.
         augmentation: random views.
+        steps: optimiser updates for each image that the other values are meant for; a run may take another number.
         every_n_steps: steps between two swaps of the pseudo-targets.
 
     Raises:
@@ -45,9 +46,11 @@ class Recipe:
     schedule: Schedule
     updates: Sequence[PixelUpdate]
     augmentation: Augmentation
+    steps: int = 200
     every_n_steps: int = 1
 
     def __post_init__(self) -> None:
+        check_range(self, "steps")
         check_range(self, "every_n_steps", least=1)
         if not all(map(callable, (*self.updates, self.schedule, self.pixels, self.optimizer))):
             raise ConfigError("updates, schedule, pixels or optimizer: something else than what a recipe is made of")

@@ -5,9 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def total_variation(
-    pixels: Float[Tensor, "batch 3 height width"], exponent: float = 2.0
-) -> Float[Tensor, " batch"]:
+def total_variation(pixels: Float[Tensor, "batch 3 height width"], exponent: float = 2.0) -> Float[Tensor, " batch"]:
     """Neighbour differences raised to `exponent`, summed over channels and both axes.
 
     Args:

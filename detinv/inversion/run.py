@@ -55,7 +55,7 @@ def invert(
     layouts: Sequence[Layout],
     recipe: Recipe | str = "default",
     *,
-    steps: int = 200,
+    steps: int | None = None,
     seed: int = 0,
     batch_size: int = 16,
     trainer: Mapping[str, object] | None = None,
@@ -75,7 +75,8 @@ def invert(
             frozen and stay unchanged.
         layouts: boxes in any frame; they are resized to the (first) detector's own input size. Labels are its own.
         recipe: or the name of a preset.
-        steps: optimiser updates for each image; 0 gives the start images, the control of every figure.
+        steps: optimiser updates for each image, by default the recipe's; 0 gives the start images, the control of
+            every figure.
         seed: of start images and views; each layout draws its own numbers from it.
         batch_size: images optimised together; it does not change any image. Halved when memory does not suffice.
         trainer: arguments of `pytorch_lightning.Trainer`, such as `precision` or `accelerator`. With `devices` or
@@ -99,6 +100,7 @@ def invert(
     panel = as_panel(detector)
     if isinstance(recipe, str):
         recipe = load_recipe(recipe)
+    steps = recipe.steps if steps is None else steps
     layouts = [layout.resized(panel.network_size(layout.image_size)) for layout in layouts]
     check_layouts(layouts, panel)
     check_options(steps, batch_size, log_images_every_n_steps, trainer or {})
@@ -302,7 +304,7 @@ class _Job:
             callbacks,
             [guard],
             slots,
-                state,
+            state,
         )
         if state is None:
             self.seconds += time.perf_counter() - begun

@@ -1,5 +1,7 @@
 """Every preset composes and moves the pixels."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -31,6 +33,17 @@ def test_every_preset_runs(name: str):
 def test_presets_differ_in_what_their_names_say():
     assert isinstance(load_recipe("paper").rule, PaperRule)
     assert load_recipe("fourier").pixels.func is FourierPixels
+
+
+def test_a_preset_has_its_own_number_of_steps():
+    assert [load_recipe(name).steps for name in ("default", "fast", "code_fcos")] == [200, 100, 1000]
+    recipe = replace(load_recipe("fast"), steps=2)
+    options = {"trainer": {"accelerator": "cpu"}, "progress": False}
+    own = invert(tiny_detector("fcos"), LAYOUTS, recipe, **options)
+    said = invert(tiny_detector("fcos"), LAYOUTS, recipe, steps=2, **options)
+    other = invert(tiny_detector("fcos"), LAYOUTS, recipe, steps=1, **options)
+    assert all(torch.equal(a, b) for a, b in zip(own.images, said.images, strict=True))
+    assert not torch.equal(own.images[0], other.images[0])
 
 
 def test_an_unknown_preset_suggests_the_nearest():

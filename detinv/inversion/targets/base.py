@@ -108,9 +108,7 @@ class TargetRule(Protocol):
         """For a one-stage head."""
         ...
 
-    def proposals(
-        self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment
-    ) -> ProposalTargets:
+    def proposals(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> ProposalTargets:
         """For a proposal head."""
         ...
 
@@ -123,9 +121,7 @@ class TargetRule(Protocol):
 class MatchingRule(Protocol):
     """How pseudo-targets are built for heads without suppression, in which every object has one row of its own."""
 
-    def match(
-        self, predictions: DensePredictions, layouts: LayoutBatch, previous: DenseTargets | None
-    ) -> DenseTargets:
+    def match(self, predictions: DensePredictions, layouts: LayoutBatch, previous: DenseTargets | None) -> DenseTargets:
         """Targets from detached predictions.
 
         Args:

@@ -102,9 +102,7 @@ class CodeRule:
         )
 
     @torch.no_grad()
-    def proposals(
-        self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment
-    ) -> ProposalTargets:
+    def proposals(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> ProposalTargets:
         """Training labels of a region proposal network; they depend on anchors and layout only."""
         foreground = assignment.owner >= 0
         weights = _sampling_weights(

@@ -59,9 +59,7 @@ class HungarianRule:
         check_range(self, "topk", least=1)
 
     @torch.no_grad()
-    def match(
-        self, predictions: DensePredictions, layouts: LayoutBatch, previous: DenseTargets | None
-    ) -> DenseTargets:
+    def match(self, predictions: DensePredictions, layouts: LayoutBatch, previous: DenseTargets | None) -> DenseTargets:
         head = predictions.head
         cost = self._cost(predictions, layouts)
         if previous is not None and previous.positive_rows.shape == layouts.labels.shape:

@@ -81,9 +81,7 @@ class PaperRule:
         )
 
     @torch.no_grad()
-    def proposals(
-        self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment
-    ) -> ProposalTargets:
+    def proposals(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> ProposalTargets:
         """The best decoded anchor of each object proposes it; proposals far from every object are pushed down."""
         boxes = predictions.boxes()
         best = _best_rows(predictions, layouts)
