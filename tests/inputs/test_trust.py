@@ -272,10 +272,8 @@ def test_a_recipe_cannot_trust_itself(text, refused, folder, monkeypatch):
     assert SECRET not in line and not (folder / "ran").exists()
 
 
-def test_weights_are_trusted_on_the_command_line_alone(folder, refused):
+def test_weights_are_trusted_on_the_command_line_alone():
     """The same words that a recipe may not say."""
-    words = ("detector=mine.yaml", "trust_config=true", "+detector.trust_weights=true")
-    refused("invert", *words, *EMPTY, *QUIET, naming="trust_weights")  # not an option of this one
     bundled = ("detector=yolov8n", "detector.weights=nowhere.pt", "detector.trust_weights=true")
     assert cli.check_command("invert", [*bundled, *EMPTY]).detector.trust_weights is True
 
