@@ -72,7 +72,7 @@ def check_targets(node: Any, where: str = "") -> None:
 
 
 def check_decisions(node: Any, where: str) -> None:
-    """Raise ConfigError where files trust weights, or put together what cannot be seen in them.
+    """Raise ConfigError where files trust weights, read further files, or put together what cannot be seen in them.
 
     Args:
         node: mappings and lists as they are written, with nothing resolved.
@@ -110,7 +110,7 @@ def check_target(target: Any, where: str = "") -> None:
 def _decisions(node: Any) -> Iterator[str]:
     if isinstance(node, Mapping):
         for key, value in node.items():
-            if str(key).startswith("trust_") and value not in (None, False):
+            if key == "defaults" or (str(key).startswith("trust_") and value not in (None, False)):
                 yield str(key)
             yield from _decisions(value)
     elif isinstance(node, list | tuple):

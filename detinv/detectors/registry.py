@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from detinv.configuration import choices, config_dir
-from detinv.errors import ConfigError, DetectorError
+from detinv.errors import DetectorError
 from detinv.layouts.labels import suggestion
 from detinv.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
 from detinv.printable import is_text, shown
-from detinv.trust import ENTRY_POINTS, TRUST, check_decisions, check_targets, is_trusting
+from detinv.trust import ENTRY_POINTS, check_decisions, check_targets, is_trusting
 
 
 def detector_names() -> tuple[str, ...]:
@@ -116,8 +116,6 @@ def _check_modest(path: Path, node: dict[str, Any]) -> None:
     """Raise ConfigError if a file of somebody's own runs code, or decides what only who starts the run may decide."""
     check_targets(node, str(path))
     check_decisions(node, str(path))
-    if "defaults" in node:
-        raise ConfigError(f"{path}: defaults would make it read further files; write them out, or say {TRUST}")
 
 
 def _options(point: EntryPoint) -> dict[str, Any]:
