@@ -68,7 +68,10 @@ def dense_terms(
     head = predictions.head
     weights = level_weights[head.levels]
     row_weights = weights[targets.rows]
-    losses = _class_loss(take(predictions.logits, targets.rows), targets, head.scoring)
+    # Read once: each reading has a gradient as large as all logits.
+    count = targets.rows.shape[1]
+    logits = take(predictions.logits, torch.cat([targets.rows, targets.positive_rows], dim=1))
+    losses = _class_loss(logits[:, :count], targets, head.scoring)
     counted = targets.class_weights.amax(-1)
     terms = {"cls": (losses * row_weights).sum(1) / counted.sum(1).clamp(min=1)}
 
@@ -77,7 +80,7 @@ def dense_terms(
     box_weights = targets.box_weights * row_weights
     terms["reg"] = ((1 - giou) * box_weights).sum(1) / matched
 
-    terms["positive"] = -_positive(predictions.logits, targets, weights, options)
+    terms["positive"] = -_positive(logits[:, count:], targets, weights, options)
     if predictions.quality_logits is not None and targets.quality_targets is not None:
         assert targets.quality_weights is not None
         entropy = F.binary_cross_entropy_with_logits(
@@ -127,15 +130,14 @@ def _bin_loss(
 
 
 def _positive(
-    logits: Float[Tensor, "batch anchor class"],
+    logits: Float[Tensor, "batch object class"],
     targets: DenseTargets,
     weights: Float[Tensor, " anchor"],
     options: TermOptions,
 ) -> Float[Tensor, " batch"]:
     """Weighted sum of each object's logit at its row, over the published normaliser."""
-    rows = targets.positive_rows
-    chosen = options.capped(take(logits, rows).gather(2, targets.positive_labels[..., None])[..., 0])
-    return (chosen * weights[rows] * targets.positive_weights).sum(1) / _POSITIVE_NORMALIZER
+    chosen = options.capped(logits.gather(2, targets.positive_labels[..., None])[..., 0])
+    return (chosen * weights[targets.positive_rows] * targets.positive_weights).sum(1) / _POSITIVE_NORMALIZER
 
 
 def proposal_terms(

@@ -30,6 +30,8 @@ _Copy = tuple[tuple[str, torch.device], AbstractDetector | None]
 _COPIES: WeakKeyDictionary[AbstractDetector, _Copy] = WeakKeyDictionary()
 # From this many pixels on, one image keeps all threads busy.
 _LARGE = 256 * 256
+# No processor's vector instructions take more numbers than this at once, unrolled or not.
+_REGISTERS = 64
 
 
 class Network(nn.Module):
@@ -127,7 +129,7 @@ class _Apart(torch.autograd.Function):
             ctx.parts.append((begin, own, images, tensors))
             columns.append([tensor.detach()[:own] for tensor in tensors])
             found.append(predictions)
-        stacked = tuple(torch.cat([*pieces, pieces[-1][-1:]]) for pieces in zip(*columns, strict=True))
+        stacked = tuple(_stacked(pieces) for pieces in zip(*columns, strict=True))
         constant = [one for one, tensor in zip(stacked, ctx.parts[0][3], strict=True) if not tensor.requires_grad]
         ctx.mark_non_differentiable(*constant)
         return stacked
@@ -138,7 +140,7 @@ class _Apart(torch.autograd.Function):
         for begin, own, images, tensors in ctx.parts:
             outputs = [tensor for tensor in tensors if tensor.requires_grad]
             weights = [
-                torch.cat([gradient[begin : begin + own], gradient.new_zeros(len(tensor) - own, *tensor.shape[1:])])
+                _filled_up(gradient[begin : begin + own], len(tensor))
                 for gradient, tensor in zip(gradients, tensors, strict=True)
                 if tensor.requires_grad
             ]
@@ -147,6 +149,22 @@ class _Apart(torch.autograd.Function):
         # Kept for this gradient alone, and as large as all activations.
         ctx.parts = []
         return result, None, None, None, None
+
+
+def _stacked(pieces: Sequence[Tensor]) -> Tensor:
+    """All images, and the last one once more; what comes of it must not be written to."""
+    first = pieces[0]
+    if len(pieces) == len(first) == 1 and first.numel() % _REGISTERS == 0:
+        # The most there is to copy, and the least need of it: every number of such an image fills a register.
+        return first.expand(2, *first.shape[1:])
+    return torch.cat([*pieces, pieces[-1][-1:]])
+
+
+def _filled_up(gradient: Tensor, count: int) -> Tensor:
+    """`gradient` with zeros for images that only filled up a part."""
+    if len(gradient) == count:
+        return gradient
+    return torch.cat([gradient, gradient.new_zeros(count - len(gradient), *gradient.shape[1:])])
 
 
 def _tensors(node: Any, prefix: str = "") -> dict[str, Tensor]:

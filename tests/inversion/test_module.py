@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from detinv.errors import TargetError
+from detinv.inversion import network
 from detinv.inversion.augmentation import Augmentation
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.pixel_updates import Clamp, PeriodicBlur, PixelUpdates
@@ -167,6 +168,16 @@ def test_same_seed_same_bits_other_seed_other_image():
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("classes", [3, 16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_large_image_has_the_same_bits_alone_and_among_others(family: str, classes: int, monkeypatch):
+    """With 16 classes, all numbers of a lone image fill whole registers, and it is not copied."""
+    monkeypatch.setattr(network, "_LARGE", 1)
+    detector = tiny_detector(family, classes)
+    kept = [module.pixels() for module in (fit(inversion(detector, LAYOUTS[:count], slots=2)) for count in (1, 2))]
+    assert torch.equal(kept[0][0], kept[1][0])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
