@@ -8,3 +8,6 @@ Pixels = Float[Tensor, "batch 3 height width"]
 
 Inputs = Float[Tensor, "batch 3 height width"]
 """What a network's first layer receives."""
+
+PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
+"""Of Lightning's, those in which a network can run without being converted itself."""

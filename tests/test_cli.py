@@ -12,6 +12,7 @@ import detinv
 from detinv import cli, command_help, configuration
 from detinv.command_help import Option, Recipe, groups, options, recipes, render
 from detinv.commands import COMMANDS
+from detinv.composition import compose_config
 from detinv.configuration import config_dir
 from detinv.errors import ConfigError, LayoutError
 
@@ -201,23 +202,23 @@ def test_a_command_gets_the_composed_values(monkeypatch):
 
 
 def test_steps_are_those_of_the_preset_unless_others_are_said():
-    assert cli.compose_config("invert", []).steps == 200
-    assert cli.compose_config("invert", ["preset=fast"]).steps == 100
-    assert cli.compose_config("invert", ["preset=fast", "steps=7"]).steps == 7
-    assert cli.compose_config("invert", ["preset=fast", "preset.steps=7"]).steps == 7
+    assert compose_config("invert", []).steps == 200
+    assert compose_config("invert", ["preset=fast"]).steps == 100
+    assert compose_config("invert", ["preset=fast", "steps=7"]).steps == 7
+    assert compose_config("invert", ["preset=fast", "preset.steps=7"]).steps == 7
     with pytest.raises(ConfigError, match=r"^steps=1.5: expected a whole number"):
-        cli.compose_config("invert", ["preset.steps=1.5"])
+        compose_config("invert", ["preset.steps=1.5"])
 
 
 def test_out_dir_is_not_reused_within_a_second(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    first = cli.compose_config("train").out_dir
+    first = compose_config("train").out_dir
     Path(first).mkdir(parents=True)
-    assert cli.compose_config("train").out_dir != first
+    assert compose_config("train").out_dir != first
 
 
 def test_none_switches_a_value_off():
-    assert cli.compose_config("train", ["gradient_clip=null"]).gradient_clip is None
+    assert compose_config("train", ["gradient_clip=null"]).gradient_clip is None
 
 
 def test_a_bare_word_is_the_subject_of_a_command_that_has_one():
@@ -234,7 +235,7 @@ def recipe_folder(monkeypatch, tmp_path):
 
 def test_a_recipe_can_be_chosen_by_name(recipe_folder):
     (recipe_folder / "quick.yaml").write_text("steps: 3\ndata:\n  seed: 9\n")
-    config = cli.compose_config("train", ["experiment=quick", "data.seed=4"])
+    config = compose_config("train", ["experiment=quick", "data.seed=4"])
     assert (config.steps, config.data.seed) == (3, 4)
 
 
@@ -245,7 +246,7 @@ def training_names():
 @pytest.mark.parametrize("name", training_names())
 def test_every_training_composes_with_the_detector_of_its_name(name):
     overrides = [f"training={name}", "data.root=somewhere"][: 2 if name.startswith("bccd") else 1]
-    config = cli.compose_config("train", overrides)
+    config = compose_config("train", overrides)
     assert config.detector.name == name
     assert config.steps > 0
 
@@ -274,7 +275,7 @@ def test_help_of_a_choice_shows_that_choice():
 
 def test_help_knows_all_values_that_can_be_overridden():
     """Every leaf of the composed configuration is listed, so that suggestions can find it."""
-    config = cli.compose_config("train")
+    config = compose_config("train")
     listed = {option.key for option in options(config_dir(), "train")}
 
     def leaves(node, prefix=""):
@@ -336,7 +337,7 @@ def test_every_recipe_says_what_it_is_and_composes():
         assert recipe.summary.endswith(".") and "package" not in recipe.summary
         command = "run" if recipe.has_protocol else "invert"
         needed = ["layout.annotations=somewhere"] if "annotations: ???" in layout_of(recipe.name) else []
-        config = cli.compose_config(command, [f"experiment={recipe.name}", *needed])
+        config = compose_config(command, [f"experiment={recipe.name}", *needed])
         assert ("protocol" in config) == recipe.has_protocol
 
 
@@ -381,12 +382,12 @@ def test_a_recipe_wins_over_what_it_chooses(recipe_folder):
     # A choice of one's own wins over the recipe's, its values over that choice's.
     found = {option.key: option for option in options(config_dir(), "run", {"experiment": "mine", "layout": "part"})}
     assert found["layout.world"].default == "part" and found["layout.count"].default == "3"
-    config = cli.compose_config("run", ["experiment=mine", "layout=part"])
+    config = compose_config("run", ["experiment=mine", "layout=part"])
     assert config.layout.world == "part" and config.layout.count == 3
 
 
 def test_help_of_an_experiment_knows_all_values_that_can_be_overridden():
-    config = yaml.safe_load(cli_yaml(cli.compose_config("run", ["experiment=table1_transfer", "logger=none"])))
+    config = yaml.safe_load(cli_yaml(compose_config("run", ["experiment=table1_transfer", "logger=none"])))
     listed = {
         option.key for option in options(config_dir(), "run", {"experiment": "table1_transfer", "logger": "none"})
     }

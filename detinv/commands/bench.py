@@ -13,7 +13,7 @@ from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inversion.devices import usable_device
 from detinv.inversion.presets import load_recipe
-from detinv.inversion.run import check_precision
+from detinv.inversion.requests import check_precision
 from detinv.layouts.labels import suggestion
 from detinv.layouts.layout import Layout
 from detinv.results.files import prepare_out_dir, write_json, write_text

@@ -17,7 +17,8 @@ from detinv.errors import ConfigError, OutputError
 from detinv.inversion.panel import Panel
 from detinv.inversion.processes import start_processes
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.run import InversionInterrupted, check_layouts, check_options, invert
+from detinv.inversion.requests import check_layouts, check_options
+from detinv.inversion.run import InversionInterrupted, invert
 from detinv.layouts.sources import LayoutSource
 from detinv.metrics.cues import orientation_agreement
 from detinv.results.files import prepare_out_dir, write_json

@@ -15,7 +15,7 @@ from detinv.errors import ConfigError
 from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.workbench import Workbench
 from detinv.inversion.processes import start_processes
-from detinv.inversion.run import check_options
+from detinv.inversion.requests import check_options
 from detinv.results.files import prepare_out_dir
 from detinv.results.findings import Findings
 from detinv.results.resume import claim_folder

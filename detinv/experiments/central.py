@@ -178,9 +178,9 @@ class CentralObjects:
         reader = reader or label
 
         def compute() -> list[list[dict[str, Any]]]:
-            detector = bench.detector(reader)
-            found = detector.detect(self.images(bench, label, name))
-            return [[asdict(one) for one in sightings(seen, detector.class_names)] for seen in found]
+            class_names = bench.detector(reader).class_names
+            found = bench.detect(reader, self.images(bench, label, name))
+            return [[asdict(one) for one in sightings(seen, class_names)] for seen in found]
 
         kept = bench.keep(f"seen/{self.key(bench, label, name)}/{reader}", compute)
         return [[Sighting(one["name"], one["score"], pixel_box(one["box"])) for one in seen] for seen in kept]

@@ -93,10 +93,9 @@ class Gallery(AbstractExperiment):
         )
 
     def _seen(self, bench: Workbench, label: str, images: Images, layouts: Sequence[Layout]) -> dict[str, Any]:
-        detector = bench.detector(label)
-        detections = detector.detect(images)
+        detections = bench.detect(label, images)
         edges = [borders(image, layout) for image, layout in zip(images, layouts, strict=True)]
-        scores = average_precision(layouts, detections, detector.class_names)
+        scores = average_precision(layouts, detections, bench.detector(label).class_names)
         return {
             **self._counts(layouts, detections),
             "AP": scores["AP"],

@@ -130,7 +130,7 @@ class Transfer(AbstractExperiment):
             for label in bench.labels:
                 detector = bench.detector(label)
                 theirs = [relabelled(layout, class_names, detector.class_names) for layout in layouts]
-                found[label] = judge(theirs, detector.detect(images), detector.class_names)
+                found[label] = judge(theirs, bench.detect(label, images), detector.class_names)
             return found
 
         return bench.keep(f"judged/{row.replace(' ', '_')}", by_label)

@@ -2,23 +2,28 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError, OutputError
+from detinv.inversion.fitting import device_of
 from detinv.inversion.panel import Panel
 from detinv.inversion.pixels import batches_by_canvas
 from detinv.inversion.processes import Processes
 from detinv.inversion.recipe import Recipe
 from detinv.inversion.run import invert
-from detinv.layouts.layout import Layout
+from detinv.layouts.layout import Detections, Layout
 from detinv.layouts.sources import LayoutSource
 from detinv.results.files import plain, prepare_out_dir, write_json, write_png
 from detinv.results.names import file_stems
@@ -39,7 +44,8 @@ class Workbench:
     """One experiment's means; what it made is kept under `out_dir`, and found again when the run is repeated.
 
     Args:
-        out_dir: existing folder; images lie in `images/<key>/`, other finished parts in `parts/<key>.json`.
+        out_dir: existing folder; images lie in `images/<key>/`, other finished parts in `parts/<key>.json`, and the
+            state of an interrupted batch in `unfinished/<key>/`.
         entries: the detectors to be looked at, in order.
         source: of layouts.
         recipe: how to invert.
@@ -82,16 +88,26 @@ class Workbench:
                 )
         return labels
 
+    @cached_property
+    def device(self) -> torch.device:
+        """Where detectors live, and look at images: where the trainer inverts."""
+        return device_of(self.team.trainer(self.trainer))
+
     def detector(self, label: str) -> AbstractDetector:
         """The detector that goes by `label` here, or else the one registered under that name; loaded once."""
         if label not in self._loaded:
             entry = next((entry for entry in self.entries if _label(entry) == label), label)
             if isinstance(entry, str):
-                self._loaded[label] = load_detector(entry)
+                found = load_detector(entry)
             else:
                 options = {str(key): value for key, value in entry.items() if key not in ("name", "label")}
-                self._loaded[label] = load_detector(str(entry["name"]), **options)
+                found = load_detector(str(entry["name"]), **options)
+            self._loaded[label] = found.to(self.device)
         return self._loaded[label]
+
+    def detect(self, label: str, images: Images) -> list[Detections]:
+        """What a detector's own inference finds in the images; each process looks at some of them."""
+        return self.team.share(self.detector(label).detect, images)
 
     def weight_hashes(self) -> dict[str, str]:
         """Of all detectors loaded so far, by label."""
@@ -149,7 +165,8 @@ class Workbench:
     ) -> Images:
         """Inverted images, 8 bit, one for each layout; those that lie in `images/<key>/` already are read from there.
 
-        Batches are always the same ones, so a run that was interrupted gives the very images of one that was not.
+        Batches are always the same ones, and one that was interrupted is gone on with, so a run that was interrupted
+        gives the very images of one that was not.
 
         Args:
             key: names the images: letters, digits, `_`, `-`, `.` and slashes.
@@ -158,7 +175,8 @@ class Workbench:
             recipe, steps: where they differ from the bench's own.
 
         Raises:
-            OutputError: when the folder holds images of other weights or another number of steps.
+            OutputError: when the folder holds images of other weights or another number of steps; when memory does
+                not suffice for an image.
         """
         detector = self.detector(label)
         return self._inverted(
@@ -198,7 +216,10 @@ class Workbench:
                 batch_size=self.batch_size,
                 trainer=self.trainer,
                 progress=False,
+                folder=self._unfinished(key) / str(members[0]) if steps else None,
             )
+            for layout_id, reason in result.missing.items():
+                raise OutputError(f"{key}, layout {layout_id}: {reason}")
             return list(result.images)
 
         source = {"weight_hash": hashes, "steps": steps, "seed": self.seed}
@@ -240,7 +261,13 @@ class Workbench:
                 if self.team.first:
                     write_png(paths[index], image)
                 found[index] = image
+        if self.team.first:
+            with suppress(OSError):
+                shutil.rmtree(self._unfinished(key))
         return [found[index] for index in range(len(layouts))]
+
+    def _unfinished(self, key: str) -> Path:
+        return self.out_dir / "unfinished" / key
 
     def _missing(self, folder: Path, paths: Sequence[Path], source: dict[str, Any]) -> set[int]:
         """Numbers of the images that are not there, in a folder that is made sure to be of this source."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from detinv.errors import ConfigError
@@ -105,3 +106,8 @@ def make_trainer(arguments: Mapping[str, Any], **fixed: Any) -> pl.Trainer:
             return pl.Trainer(**{**defaults, **arguments, **fixed})
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error} (see Lightning's Trainer for what its options take)") from error
+
+
+def device_of(trainer_arguments: Mapping[str, Any]) -> torch.device:
+    """The device on which a trainer with these arguments runs what it is given."""
+    return make_trainer(trainer_arguments).strategy.root_device

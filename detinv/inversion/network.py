@@ -57,7 +57,8 @@ class Network(nn.Module):
             copy = lowered(self.detector)
             # A detector that runs as it is must not be kept alive by itself.
             _COPIES[self.detector] = (made_of, None if copy is self.detector else copy)
-        self.runs = _COPIES[self.detector][1] or self.detector
+        # Whoever used the copy before may have left it elsewhere.
+        self.runs = (_COPIES[self.detector][1] or self.detector).to(made_of[1])
 
     def forward(
         self,

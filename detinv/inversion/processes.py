@@ -5,7 +5,7 @@ or wherever SLURM or torchrun have started them already.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from detinv.errors import ConfigError, DetinvError
 from detinv.quiet import quiet_lightning
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -69,6 +70,11 @@ class Processes:
         found: list[Any] = [None] * self.count
         torch.distributed.all_gather_object(found, value)
         return found
+
+    def share(self, look: Callable[[list[S]], Sequence[T]], items: Sequence[S]) -> list[T]:
+        """What `look` finds in each of the items, which are the same in all processes; each looks at some of them."""
+        found = self.gather(list(look(list(items[self.rank :: self.count]))))
+        return [found[place % self.count][place // self.count] for place in range(len(items))]
 
     def trainer(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of a Lightning Trainer that runs alone on this process's device."""

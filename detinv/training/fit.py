@@ -15,10 +15,10 @@ from detinv.ranges import check_range
 from detinv.training.data import PhotographSource, SceneSource, TrainingData
 from detinv.training.module import DetectorTraining
 from detinv.training.progress import TrainingProgress
+from detinv.types import PRECISIONS
 
 CHECKPOINT = "last.ckpt"
 _LOG_EVERY = 50
-_PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
@@ -52,7 +52,7 @@ class Schedule:
         check_range(self, "steps batch_size steps_per_epoch", least=1)
         check_range(self, "learning_rate gradient_clip", above=True)
         check_range(self, "weight_decay workers")
-        for name, known in (("precision", _PRECISIONS), ("accelerator", _ACCELERATORS)):
+        for name, known in (("precision", PRECISIONS), ("accelerator", _ACCELERATORS)):
             if str(getattr(self, name)) not in known:
                 raise ConfigError(f"{name}={getattr(self, name)}: choose one of {', '.join(known)}")
 

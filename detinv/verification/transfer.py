@@ -90,10 +90,7 @@ def kin(means: Means, bench: Workbench) -> Claim:
     images = {label: bench.invert(label, label, bench.layouts(label, masks=False)) for label in labels}
     layouts = {label: bench.layouts(label, masks=False) for label in labels}
     found = {
-        (source, judge): bench.detector(judge).detect(images[source])
-        for source in labels
-        for judge in labels
-        if source != judge
+        (source, judge): bench.detect(judge, images[source]) for source in labels for judge in labels if source != judge
     }
     family = {label: name for name, members in FAMILIES.items() for label in members}
     groups = min(_GROUPS, len(layouts[labels[0]]))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from detinv.cli import main
 from detinv.errors import OutputError
-from detinv.inversion import run as inversion
+from detinv.inversion import job
 from detinv.inversion.run import InversionInterrupted, invert
 from tests.fakes import tiny_detector
 from tests.inversion.test_module import LAYOUTS
@@ -79,7 +79,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, whole: Path):
 
 def test_a_complete_folder_is_not_done_again(tmp_path: Path, whole: Path, monkeypatch):
     assert run(tmp_path) == 0
-    monkeypatch.setattr(inversion, "fit_batch", lambda *args: pytest.fail("nothing is left to invert"))
+    monkeypatch.setattr(job, "fit_batch", lambda *args: pytest.fail("nothing is left to invert"))
     assert run(tmp_path) == 0
     same(tmp_path, whole)
 
@@ -135,7 +135,7 @@ def test_an_interruption_ends_with_what_is_done(tmp_path: Path, whole: Path, sen
 
 
 def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, caplog):
-    fit, sizes = inversion.fit_batch, []
+    fit, sizes = job.fit_batch, []
 
     def cramped(panel, layouts: Sequence, *others):
         sizes.append(len(layouts))
@@ -145,7 +145,7 @@ def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, caplog):
 
     options = {"steps": 2, "trainer": {"accelerator": "cpu"}, "progress": False}
     expected = invert(tiny_detector("retinanet"), LAYOUTS, **options)
-    monkeypatch.setattr(inversion, "fit_batch", cramped)
+    monkeypatch.setattr(job, "fit_batch", cramped)
     result = invert(tiny_detector("retinanet"), LAYOUTS, **options)
     assert [torch.equal(a, b) for a, b in zip(result.images, expected.images, strict=True)] == [True] * 3
     assert sizes[0] > 1
@@ -153,7 +153,7 @@ def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, caplog):
 
 
 def test_an_image_too_large_for_memory_alone_is_missing(tmp_path: Path, monkeypatch, capsys):
-    fit = inversion.fit_batch
+    fit = job.fit_batch
 
     def cramped(panel, layouts: Sequence, *others):
         if any(layout.id.endswith("1") for layout in layouts):
@@ -161,7 +161,7 @@ def test_an_image_too_large_for_memory_alone_is_missing(tmp_path: Path, monkeypa
         return fit(panel, layouts, *others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inversion, "fit_batch", cramped)
+        patch.setattr(job, "fit_batch", cramped)
         assert run(tmp_path, "steps=2") == 1
     (missing,) = metrics(tmp_path)["missing"].items()
     assert missing[0].endswith("1")
@@ -176,7 +176,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
     def broken(*others):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(inversion, "fit_batch", broken)
+    monkeypatch.setattr(job, "fit_batch", broken)
     with pytest.raises(RuntimeError, match="mat1"):
         invert(tiny_detector("retinanet"), LAYOUTS, steps=1, trainer={"accelerator": "cpu"}, progress=False)
 
@@ -185,7 +185,7 @@ def test_an_image_that_stops_early_is_told_of(tmp_path: Path, monkeypatch, capsy
     def stop(self, trainer, module):
         self.stopped[0] = "loss term 'cls' is not finite at step 1"
 
-    monkeypatch.setattr(inversion.StopNonFinite, "on_train_end", stop)
+    monkeypatch.setattr(job.StopNonFinite, "on_train_end", stop)
     assert run(tmp_path, "steps=2", "batch_size=3") == 1
     (stopped,) = metrics(tmp_path)["stopped"].items()
     assert "not finite" in stopped[1]
@@ -231,7 +231,7 @@ def test_a_dashboard_that_breaks_down_costs_no_image(tmp_path: Path, whole: Path
 
 
 def test_from_python_an_interruption_hands_over_what_is_done(monkeypatch):
-    fit, calls = inversion.fit_batch, []
+    fit, calls = job.fit_batch, []
 
     def second_time_interrupted(*others):
         calls.append(1)
@@ -239,7 +239,7 @@ def test_from_python_an_interruption_hands_over_what_is_done(monkeypatch):
             raise KeyboardInterrupt
         return fit(*others)
 
-    monkeypatch.setattr(inversion, "fit_batch", second_time_interrupted)
+    monkeypatch.setattr(job, "fit_batch", second_time_interrupted)
     options = {"steps": 1, "batch_size": 1, "trainer": {"accelerator": "cpu"}, "progress": False}
     with pytest.raises(InversionInterrupted) as stopped:
         invert(tiny_detector("retinanet"), LAYOUTS, **options)
@@ -258,7 +258,7 @@ def test_a_state_holds_everything_that_the_next_steps_depend_on(tmp_path: Path, 
     class Killed(BaseException):
         """Nothing catches it."""
 
-    def killed_after_saving(self, trainer, module, step, after_step=inversion.Checkpoints.after_step):
+    def killed_after_saving(self, trainer, module, step, after_step=job.Checkpoints.after_step):
         after_step(self, trainer, module, step)
         # A checkpoint may only cost a hundredth of the time; here every step counts.
         self._cost = 0.0
@@ -266,7 +266,7 @@ def test_a_state_holds_everything_that_the_next_steps_depend_on(tmp_path: Path, 
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inversion.Checkpoints, "after_step", killed_after_saving)
+        patch.setattr(job.Checkpoints, "after_step", killed_after_saving)
         for _ in range(3):
             with pytest.raises(Killed):
                 invert(tiny_detector(family), LAYOUTS[:2], preset, **options, **kept)

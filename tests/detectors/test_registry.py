@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from detinv.cli import compose_config
+from detinv.composition import compose_config
 from detinv.detectors import registry
 from detinv.detectors.load import build_detector, load_detector
 from detinv.detectors.registry import detector_names, detector_node, joint_node

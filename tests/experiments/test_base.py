@@ -2,8 +2,8 @@
 
 import pytest
 
-from detinv.cli import compose_config
 from detinv.command_help import recipes
+from detinv.composition import compose_config
 from detinv.configuration import instantiate
 from detinv.experiments.base import AbstractExperiment
 

@@ -1,6 +1,9 @@
 """Table 1: whose numbers stand where, and what is summed up."""
 
+import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,3 +137,15 @@ def test_mistakes_show_before_anything_is_inverted(tmp_path, monkeypatch, joint)
     monkeypatch.setattr(one, "invert", lambda *args, **kwargs: pytest.fail("inverted"))
     with pytest.raises(detinv.errors.LayoutError, match="unknown class 'circle' .the detector knows RBC"):
         Transfer(joint=joint).run(one)
+
+
+def test_two_processes_give_the_same_numbers(tmp_path):
+    words = ["layout.count=3", "steps=2", "batch_size=2", "detectors=[shapes_retinanet, shapes_fcos]", "logger=none"]
+    for devices in (1, 2):
+        command = [sys.executable, "-m", "detinv", "run", "table1_transfer", *words, "trainer.accelerator=cpu"]
+        command += [f"trainer.devices={devices}", f"out_dir={tmp_path / str(devices)}"]
+        subprocess.run(command, check=True, timeout=240, capture_output=True)
+    one, two = (json.loads((tmp_path / name / "numbers.json").read_text()) for name in ("1", "2"))
+    for told in (one, two):
+        told["about"].pop("seconds")
+    assert one == two

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import detinv
 from detinv.errors import ConfigError, DetectorError, OutputError
 from detinv.experiments import workbench
 from detinv.experiments.workbench import Workbench
+from detinv.inversion import job
 from detinv.inversion.presets import load_recipe
 from detinv.layouts.sources import CocoLayouts
 from detinv.results.read import read_image
@@ -86,6 +88,44 @@ def test_a_lost_image_comes_back_with_its_batch_and_nothing_else_is_made(tmp_pat
     again.invert("b", "shapes_retinanet", layouts[:1])
     assert calls == [batch]
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+def test_an_interrupted_batch_is_gone_on_with(tmp_path, monkeypatch):
+    """Stopped after its third step, the batch takes the other five, and ends at the same bits."""
+    whole = bench(tmp_path / "whole", steps=8)
+    layouts = whole.layouts("shapes_retinanet", masks=False)
+    expected = whole.invert("a", "shapes_retinanet", layouts)
+    taken = []
+
+    class Killed(BaseException):
+        """Nothing catches it."""
+
+    def counted(self, trainer, module, step, after_step=job.Checkpoints.after_step):
+        after_step(self, trainer, module, step)
+        # A checkpoint may only cost a hundredth of the time; here every step counts.
+        self._cost = 0.0
+        taken.append(step)
+        if len(taken) == 3:
+            raise Killed
+
+    monkeypatch.setattr(job.Checkpoints, "after_step", counted)
+    monkeypatch.setattr(workbench, "invert", partial(detinv.invert, checkpoint_every_n_seconds=0.0))
+    with pytest.raises(Killed):
+        bench(tmp_path / "cut", steps=8).invert("a", "shapes_retinanet", layouts)
+    assert list((tmp_path / "cut" / "unfinished").rglob("*.ckpt"))
+    assert same(bench(tmp_path / "cut", steps=8).invert("a", "shapes_retinanet", layouts), expected)
+    assert len(taken) == 2 * 8
+    assert not list((tmp_path / "cut" / "unfinished").rglob("*.*"))
+
+
+def test_an_image_that_memory_does_not_suffice_for_is_named(tmp_path, monkeypatch):
+    def cramped(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(job, "fit_batch", cramped)
+    one = bench(tmp_path)
+    with pytest.raises(OutputError, match="memory does not suffice"):
+        one.invert("a", "shapes_retinanet", one.layouts("shapes_retinanet"))
 
 
 def test_what_is_going_on_is_told(tmp_path):

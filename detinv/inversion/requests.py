@@ -1,0 +1,51 @@
+"""What can be asked of an inversion: checks before anything is loaded onto a device or written."""
+
+from collections.abc import Mapping, Sequence
+
+from detinv.detectors.base import AbstractDetector
+from detinv.errors import ConfigError, LayoutError
+from detinv.inversion.fitting import make_trainer
+from detinv.inversion.panel import Panel
+from detinv.layouts.layout import Layout
+from detinv.types import PRECISIONS
+
+
+def check_options(steps: int, batch_size: int, log_images_every_n_steps: int, trainer: Mapping[str, object]) -> None:
+    """Raise ConfigError for numbers that mean nothing, and for what Lightning's Trainer does not take."""
+    check_precision(trainer.get("precision", PRECISIONS[0]))
+    if log_images_every_n_steps < 1:
+        raise ConfigError(f"log_images_every_n_steps={log_images_every_n_steps}: choose at least 1")
+    if steps < 0:
+        raise ConfigError(f"steps={steps}: choose 0 or more")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size}: choose at least 1")
+    if trainer.get("devices", 1) in (1, "1") and trainer.get("num_nodes", 1) == 1:
+        make_trainer(trainer)
+
+
+def check_precision(precision: object, name: str = "trainer.precision") -> None:
+    """Raise ConfigError for a precision that an inversion cannot run a network in, calling the option `name`."""
+    if str(precision) not in PRECISIONS:
+        # True half precision would convert the detector itself.
+        raise ConfigError(f"{name}={precision}: choose one of {', '.join(PRECISIONS)}")
+
+
+def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector | Panel) -> None:
+    """Raise LayoutError if a layout cannot be asked of this detector, or of these, naming it."""
+    if not layouts:
+        raise LayoutError("there is no layout to invert")
+    seen: set[str] = set()
+    for layout in layouts:
+        if layout.id in seen:
+            raise LayoutError(f"two layouts are called {layout.id!r}; ids must differ")
+        seen.add(layout.id)
+        if len(layout) > detector.detections_per_image:
+            raise LayoutError(
+                f"layout {layout.id}: {len(layout)} objects, but this detector reports at most "
+                f"{detector.detections_per_image} per image; drop some"
+            )
+        if len(layout) and int(layout.labels.max()) >= len(detector.class_names):
+            raise LayoutError(
+                f"layout {layout.id}: label {int(layout.labels.max())} is beyond the detector's "
+                f"{len(detector.class_names)} classes"
+            )
