@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -72,17 +73,25 @@ def wandb_logger(
 ) -> Logger:
     """Weights & Biases through Lightning's logger.
 
+    With the service at hand, a run that goes on in its folder goes on in the dashboard. Offline it is begun anew there,
+    because of two offline runs of one id `wandb sync` keeps the last alone.
+
     Args:
-        save_dir: where an offline run is kept.
+        save_dir: where an offline run, and the id of one that is not, are kept.
         project, name, group: in the dashboard; the name of the folder by default.
         offline: true or false decides; otherwise the person's own WANDB_MODE does, and without it, offline.
     """
     mode: Literal["online", "offline"] | None = "online" if offline is False else "offline"
     if offline is None and "WANDB_MODE" in os.environ:
         mode = None
+    # An agent of a sweep, or the person, may have said which run this is.
+    free = not {"WANDB_RUN_ID", "WANDB_SWEEP_ID"} & os.environ.keys()
 
     def begin(mode: Literal["online", "offline"] | None) -> "wandb.Run":
+        online = (mode or os.environ.get("WANDB_MODE")) == "online"
         return wandb.init(
+            id=_run_id(Path(save_dir)) if online and free else None,
+            resume="allow" if online and free else None,
             project=project,
             name=name or Path(save_dir).name,
             group=group,
@@ -105,6 +114,17 @@ def wandb_logger(
         _LOG.warning("detinv: W&B cannot be reached (%s); this run is kept offline, `wandb sync` uploads it", reason)
         run = begin("offline")
     return WandbLogger(experiment=run)
+
+
+def _run_id(folder: Path) -> str:
+    """What W&B calls the run of this folder, for good."""
+    path = folder / "wandb" / "run_id"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(secrets.token_hex(4))
+        return path.read_text()
 
 
 def tensorboard_logger(save_dir: str | Path) -> Logger:

@@ -2,14 +2,16 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from detinv.commands.dashboard import dashboard, numbers_of
-from detinv.inversion.dashboards import Dashboard
+from detinv.inversion.dashboards import Dashboard, wandb_logger
 
 CONFIG = OmegaConf.create({"steps": 3, "layout": {"count": 2}})
 
@@ -103,10 +105,6 @@ def test_a_logger_that_fails_is_left_alone_and_the_run_goes_on(where: str, monke
 
 
 def test_without_a_way_to_the_service_the_run_is_kept_offline(tmp_path: Path, monkeypatch, caplog):
-    import wandb
-
-    from detinv.inversion.dashboards import wandb_logger
-
     begin, modes = wandb.init, []
 
     def unreachable(**options):
@@ -121,3 +119,45 @@ def test_without_a_way_to_the_service_the_run_is_kept_offline(tmp_path: Path, mo
     assert modes == ["online", "offline"]
     assert "connection refused" in caplog.text
     assert list((tmp_path / "wandb").glob("offline-run-*"))
+
+
+@pytest.mark.parametrize("said", [{"offline": False}, {"WANDB_MODE": "online"}])
+def test_a_run_that_goes_on_in_its_folder_goes_on_in_the_dashboard(tmp_path: Path, monkeypatch, said):
+    begun = served(monkeypatch)
+    monkeypatch.setenv("WANDB_MODE", said.get("WANDB_MODE", "offline"))
+    for folder in ("a", "b", "a"):
+        wandb_logger(tmp_path / folder, offline=said.get("offline")).experiment.finish()
+    first, other, again = begun
+    assert first["id"] == again["id"] != other["id"]
+    assert len(first["id"]) == 8
+    assert {one["resume"] for one in begun} == {"allow"}
+
+
+@pytest.mark.parametrize("said", ["WANDB_RUN_ID", "WANDB_SWEEP_ID"])
+def test_a_run_that_others_have_named_keeps_its_name(tmp_path: Path, monkeypatch, said):
+    begun = served(monkeypatch)
+    monkeypatch.setenv(said, "theirs")
+    wandb_logger(tmp_path, offline=False).experiment.finish()
+    assert [(one["id"], one["resume"]) for one in begun] == [(None, None)]
+
+
+def test_offline_runs_are_begun_anew(tmp_path: Path, monkeypatch):
+    """`wandb sync` would put the second one in the place of the first."""
+    begun = served(monkeypatch)
+    for _ in range(2):
+        wandb_logger(tmp_path, offline=True).experiment.finish()
+    assert [(one["id"], one["resume"]) for one in begun] == [(None, None)] * 2
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 2
+
+
+def served(monkeypatch) -> list[dict[str, Any]]:
+    """What W&B is asked for; every run it begins is one without a service."""
+    begun: list[dict[str, Any]] = []
+    real = wandb.init
+
+    def begin(**options):
+        begun.append(options)
+        return real(**{**options, "mode": "offline", "id": None, "resume": None})
+
+    monkeypatch.setattr(wandb, "init", begin)
+    return begun
