@@ -60,6 +60,21 @@ def test_write_inversion_makes_ids_safe_and_unique(sample: Callable[..., Inversi
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.parametrize("left", ["another image", "no image"])
+def test_write_inversion_writes_no_image_twice_and_mends_a_wrong_one(
+    sample: Callable[..., InversionResult], tmp_path: Path, left: str
+) -> None:
+    result = sample(3)
+    write_inversion(result, tmp_path, "", "t")
+    paths = sorted((tmp_path / "images").iterdir())
+    before = [path.read_bytes() for path in paths]
+    stamps = [path.stat().st_mtime_ns for path in paths]
+    paths[1].write_bytes(before[0] if left == "another image" else b"PNG")
+    write_inversion(result, tmp_path, "", "t")
+    assert [path.read_bytes() for path in paths] == before
+    assert [path.stat().st_mtime_ns == stamp for path, stamp in zip(paths, stamps, strict=True)] == [True, False, True]
+
+
 def test_write_inversion_into_a_file_changes_nothing(sample: Callable[..., InversionResult], tmp_path: Path) -> None:
     (tmp_path / "run").write_text("kept")
     with pytest.raises(OutputError, match="run is a file, not a folder"):
