@@ -23,6 +23,7 @@ def bench_against_reference(
     warmup: int = 1,
     seed: int = 0,
     precision: str = "32-true",
+    compile_mode: str | None = None,
 ) -> dict[str, Any]:
     """Median seconds of a full step, of a step of the plain loop, and of the unmodified network's bare passes.
 
@@ -35,6 +36,7 @@ def bench_against_reference(
         warmup: rounds before.
         seed: of the start images.
         precision: of the network in full steps and bare passes, one of Lightning's Trainer; the plain loop's is fp32.
+        compile_mode: of the network in full steps; see `compile_parts`.
 
     Returns:
         "rounds"; "seconds": medians per step of "step", "reference" and "unmodified"; "reference_to_step": median and
@@ -42,7 +44,7 @@ def bench_against_reference(
     """
     plain = reference_steps(detector, layout, reference_start(detector, layout, seed))
     turns = Turns({PLAIN: lambda module: next(plain), BARE: bare_pass(detector)}, steps_per_round)
-    fit_turns(turns, detector, [layout], recipe, (rounds + warmup) * steps_per_round, seed, precision)
+    fit_turns(turns, detector, [layout], recipe, (rounds + warmup) * steps_per_round, seed, precision, compile_mode)
     seconds = {name: values[warmup:] for name, values in turns.seconds.items()}
     return {
         "rounds": rounds,

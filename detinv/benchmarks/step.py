@@ -13,6 +13,7 @@ import torch
 from detinv.benchmarks.turns import STEP, Turns, ratio
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.lowered import lowered
+from detinv.inversion.callbacks.first_step import FirstStep
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.fitting import fit_batch
 from detinv.inversion.panel import as_panel
@@ -34,6 +35,7 @@ def bench_step(
     warmup: int = 5,
     seed: int = 0,
     precision: str = "32-true",
+    compile_mode: str | None = None,
 ) -> dict[str, Any]:
     """Median seconds of a full step and of its two floors, and the ratios.
 
@@ -51,18 +53,23 @@ def bench_step(
         warmup: rounds before.
         seed: of the start images.
         precision: of the network, in full steps and floors alike; one of Lightning's Trainer.
+        compile_mode: of the network in full steps; see `compile_parts`. Floors are never compiled.
 
     Returns:
-        "batch_size", "rounds"; "seconds": medians per step of "step", "unmodified" and "lowered"; "step_to_unmodified",
-        "step_to_lowered", "unmodified_to_lowered": medians and quartiles of the rounds' ratios.
+        "batch_size", "rounds", "first_step_seconds"; "seconds": medians per step of "step", "unmodified" and
+        "lowered"; "step_to_unmodified", "step_to_lowered", "unmodified_to_lowered": medians and quartiles of the
+        rounds' ratios.
     """
     floors = {BARE: bare_pass(detector), LOWERED: bare_pass(lowered(detector))}
     turns = Turns(floors, steps_per_round)
-    fit_turns(turns, detector, layouts, recipe, (rounds + warmup) * steps_per_round, seed, precision)
+    first = fit_turns(
+        turns, detector, layouts, recipe, (rounds + warmup) * steps_per_round, seed, precision, compile_mode
+    )
     seconds = {name: values[warmup:] for name, values in turns.seconds.items()}
     return {
         "batch_size": len(layouts),
         "rounds": rounds,
+        "first_step_seconds": first,
         "seconds": {name: statistics.median(values) / steps_per_round for name, values in seconds.items()},
         "step_to_unmodified": ratio(seconds[STEP], seconds[BARE]),
         "step_to_lowered": ratio(seconds[STEP], seconds[LOWERED]),
@@ -78,12 +85,19 @@ def fit_turns(
     steps: int,
     seed: int,
     precision: str = "32-true",
-) -> None:
-    """Take `steps` full steps, as `invert` does without a progress bar, and let others have their turns."""
+    compile_mode: str | None = None,
+) -> float | None:
+    """Take `steps` full steps, as `invert` does without a progress bar, and let others have their turns.
+
+    Returns:
+        Seconds of the first step.
+    """
     accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
     trainer = {"accelerator": accelerator, "precision": precision}
+    panel, first = as_panel(detector).compiled(compile_mode), FirstStep()
     with quiet_lightning():
-        fit_batch(as_panel(detector), layouts, recipe, steps, seed, trainer, (), [LossRecorder(), turns])
+        fit_batch(panel, layouts, recipe, steps, seed, trainer, (), [first, LossRecorder(), turns])
+    return first.seconds
 
 
 def bare_pass(detector: AbstractDetector) -> Callable[[AbstractPixelModule], object]:

@@ -9,6 +9,7 @@ from detinv.benchmarks.machine import machine
 from detinv.commands import Build
 from detinv.commands.terminal import console, literal
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.compiled import check_mode
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inversion.devices import usable_device
@@ -29,6 +30,7 @@ def run(config: DictConfig, build: Build) -> None:
         raise ConfigError(f"unknown benchmark {name!r}{suggestion(name, _BENCHMARKS)} (there are: {_KNOWN})")
     _check(config, {"rounds": 2, "steps_per_round": 1, "warmup": 0})
     check_precision(config.precision, "precision")
+    check_mode(config.compile_mode)
     device = usable_device(config.device)
     found, lines = _BENCHMARKS[name](config, build)
     out_dir = prepare_out_dir(config.out_dir)
@@ -58,6 +60,7 @@ def _step(config: DictConfig, build: Build) -> Findings:
                 warmup=config.warmup,
                 seed=config.seed,
                 precision=config.precision,
+                compile_mode=config.compile_mode,
             )
             results.append({"detector": name, **found})
             seconds, ratios = found["seconds"], found["step_to_unmodified"]
@@ -66,6 +69,10 @@ def _step(config: DictConfig, build: Build) -> Findings:
                 f"lowered {_ms(seconds['lowered'])}; a step is {ratios['median']:.3f} of the bare network (quartiles "
                 f"{ratios['low']:.3f} to {ratios['high']:.3f}), {found['step_to_lowered']['median']:.3f} of the lowered"
             )
+            if config.compile_mode is not None:
+                lines.append(
+                    f"compiled ({config.compile_mode}): the first step took {found['first_step_seconds']:.1f} s"
+                )
     return results, lines
 
 
@@ -84,6 +91,7 @@ def _reference(config: DictConfig, build: Build) -> Findings:
         warmup=config.warmup,
         seed=config.seed,
         precision=config.precision,
+        compile_mode=config.compile_mode,
     )
     seconds, times = found["seconds"], found["reference_to_step"]
     line = (

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from detinv.commands import Build
 from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.commands.terminal import console, literal
+from detinv.detectors.compiled import check_mode
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError, OutputError
 from detinv.inversion.panel import Panel
@@ -43,6 +44,7 @@ def run(config: DictConfig, build: Build) -> int:
     recipe: Recipe = build(config.preset)
     trainer = _plain(config.trainer)
     check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer)
+    check_mode(config.compile_mode)
     if config.checkpoint_every_n_seconds < 0:
         raise ConfigError(f"checkpoint_every_n_seconds={config.checkpoint_every_n_seconds}: choose 0 or more")
     team = start_processes(trainer)
@@ -63,6 +65,7 @@ def run(config: DictConfig, build: Build) -> int:
                 log_images_every_n_steps=config.log_images_every_n_steps,
                 folder=out_dir,
                 checkpoint_every_n_seconds=config.checkpoint_every_n_seconds,
+                compile_mode=config.compile_mode,
             )
         except InversionInterrupted as stop:
             result, interrupted = stop.result, True

@@ -11,6 +11,7 @@ from detinv.command_help import recipes
 from detinv.commands import Build
 from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.commands.terminal import console, literal, terminal_table
+from detinv.detectors.compiled import check_mode
 from detinv.errors import ConfigError
 from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.workbench import Workbench
@@ -30,6 +31,7 @@ def run(config: DictConfig, build: Build) -> None:
         raise ConfigError(f"detinv run needs an experiment: detinv run NAME (there are: {names})")
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     check_options(config.steps, config.batch_size, 1, values["trainer"])
+    check_mode(config.compile_mode)
     for entry in values["detectors"]:
         if not isinstance(entry, str | dict):
             raise ConfigError(f"detectors: {entry!r} is no detector; write a name, a path, or {{name: NAME, ...}}")
@@ -48,6 +50,7 @@ def run(config: DictConfig, build: Build) -> None:
         batch_size=config.batch_size,
         seed=config.seed,
         trainer=values["trainer"],
+        compile_mode=config.compile_mode,
         images=config.images,
         team=team,
         say=lambda text: terminal.print(literal(text), soft_wrap=True, highlight=False, style="dim"),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign
 
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.compiled import compile_parts
 from detinv.detectors.folding import adjacent_pairs, fold, replace_modules
 from detinv.detectors.predictions import Predictions
 from detinv.detectors.row_pooling import RowPooling
@@ -29,7 +30,7 @@ _SIDE = 128
 _log = logging.getLogger(__name__)
 
 
-def lowered(detector: AbstractDetector) -> AbstractDetector:
+def lowered(detector: AbstractDetector, compile_mode: str | None = None) -> AbstractDetector:
     """A copy of `detector` whose `forward`, and its gradient to the pixels, cost less.
 
     The copy has proved, on noise, that its raw predictions are those of `detector`. Where it fails, or a library's
@@ -38,6 +39,7 @@ def lowered(detector: AbstractDetector) -> AbstractDetector:
     Args:
         detector: frozen, on the device it will run on; it stays as it is. Weights that are not changed are shared, so
             the copy is of use as long as they do not change. Detections are to be asked of `detector`.
+        compile_mode: see `compile_parts`; None compiles nothing.
     """
     try:
         lower = _sharing_copy(detector)
@@ -52,6 +54,8 @@ def lowered(detector: AbstractDetector) -> AbstractDetector:
     if not found <= TOLERANCE:
         _log.warning("%s runs as it is: made faster, its outputs differ by %.2g", type(detector).__name__, found)
         return detector
+    if compile_mode is not None:
+        compile_parts(lower, partial(_look, lower, probe), compile_mode)
     return lower
 
 

@@ -53,6 +53,7 @@ class Workbench:
         batch_size: images optimised together.
         seed: of start images and views.
         trainer: arguments of Lightning's Trainer.
+        compile_mode: see `invert`.
         images: folder of the layouts' photographs, where the layouts come from annotations.
         say: told what is going on, one line at a time.
         team: processes that share the inversions; the first writes.
@@ -66,6 +67,7 @@ class Workbench:
     batch_size: int = 16
     seed: int = 0
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    compile_mode: str | None = None
     images: str | Path | None = None
     say: Callable[[str], None] = lambda text: None
     team: Processes = field(default_factory=Processes)
@@ -216,6 +218,7 @@ class Workbench:
                 batch_size=self.batch_size,
                 trainer=self.trainer,
                 progress=False,
+                compile_mode=self.compile_mode,
                 folder=self._unfinished(key) / str(members[0]) if steps else None,
             )
             for layout_id, reason in result.missing.items():

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from detinv.inversion.archive import Archive, Outcome
 from detinv.inversion.callbacks.checkpoints import Checkpoints
+from detinv.inversion.callbacks.first_step import FirstStep
 from detinv.inversion.callbacks.image_logging import ImageLogging
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.non_finite import StopNonFinite
@@ -86,6 +87,7 @@ class Job:
     interruption: Interruption = field(default_factory=Interruption)
     seconds: float = 0.0
     steps_taken: int = 0
+    first_step: float | None = None
     _done: Done = field(default_factory=Done)
 
     def run(self, progress: bool) -> None:
@@ -149,7 +151,8 @@ class Job:
         recorder = LossRecorder(first_step=first_step, dashboard=self.dashboard)
         guard = StopNonFinite()
         logging_images = ImageLogging(chosen, recorder, self.dashboard, self.log_images_every_n_steps, first_step)
-        callbacks: list[pl.Callback] = [*bar, recorder, logging_images]
+        first = FirstStep()
+        callbacks: list[pl.Callback] = [first, *bar, recorder, logging_images]
         state = None
         archive = self.archive
         if archive is not None:
@@ -178,6 +181,8 @@ class Job:
         if state is None:
             self.seconds += time.perf_counter() - begun
             self.steps_taken += self.steps
+        if self.first_step is None:
+            self.first_step = first.seconds
         stopped = {chosen[row].id: reason for row, reason in guard.stopped.items()}
         return Outcome(module.images(), recorder.rows, stopped)
 

@@ -25,8 +25,8 @@ from detinv.detectors.predictions import Predictions
 from detinv.types import Pixels
 from detinv.zoo.weights import weight_hash
 
-# By detector: the copy of it that steps run, and the weights and the device that it was made for.
-_Copy = tuple[tuple[str, torch.device], AbstractDetector | None]
+# By detector: the copy of it that steps run, and the weights, the device and the mode that it was made for.
+_Copy = tuple[tuple[str, torch.device, str | None], AbstractDetector | None]
 _COPIES: WeakKeyDictionary[AbstractDetector, _Copy] = WeakKeyDictionary()
 # From this many pixels on, one image keeps all threads busy.
 _LARGE = 256 * 256
@@ -43,18 +43,20 @@ class Network(nn.Module):
     Attributes:
         runs: what looks at the images: the detector, or once prepared a copy that gives the same with less work.
         threads: of the CPU; the last bits may depend on how many there are.
+        compile_mode: see `compile_parts`; None compiles nothing.
     """
 
     def __init__(self, detector: AbstractDetector) -> None:
         super().__init__()
         self.detector = self.runs = detector
         self.threads = torch.get_num_threads()
+        self.compile_mode: str | None = None
 
     def prepare(self) -> None:
         """Take the less laborious copy of the detector, for the device where it is now."""
-        made_of = (weight_hash(self.detector), self.detector.pixel_mean.device)
+        made_of = (weight_hash(self.detector), self.detector.pixel_mean.device, self.compile_mode)
         if self.detector not in _COPIES or _COPIES[self.detector][0] != made_of:
-            copy = lowered(self.detector)
+            copy = lowered(self.detector, self.compile_mode)
             # A detector that runs as it is must not be kept alive by itself.
             _COPIES[self.detector] = (made_of, None if copy is self.detector else copy)
         # Whoever used the copy before may have left it elsewhere.

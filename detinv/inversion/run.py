@@ -48,6 +48,7 @@ def invert(
     progress: bool = True,
     folder: str | Path | None = None,
     checkpoint_every_n_seconds: float = 10.0,
+    compile_mode: str | None = None,
 ) -> InversionResult:
     """Optimise one image for each layout until `detector` reports the layout in it.
 
@@ -71,6 +72,8 @@ def invert(
         folder: where finished images and the state of the running batch are kept, and found again: the same call
             goes on where an earlier one stopped. By default nothing is kept.
         checkpoint_every_n_seconds: between two states of the running batch.
+        compile_mode: a mode of `torch.compile`, for the frozen networks; None compiles nothing. The first step then
+            takes a minute or so, and an image's last bits may hang on its batch.
 
     Returns:
         Images in 8 bit, the detector's own detections in just those, and metrics; without the layouts for which memory
@@ -81,7 +84,7 @@ def invert(
             holds images of another detector, recipe, seed or number of steps.
         InversionInterrupted: when interrupted, with what is done.
     """
-    panel = as_panel(detector)
+    panel = as_panel(detector).compiled(compile_mode)
     if isinstance(recipe, str):
         recipe = load_recipe(recipe)
     steps = recipe.steps if steps is None else steps
@@ -102,7 +105,7 @@ def invert(
         Dashboard(loggers if team.first else ()),
         log_images_every_n_steps,
         checkpoint_every_n_seconds,
-        _archive(folder, layouts, recipe, before, steps, seed, trainer or {}, team),
+        _archive(folder, layouts, recipe, before, steps, seed, trainer or {}, compile_mode, team),
     )
     started = time.perf_counter()
     with quiet_lightning():
@@ -126,6 +129,7 @@ def invert(
         "steps": steps,
         "seconds": round(seconds, 3),
         "seconds_per_step": round(job.seconds / job.steps_taken, 5) if job.steps_taken else None,
+        "first_step_seconds": None if job.first_step is None else round(job.first_step, 3),
         "images": len(kept),
         "missing": {layouts[index].id: reason for index, reason in sorted(done.missing.items())},
         "stopped": done.stopped,
@@ -148,6 +152,7 @@ def _archive(
     steps: int,
     seed: int,
     trainer: Mapping[str, object],
+    compile_mode: str | None,
     team: Processes,
 ) -> Archive | None:
     if folder is None:
@@ -158,6 +163,7 @@ def _archive(
         "steps": steps,
         "seed": seed,
         "precision": str(trainer.get("precision", PRECISIONS[0])),
+        "compile_mode": compile_mode,
     }
     # The first process makes the folder what it is, or refuses it for all.
     team.decide(lambda: str(Archive(folder, layouts, source).tidy().folder))
