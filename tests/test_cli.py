@@ -203,7 +203,7 @@ def test_a_command_gets_the_composed_values(monkeypatch):
 
 def test_steps_are_those_of_the_preset_unless_others_are_said():
     assert compose_config("invert", []).steps == 200
-    assert compose_config("invert", ["preset=fast"]).steps == 100
+    assert compose_config("invert", ["preset=fast"]).steps == 120
     assert compose_config("invert", ["preset=fast", "steps=7"]).steps == 7
     assert compose_config("invert", ["preset=fast", "preset.steps=7"]).steps == 7
     with pytest.raises(ConfigError, match=r"^steps=1.5: expected a whole number"):

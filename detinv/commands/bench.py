@@ -106,13 +106,15 @@ def _inversion(config: DictConfig, build: Build) -> Findings:
     from detinv.benchmarks.inversion import Goal, by_plain_loop, by_recipe, race
 
     options = config.inversion
-    _check(options, {"layouts": 1, "every": 1, "repeats": 1, "steps": 1, "against_steps": 1, "reference_steps": 0})
+    _check(options, {"layouts": 1, "every": 1, "repeats": 1, "reference_steps": 0})
     entries = _detector(config)
     detector = _build(entries, config)
     layouts = _layouts(config, build, detector, options.layouts)
-    contestants = {options.preset: by_recipe(detector, load_recipe(options.preset), options.steps)}
-    if options.against is not None:
-        contestants[options.against] = by_recipe(detector, load_recipe(options.against), options.against_steps)
+    contestants = {}
+    for preset, steps in ((options.preset, "steps"), (options.against, "against_steps")):
+        if preset is not None:
+            recipe = load_recipe(preset)
+            contestants[preset] = by_recipe(detector, recipe, _steps(options, steps, recipe.steps))
     if options.reference_steps:
         contestants["the plain loop"] = by_plain_loop(detector, options.reference_steps)
     goal = Goal(options.average_precision, options.every)
@@ -197,6 +199,14 @@ def _check(options: DictConfig, least: dict[str, int]) -> None:
     for name, number in least.items():
         if options[name] < number:
             raise ConfigError(f"{name}={options[name]}: choose at least {number}")
+
+
+def _steps(options: DictConfig, name: str, own: int) -> int:
+    """A number of steps, by default a preset's own."""
+    steps = own if options[name] is None else options[name]
+    if type(steps) is not int or steps < 1:
+        raise ConfigError(f"inversion.{name}={steps}: choose a whole number of at least 1, or null")
+    return steps
 
 
 def _counts(options: DictConfig, name: str, allow_none: bool = False) -> list[int]:

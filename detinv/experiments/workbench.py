@@ -260,10 +260,13 @@ class Workbench:
                 found |= {index: read_image(paths[index]) for index in members}
                 continue
             self.say(f"{key}: {doing}, batch {number} of {len(batches)}")
-            for index, image in zip(members, make(members), strict=True):
-                if self.team.first:
+            for place, (index, image) in enumerate(zip(members, make(members), strict=True)):
+                # To encode an image takes longer than many a step.
+                if place % self.team.count == self.team.rank:
                     write_png(paths[index], image)
                 found[index] = image
+        # What is unfinished is of use until everyone has written.
+        self.team.gather(None)
         if self.team.first:
             with suppress(OSError):
                 shutil.rmtree(self._unfinished(key))

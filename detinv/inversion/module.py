@@ -65,6 +65,9 @@ class Inversion(AbstractPixelModule):
         self._compared: dict[str, tuple[LayoutBatch, LayoutBatch]] = {}
 
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
+        if self.panel.is_compiled:
+            # What CUDA graphs gave in the last step may be overwritten.
+            torch.compiler.cudagraph_mark_step_begin()
         # Only the network runs in the trainer's precision: half a digit would move pixels off their boxes.
         with torch.autocast(self.device.type, enabled=False):
             centred = self.pixels.centred()

@@ -170,6 +170,11 @@ class Panel(nn.Module):
             reader.network.compile_mode = mode
         return self
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether any of its networks is."""
+        return any(reader.network.compile_mode is not None for reader in self)
+
     def __iter__(self) -> Iterator[Reader]:
         for reader in self.readers:
             assert isinstance(reader, Reader)

@@ -84,6 +84,8 @@ def test_scaling_and_memory_write_their_figures(tmp_path):
         (["step", "layout.count=2"], "only 2 layouts, not 8"),
         (["memory", "detector=[shapes_retinanet,shapes_fcos]"], "several detectors are for detinv bench step"),
         (["inversion", "inversion.repeats=0"], "repeats=0: choose at least 1"),
+        (["inversion", "inversion.steps=0"], "inversion.steps=0: choose a whole number"),
+        (["inversion", "inversion.against_steps=1.5"], "inversion.against_steps=1.5: choose a whole number"),
         (["reference", "detector=shapes_fcos", *SMALL], "inverts a RetinaNet"),
         (["step", "device=nowhere"], "device=nowhere"),
     ],

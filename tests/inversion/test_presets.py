@@ -36,7 +36,7 @@ def test_presets_differ_in_what_their_names_say():
 
 
 def test_a_preset_has_its_own_number_of_steps():
-    assert [load_recipe(name).steps for name in ("default", "fast", "code_fcos")] == [200, 100, 1000]
+    assert [load_recipe(name).steps for name in ("default", "fast", "code_fcos")] == [200, 120, 1000]
     recipe = replace(load_recipe("fast"), steps=2)
     options = {"trainer": {"accelerator": "cpu"}, "progress": False}
     own = invert(tiny_detector("fcos"), LAYOUTS, recipe, **options)
