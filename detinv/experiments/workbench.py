@@ -268,12 +268,21 @@ class Workbench:
         # What is unfinished is of use until everyone has written.
         self.team.gather(None)
         if self.team.first:
-            with suppress(OSError):
-                shutil.rmtree(self._unfinished(key))
+            self._tidy(key)
         return [found[index] for index in range(len(layouts))]
 
     def _unfinished(self, key: str) -> Path:
         return self.out_dir / "unfinished" / key
+
+    def _tidy(self, key: str) -> None:
+        """Remove what was kept of unfinished batches, with the folders that nothing else lies in."""
+        folder = self._unfinished(key)
+        with suppress(OSError):
+            shutil.rmtree(folder)
+            for parent in folder.parents:
+                if parent == self.out_dir:
+                    break
+                parent.rmdir()
 
     def _missing(self, folder: Path, paths: Sequence[Path], source: dict[str, Any]) -> set[int]:
         """Numbers of the images that are not there, in a folder that is made sure to be of this source."""

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from detinv import cli
+from detinv import cli, composition
 from detinv.commands import detect, invert
 from detinv.configuration import config_dir
 from detinv.detectors.base import AbstractDetector
@@ -55,7 +55,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             _built.append(build_detector(entries))
         return _built[0]
 
-    monkeypatch.setattr(cli, "_compose", remembered(cli._compose))
+    monkeypatch.setattr(composition, "_compose", remembered(composition._compose))
     monkeypatch.setattr(cli, "compose_config", remembered(cli.compose_config))
     monkeypatch.setattr(invert, "build_detector", build_once)
     monkeypatch.setattr(detect, "build_detector", build_once)

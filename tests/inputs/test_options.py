@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from detinv import cli
+from detinv import option_kinds
+from detinv.composition import compose_config
 from detinv.errors import ConfigError
 from tests.inputs.conftest import QUIET
 
@@ -37,19 +38,19 @@ def numbers(node: Any, prefix: str = "") -> Iterator[str]:
 
 @cache
 def complete(command: str) -> Any:
-    return OmegaConf.to_container(cli.compose_config(command, COMMANDS[command]))
+    return OmegaConf.to_container(compose_config(command, COMMANDS[command]))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("value", [-1, -0.5, float("nan"), float("inf"), 10**40])
 def test_no_option_takes_a_number_that_none_can_mean(command, value):
     config = complete(command)
-    keys = [key for key in numbers(config) if not key.startswith(cli._FREE)]
+    keys = [key for key in numbers(config) if not key.startswith(option_kinds._FREE)]
     assert len(keys) > 0
     for key in keys:
         for given in (value, [1, value]):
             with pytest.raises(ConfigError, match=f"^{key}="):
-                cli._check_numbers({key: given})
+                option_kinds.check_numbers({key: given})
 
 
 INVERT = {
