@@ -1,4 +1,7 @@
-"""A command's configuration: Hydra composes it of configs/ and of what the command line says; mistakes are one line."""
+"""A command's configuration: Hydra composes it of configs/ and of what the command line says; mistakes are one line.
+
+Hydra neither changes the working directory nor sets up logging here. Everything heavy is imported late.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -12,7 +12,6 @@ from rich.table import Column, Table
 from detinv.commands import Build
 from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.commands.terminal import console, literal
-from detinv.detectors.compiled import check_mode
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError, OutputError
 from detinv.inversion.panel import Panel
@@ -43,8 +42,7 @@ def run(config: DictConfig, build: Build) -> int:
     check_layouts(layouts, panel)
     recipe: Recipe = build(config.preset)
     trainer = _plain(config.trainer)
-    check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer)
-    check_mode(config.compile_mode)
+    check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer, config.compile_mode)
     if config.checkpoint_every_n_seconds < 0:
         raise ConfigError(f"checkpoint_every_n_seconds={config.checkpoint_every_n_seconds}: choose 0 or more")
     team = start_processes(trainer)

@@ -11,7 +11,6 @@ from detinv.command_help import recipes
 from detinv.commands import Build
 from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.commands.terminal import console, literal, terminal_table
-from detinv.detectors.compiled import check_mode
 from detinv.errors import ConfigError
 from detinv.experiments.base import AbstractExperiment
 from detinv.experiments.workbench import Workbench
@@ -30,8 +29,7 @@ def run(config: DictConfig, build: Build) -> None:
         names = ", ".join(recipe.name for recipe in recipes() if recipe.has_protocol)
         raise ConfigError(f"detinv run needs an experiment: detinv run NAME (there are: {names})")
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-    check_options(config.steps, config.batch_size, 1, values["trainer"])
-    check_mode(config.compile_mode)
+    check_options(config.steps, config.batch_size, 1, values["trainer"], config.compile_mode)
     for entry in values["detectors"]:
         if not isinstance(entry, str | dict):
             raise ConfigError(f"detectors: {entry!r} is no detector; write a name, a path, or {{name: NAME, ...}}")

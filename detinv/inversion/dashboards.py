@@ -122,9 +122,10 @@ def _run_id(folder: Path) -> str:
     try:
         return path.read_text().strip()
     except FileNotFoundError:
+        name = secrets.token_hex(4)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(secrets.token_hex(4))
-        return path.read_text()
+        path.write_text(name)
+        return name
 
 
 def tensorboard_logger(save_dir: str | Path) -> Logger:

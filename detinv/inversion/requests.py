@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.compiled import check_mode
 from detinv.errors import ConfigError, LayoutError
 from detinv.inversion.fitting import make_trainer
 from detinv.inversion.panel import Panel
@@ -10,9 +11,16 @@ from detinv.layouts.layout import Layout
 from detinv.types import PRECISIONS
 
 
-def check_options(steps: int, batch_size: int, log_images_every_n_steps: int, trainer: Mapping[str, object]) -> None:
-    """Raise ConfigError for numbers that mean nothing, and for what Lightning's Trainer does not take."""
+def check_options(
+    steps: int,
+    batch_size: int,
+    log_images_every_n_steps: int,
+    trainer: Mapping[str, object],
+    compile_mode: object = None,
+) -> None:
+    """Raise ConfigError for values that mean nothing, and for what Lightning's Trainer does not take."""
     check_precision(trainer.get("precision", PRECISIONS[0]))
+    check_mode(compile_mode)
     if log_images_every_n_steps < 1:
         raise ConfigError(f"log_images_every_n_steps={log_images_every_n_steps}: choose at least 1")
     if steps < 0:

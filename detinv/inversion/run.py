@@ -84,13 +84,14 @@ def invert(
             holds images of another detector, recipe, seed or number of steps.
         InversionInterrupted: when interrupted, with what is done.
     """
-    panel = as_panel(detector).compiled(compile_mode)
+    panel = as_panel(detector)
     if isinstance(recipe, str):
         recipe = load_recipe(recipe)
     steps = recipe.steps if steps is None else steps
     layouts = [layout.resized(panel.network_size(layout.image_size)) for layout in layouts]
     check_layouts(layouts, panel)
-    check_options(steps, batch_size, log_images_every_n_steps, trainer or {})
+    check_options(steps, batch_size, log_images_every_n_steps, trainer or {}, compile_mode)
+    panel.compiled(compile_mode)
     before, home = _hashes(panel), panel.pixel_mean.device
     team = start_processes(trainer or {})
     job = Job(

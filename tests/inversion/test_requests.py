@@ -1,0 +1,55 @@
+"""What cannot be asked of an inversion is told before anything is loaded or written."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from detinv.errors import ConfigError, LayoutError
+from detinv.inversion.requests import check_layouts, check_options, check_precision
+from tests.fakes import tiny_detector
+from tests.inversion.test_module import LAYOUTS
+
+FINE = {"steps": 0, "batch_size": 1, "log_images_every_n_steps": 1, "trainer": {"accelerator": "cpu"}}
+
+
+@pytest.mark.parametrize("mode", [None, "default"])
+def test_the_least_that_can_be_asked_is_allowed(mode):
+    check_options(**FINE, compile_mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"steps": -1}, "steps=-1"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"log_images_every_n_steps": 0}, "log_images_every_n_steps=0"),
+        ({"trainer": {"precision": "16-true"}}, "trainer.precision=16-true"),
+        ({"trainer": {"accelerator": "abacus"}}, "trainer: "),
+        ({"compile_mode": "fastest"}, "compile_mode=fastest"),
+    ],
+)
+def test_options_that_mean_nothing_are_named(wrong, problem):
+    with pytest.raises(ConfigError, match=problem):
+        check_options(**{**FINE, **wrong})
+
+
+def test_a_precision_goes_by_the_name_of_its_option():
+    with pytest.raises(ConfigError, match="^precision=64: choose one of"):
+        check_precision(64, "precision")
+
+
+def test_layouts_that_a_detector_cannot_be_asked_for_are_named():
+    detector = tiny_detector("retinanet")
+    check_layouts(LAYOUTS, detector)
+    beyond = replace(LAYOUTS[1], labels=torch.tensor([3]))
+    for layouts, problem in (
+        ([], "no layout"),
+        ([LAYOUTS[0], LAYOUTS[0]], "two layouts are called 'a'"),
+        ([LAYOUTS[0], beyond], "layout b: label 3 is beyond the detector's 3 classes"),
+    ):
+        with pytest.raises(LayoutError, match=problem):
+            check_layouts(layouts, detector)
+    detector.detections_per_image = 1
+    with pytest.raises(LayoutError, match="layout a: 2 objects, but this detector reports at most 1"):
+        check_layouts(LAYOUTS, detector)
