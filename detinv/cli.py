@@ -7,23 +7,17 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING
 
 from detinv import __version__
-from detinv.commands import COMMANDS, Command
-from detinv.composition import chosen_groups, compose_config
+from detinv.commands.execute import run_command
+from detinv.config.commands import COMMANDS, Command
+from detinv.config.composition import chosen_groups
+from detinv.config.printable import one_line, suggestion
 from detinv.errors import ConfigError, DetinvError
-from detinv.layouts.labels import suggestion
-from detinv.printable import one_line
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 _MISTAKE, _INTERRUPTED = 2, 130
 _HELP = {"-h", "--help"}
 _MULTIRUN = {"-m", "--multirun"}
-_TRUST = "trust_config"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,8 +72,8 @@ def _dispatch(words: list[str]) -> int:
         )
     overrides = [_override(COMMANDS[name], word) for word in words if word not in _HELP | _MULTIRUN]
     if not _HELP.isdisjoint(words):
-        from detinv.command_help import render
-        from detinv.configuration import config_dir
+        from detinv.config.help import render
+        from detinv.config.instantiate import config_dir
 
         print(render(config_dir(), name, chosen_groups(overrides)))
         return 0
@@ -91,32 +85,6 @@ def _dispatch(words: list[str]) -> int:
         if word.startswith(("hydra/launcher=", "hydra.launcher.")):
             raise ConfigError(f"{word} says where the members of a sweep run; add -m to run one")
     return run_command(name, overrides)
-
-
-def run_command(name: str, overrides: Sequence[str]) -> int:
-    """Run one command as the command line does, which trusts configurations only if an override says so.
-
-    Returns:
-        The exit status: 0, or what the command says.
-
-    Raises:
-        DetinvError: for a mistake in the input.
-    """
-    from detinv.configuration import instantiate
-    from detinv.trust import trusting
-
-    with trusting(_says_trust(overrides)):
-        config = compose_config(name, overrides)
-        _forget_trust(config)
-        return import_module(f"detinv.commands.{name}").run(config, instantiate) or 0
-
-
-def check_command(name: str, overrides: Sequence[str]) -> "DictConfig":
-    """The configuration that `run_command` would run, composed and checked as it would be."""
-    from detinv.trust import trusting
-
-    with trusting(_says_trust(overrides)):
-        return compose_config(name, overrides)
 
 
 def _overview() -> str:
@@ -142,18 +110,3 @@ def _override(command: Command, word: str) -> str:
     if command.subject:
         return f"{command.subject}={word}"
     raise ConfigError(f"cannot read {word!r}; options are written name=value, see detinv {command.name} --help")
-
-
-def _says_trust(overrides: Sequence[str]) -> bool:
-    """Whether the command line itself says that configurations may run code; the last word counts."""
-    pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
-    said = [value.strip().lower() for key, value in pairs if key == _TRUST]
-    return said[-1:] == ["true"]
-
-
-def _forget_trust(config: "DictConfig") -> None:
-    """Trust is given for one call: it is no part of what a run is, and of what is kept of it."""
-    from omegaconf import open_dict
-
-    with open_dict(config):
-        config.pop(_TRUST, None)

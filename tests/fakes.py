@@ -11,11 +11,11 @@ from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD, SSDHead
 
-from detinv.detectors.torchvision_common import AbstractTorchvisionDetector
-from detinv.detectors.torchvision_fcos import TorchvisionFCOS
-from detinv.detectors.torchvision_rcnn import TorchvisionRCNN
-from detinv.detectors.torchvision_retinanet import TorchvisionRetinaNet
-from detinv.detectors.torchvision_ssd import TorchvisionSSD
+from detinv.detectors.torchvision.common import AbstractTorchvisionDetector
+from detinv.detectors.torchvision.fcos import TorchvisionFCOS
+from detinv.detectors.torchvision.rcnn import TorchvisionRCNN
+from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
+from detinv.detectors.torchvision.ssd import TorchvisionSSD
 from detinv.zoo.backbone import PYRAMID_CHANNELS, TinyPyramid
 from detinv.zoo.models import build_fasterrcnn, build_fcos, build_maskrcnn, build_retinanet
 

@@ -9,7 +9,7 @@ import pytest
 
 import detinv
 from detinv import cli
-from detinv.commands import COMMANDS
+from detinv.config.commands import COMMANDS
 from detinv.errors import LayoutError
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "kornia", "wandb", "hydra", "omegaconf", "numpy")

@@ -75,12 +75,12 @@ def tiny_transformer(architecture: str, num_classes: int = 5, seed: int = 0, **o
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         detector = load_detector(name, "random", **defaults | options)
-    enliven(detector, seed)
+    randomise_weights(detector, seed)
     return detector
 
 
 @torch.no_grad()
-def enliven(detector: Any, seed: int = 0) -> None:
+def randomise_weights(detector: Any, seed: int = 0) -> None:
     """Random weights, in place, under which a detector of any size reports dozens of objects."""
     model = detector.model
     with torch.random.fork_rng():

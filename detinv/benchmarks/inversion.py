@@ -15,12 +15,12 @@ from detinv.benchmarks.turns import now
 from detinv.detectors.base import AbstractDetector
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.fitting import fit_batch
-from detinv.inversion.panel import as_panel
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
+from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
-from detinv.quiet import quiet_lightning
+from detinv.runtime.quiet import quiet_lightning
 
 _DECIMALS = 4
 
@@ -86,7 +86,7 @@ def by_recipe(detector: AbstractDetector, recipe: Recipe, steps: int) -> Contest
         watch = _Watch(layouts, goal)
         accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
         with quiet_lightning():
-            fit_batch(as_panel(detector), layouts, recipe, steps, seed, {"accelerator": accelerator}, [watch])
+            fit_batch(as_ensemble(detector), layouts, recipe, steps, seed, {"accelerator": accelerator}, [watch])
         return watch.looks
 
     return run
@@ -132,8 +132,8 @@ class _Watch(AbstractStepCallback):
         if (step + 1) % self.goal.every and step + 1 != module.steps:
             return
         self._seconds += now(module.device) - self._started
-        (reader,) = module.panel
-        seen = _seen(reader.detector, self.layouts, module.images())
+        (member,) = module.ensemble
+        seen = _seen(member.detector, self.layouts, module.images())
         self.looks.append(Look(step + 1, self._seconds, seen))
         if seen >= self.goal.average_precision:
             trainer.should_stop = True

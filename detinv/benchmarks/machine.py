@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from detinv.results.versions import versions
+from detinv.results.io.versions import versions
 
 _CPU_INFO = Path("/proc/cpuinfo")
 

@@ -15,11 +15,11 @@ from detinv.errors import ConfigError
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.fitting import fit_batch
-from detinv.inversion.panel import Panel, as_panel
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
+from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.layout import Layout
-from detinv.quiet import quiet_lightning
+from detinv.runtime.quiet import quiet_lightning
 
 _PAGES = Path("/proc/self/statm")
 _MEGABYTE = 1e6
@@ -60,11 +60,11 @@ def bench_memory(
         raise ConfigError("bench memory reads /proc/self/statm; run it on Linux")
     before = _resident()
     watch = _Watch(max(steps // _SAMPLES, 1))
-    panel = as_panel(detector)
-    _fit(panel, layouts, recipe, steps, seed, watch)
+    ensemble = as_ensemble(detector)
+    _fit(ensemble, layouts, recipe, steps, seed, watch)
     by_batch = []
     for number in range(batches):
-        _fit(panel, layouts, recipe, _SHORT, seed + number)
+        _fit(ensemble, layouts, recipe, _SHORT, seed + number)
         by_batch.append((number + 1, _resident()))
     # The system adds up its own counts late: a sample may lie a little above its peak.
     most = max(peak(), *(size for _, size in [*watch.resident, *by_batch]), before)
@@ -101,7 +101,7 @@ def _resident() -> float:
 
 
 def _fit(
-    panel: Panel,
+    ensemble: Ensemble,
     layouts: Sequence[Layout],
     recipe: Recipe,
     steps: int,
@@ -109,7 +109,7 @@ def _fit(
     *callbacks: pl.Callback,
 ) -> None:
     with quiet_lightning():
-        fit_batch(panel, layouts, recipe, steps, seed, {"accelerator": "cpu"}, [LossRecorder(), *callbacks])
+        fit_batch(ensemble, layouts, recipe, steps, seed, {"accelerator": "cpu"}, [LossRecorder(), *callbacks])
     # As a run does between its batches.
     gc.collect()
 

@@ -17,11 +17,11 @@ from jaxtyping import Float, Int64
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from detinv.detectors.assign import AnchorAssigner
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.predictions import DenseHead
+from detinv.detectors.heads.assigners import AnchorAssigner
+from detinv.detectors.heads.predictions import DenseHead
 from detinv.errors import ConfigError
-from detinv.inversion.pixels import start_noise
+from detinv.inversion.pixels.pixels import start_noise
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 

@@ -17,11 +17,11 @@ from detinv.errors import DetinvError
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.fitting import fit_batch
-from detinv.inversion.panel import as_panel
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
+from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.layout import Layout
-from detinv.quiet import quiet_lightning
+from detinv.runtime.quiet import quiet_lightning
 
 # Steps that count for nothing: caches fill, and processes start at different times.
 _WARMUP = 5
@@ -155,7 +155,9 @@ def _run(
     accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
     with quiet_lightning():
         callbacks = [LossRecorder(), span]
-        fit_batch(as_panel(detector), layouts, recipe, _WARMUP + steps, seed, {"accelerator": accelerator}, callbacks)
+        fit_batch(
+            as_ensemble(detector), layouts, recipe, _WARMUP + steps, seed, {"accelerator": accelerator}, callbacks
+        )
     return span.begun, span.ended
 
 

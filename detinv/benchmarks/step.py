@@ -11,18 +11,18 @@ from typing import Any
 import torch
 
 from detinv.benchmarks.turns import STEP, Turns, ratio
+from detinv.detectors.acceleration.accelerate import accelerated
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.lowered import lowered
 from detinv.inversion.callbacks.first_step import FirstStep
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.fitting import fit_batch
-from detinv.inversion.panel import as_panel
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
+from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.layout import Layout
-from detinv.quiet import quiet_lightning
+from detinv.runtime.quiet import quiet_lightning
 
-BARE, LOWERED = "unmodified", "lowered"
+BARE, ACCELERATED = "unmodified", "accelerated"
 
 
 def bench_step(
@@ -41,8 +41,8 @@ def bench_step(
 
     A floor is the raw outputs of all heads for the same batch of pixels, in one pass with all threads, second stages at
     the same regions (the detector's proposals and the objects' boxes), and the gradient of their sum to the pixels:
-    "unmodified", of the frozen detector as its library gives it; "lowered", of the copy of it that computes the same
-    with less work.
+    "unmodified", of the frozen detector as its library gives it; "accelerated", of the copy of it that computes the
+    same with less work.
 
     Args:
         detector: on the device to be measured.
@@ -57,10 +57,10 @@ def bench_step(
 
     Returns:
         "batch_size", "rounds", "first_step_seconds"; "seconds": medians per step of "step", "unmodified" and
-        "lowered"; "step_to_unmodified", "step_to_lowered", "unmodified_to_lowered": medians and quartiles of the
-        rounds' ratios.
+        "accelerated"; "step_to_unmodified", "step_to_accelerated", "unmodified_to_accelerated": medians and quartiles
+        of the rounds' ratios.
     """
-    floors = {BARE: bare_pass(detector), LOWERED: bare_pass(lowered(detector))}
+    floors = {BARE: bare_pass(detector), ACCELERATED: bare_pass(accelerated(detector))}
     turns = Turns(floors, steps_per_round)
     first = fit_turns(
         turns, detector, layouts, recipe, (rounds + warmup) * steps_per_round, seed, precision, compile_mode
@@ -72,8 +72,8 @@ def bench_step(
         "first_step_seconds": first,
         "seconds": {name: statistics.median(values) / steps_per_round for name, values in seconds.items()},
         "step_to_unmodified": ratio(seconds[STEP], seconds[BARE]),
-        "step_to_lowered": ratio(seconds[STEP], seconds[LOWERED]),
-        "unmodified_to_lowered": ratio(seconds[BARE], seconds[LOWERED]),
+        "step_to_accelerated": ratio(seconds[STEP], seconds[ACCELERATED]),
+        "unmodified_to_accelerated": ratio(seconds[BARE], seconds[ACCELERATED]),
     }
 
 
@@ -94,9 +94,9 @@ def fit_turns(
     """
     accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
     trainer = {"accelerator": accelerator, "precision": precision}
-    panel, first = as_panel(detector).compiled(compile_mode), FirstStep()
+    ensemble, first = as_ensemble(detector).compiled(compile_mode), FirstStep()
     with quiet_lightning():
-        fit_batch(panel, layouts, recipe, steps, seed, trainer, (), [first, LossRecorder(), turns])
+        fit_batch(ensemble, layouts, recipe, steps, seed, trainer, (), [first, LossRecorder(), turns])
     return first.seconds
 
 

@@ -8,8 +8,8 @@ import pytorch_lightning as pl
 import torch
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.network import cpu_threads
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
+from detinv.inversion.modules.network import cpu_threads
 
 STEP = "step"
 """What full steps are called among the things that take turns."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from detinv.checks.images import random_image
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.postprocess import postprocess
-from detinv.detectors.predictions import Predictions
+from detinv.detectors.heads.postprocess import postprocess
+from detinv.detectors.heads.predictions import Predictions
 from detinv.errors import DetinvError
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.recipe import Recipe

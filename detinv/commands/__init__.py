@@ -1,48 +1,12 @@
-"""The commands, one file each, which `detinv.cli` imports only when it runs them.
+"""The commands, one file each, which `detinv.commands.execute` imports only when it runs them.
 
 A command is a module with `run(config, build)`: `config` is what Hydra composed, with `out_dir` filled in, and `build`
 makes the object that a `_target_` entry of it describes. It may return an exit status. This file stays free of heavy
 imports.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 Build = Callable[[Any], Any]
 """From a configuration entry with a `_target_` to the object it describes."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command of the command line; its options are those of `configs/<name>.yaml`.
-
-    Args:
-        name: also of the module in `detinv.commands`.
-        summary: one line for `detinv --help`.
-        subject: the option that a bare word sets, as in `detinv bench step`.
-        flags: overrides that a word with two dashes stands for, as in `detinv verify --quick`.
-    """
-
-    name: str
-    summary: str
-    subject: str | None = None
-    flags: Mapping[str, str] = field(default_factory=dict)
-
-
-COMMANDS = {
-    command.name: command
-    for command in (
-        Command("invert", "make images that a frozen detector reads as the layouts you ask for"),
-        Command("run", "run one of the paper's experiments: detinv run table1_transfer", "experiment"),
-        Command(
-            "verify",
-            "check the paper's claims on detectors with planted priors: detinv verify --quick",
-            flags={"--quick": "size=quick"},
-        ),
-        Command("detect", "run a detector's own inference over a folder of images and judge it"),
-        Command("check", "try an adapter: does it keep the contract that inversions rely on?"),
-        Command("train", "train a bundled detector again and measure it"),
-        Command("bench", "time an inversion step against the bare network: detinv bench step", "benchmark"),
-    )
-}

@@ -8,16 +8,16 @@ from omegaconf import DictConfig, OmegaConf
 from detinv.benchmarks.machine import machine
 from detinv.commands import Build
 from detinv.commands.terminal import console, literal
+from detinv.config.printable import suggestion
+from detinv.detectors.acceleration.compile import check_mode
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.compiled import check_mode
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
-from detinv.inversion.devices import usable_device
 from detinv.inversion.presets import load_recipe
 from detinv.inversion.requests import check_precision
-from detinv.layouts.labels import suggestion
 from detinv.layouts.layout import Layout
-from detinv.results.files import prepare_out_dir, write_json, write_text
+from detinv.results.io.files import prepare_out_dir, write_json, write_text
+from detinv.runtime.devices import usable_device
 
 Findings = tuple[Any, list[str]]
 """What is written to the file of figures, and what is said of it."""
@@ -66,8 +66,9 @@ def _step(config: DictConfig, build: Build) -> Findings:
             seconds, ratios = found["seconds"], found["step_to_unmodified"]
             lines.append(
                 f"{name}, batch {size}: {_ms(seconds['step'])} a step; bare network {_ms(seconds['unmodified'])}, "
-                f"lowered {_ms(seconds['lowered'])}; a step is {ratios['median']:.3f} of the bare network (quartiles "
-                f"{ratios['low']:.3f} to {ratios['high']:.3f}), {found['step_to_lowered']['median']:.3f} of the lowered"
+                f"accelerated {_ms(seconds['accelerated'])}; a step is {ratios['median']:.3f} of the bare network "
+                f"(quartiles {ratios['low']:.3f} to {ratios['high']:.3f}), "
+                f"{found['step_to_accelerated']['median']:.3f} of the accelerated"
             )
             if config.compile_mode is not None:
                 lines.append(

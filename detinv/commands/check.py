@@ -10,9 +10,9 @@ from detinv.commands import Build
 from detinv.commands.terminal import console, literal
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
-from detinv.inversion.devices import usable_device
-from detinv.results.files import prepare_out_dir, write_json, write_text
-from detinv.results.read import read_images
+from detinv.results.io.files import prepare_out_dir, write_json, write_text
+from detinv.results.io.read import read_images
+from detinv.runtime.devices import usable_device
 from detinv.zoo.weights import weight_hash
 
 _WORDS = {True: "holds", False: "FAILS", None: "not shown"}

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from detinv.inversion.dashboards import Dashboard
+from detinv.runtime.loggers import Dashboard
 
 
 @contextmanager

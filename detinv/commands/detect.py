@@ -13,15 +13,15 @@ from detinv.commands.terminal import console, literal
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import LayoutError
-from detinv.inversion.devices import usable_device
 from detinv.inversion.judging import judge
 from detinv.layouts.coco import load_coco
 from detinv.layouts.coco_file import read_coco
 from detinv.layouts.fitting import network_frame
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import coco_ground_truth, coco_results
-from detinv.results.files import prepare_out_dir, write_json, write_png, write_text
-from detinv.results.read import read_images
+from detinv.results.io.files import prepare_out_dir, write_json, write_png, write_text
+from detinv.results.io.read import read_images
+from detinv.runtime.devices import usable_device
 from detinv.viz.overview import detections_overview
 from detinv.zoo.weights import weight_hash
 

@@ -14,17 +14,17 @@ from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.commands.terminal import console, literal
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError, OutputError
-from detinv.inversion.panel import Panel
-from detinv.inversion.processes import start_processes
+from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.recipe import Recipe
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.run import InversionInterrupted, invert
 from detinv.layouts.sources import LayoutSource
 from detinv.metrics.cues import orientation_agreement
-from detinv.results.files import prepare_out_dir, write_json
-from detinv.results.record import InversionResult
-from detinv.results.resume import claim_folder
-from detinv.results.write import write_inversion
+from detinv.results.io.files import prepare_out_dir, write_json
+from detinv.results.io.record import InversionResult
+from detinv.results.io.resume import claim_folder
+from detinv.results.reports.write_inversion import write_inversion
+from detinv.runtime.processes import start_processes
 from detinv.worlds.sources import WorldLayouts, by_label
 
 _INTERRUPTED = 130
@@ -36,10 +36,10 @@ def run(config: DictConfig, build: Build) -> int:
     Returns:
         0; 1 when an image is missing or stopped early; 130 when interrupted.
     """
-    panel = _panel(config.detector, build)
+    ensemble = _ensemble(config.detector, build)
     source = build(config.layout)
-    layouts = source.layouts(panel.class_names, panel.network_size, panel.detections_per_image)
-    check_layouts(layouts, panel)
+    layouts = source.layouts(ensemble.class_names, ensemble.network_size, ensemble.detections_per_image)
+    check_layouts(layouts, ensemble)
     recipe: Recipe = build(config.preset)
     trainer = _plain(config.trainer)
     check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer, config.compile_mode)
@@ -52,7 +52,7 @@ def run(config: DictConfig, build: Build) -> int:
         interrupted = False
         try:
             result = invert(
-                panel,
+                ensemble,
                 layouts,
                 recipe,
                 steps=config.steps,
@@ -102,11 +102,11 @@ def _write(result: InversionResult, out_dir: Path, config_yaml: str, title: str)
         terminal.print("the same command goes on with what is missing", highlight=False)
 
 
-def _panel(entries: DictConfig, build: Build) -> Panel:
+def _ensemble(entries: DictConfig, build: Build) -> Ensemble:
     """The detector, or the detectors, under the names they are registered by."""
     if "members" in entries:
         return build({key: value for key, value in _plain(entries).items() if key != "name"})
-    return Panel({str(entries.name): build_detector(entries)})
+    return Ensemble({str(entries.name): build_detector(entries)})
 
 
 def _cues(source: LayoutSource, result: InversionResult) -> dict[str, Any]:

@@ -7,20 +7,20 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from detinv.command_help import recipes
 from detinv.commands import Build
 from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.commands.terminal import console, literal, terminal_table
+from detinv.config.help import recipes
 from detinv.errors import ConfigError
-from detinv.experiments.base import AbstractExperiment
-from detinv.experiments.workbench import Workbench
-from detinv.inversion.processes import start_processes
+from detinv.experiments.common.base import AbstractExperiment
+from detinv.experiments.common.workbench import Workbench
 from detinv.inversion.requests import check_options
-from detinv.results.files import prepare_out_dir
-from detinv.results.findings import Findings
-from detinv.results.resume import claim_folder
-from detinv.results.versions import versions
-from detinv.results.write_findings import write_findings
+from detinv.results.io.files import prepare_out_dir
+from detinv.results.io.resume import claim_folder
+from detinv.results.io.versions import versions
+from detinv.results.reports.findings import Findings
+from detinv.results.reports.write_findings import write_findings
+from detinv.runtime.processes import start_processes
 
 
 def run(config: DictConfig, build: Build) -> None:

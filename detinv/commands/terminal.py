@@ -5,8 +5,8 @@ from rich.markup import escape
 from rich.table import Column
 from rich.table import Table as ConsoleTable
 
-from detinv.printable import printable
-from detinv.results.findings import Cell, Table
+from detinv.config.printable import printable
+from detinv.results.reports.findings import Cell, Table
 
 # Rows that are shown; the CSV files and the report have all.
 _SHOWN = 24

@@ -10,13 +10,13 @@ from rich.table import Table
 
 from detinv.commands import Build
 from detinv.commands.terminal import console, literal
+from detinv.config.printable import shown
 from detinv.detectors.class_names import read_class_names
 from detinv.detectors.load import RANDOM, build_detector
 from detinv.errors import ConfigError
-from detinv.printable import shown
-from detinv.results.files import prepare_out_dir, write_json, write_text
-from detinv.results.names import file_stems
-from detinv.results.versions import versions
+from detinv.results.io.files import prepare_out_dir, write_json, write_text
+from detinv.results.io.names import file_stems
+from detinv.results.io.versions import versions
 from detinv.training.card import Training, model_card
 from detinv.training.datasets import TrainingSet
 from detinv.training.evaluate import evaluate

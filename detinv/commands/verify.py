@@ -10,14 +10,13 @@ from rich.console import Console
 
 from detinv.commands import Build
 from detinv.commands.terminal import console, literal
+from detinv.config.printable import reason_of, suggestion
 from detinv.errors import ConfigError
-from detinv.layouts.labels import suggestion
-from detinv.printable import reason_of
-from detinv.results.files import prepare_out_dir
-from detinv.results.findings import Findings, Table
-from detinv.results.resume import claim_folder
-from detinv.results.versions import versions
-from detinv.results.write_findings import write_findings
+from detinv.results.io.files import prepare_out_dir
+from detinv.results.io.resume import claim_folder
+from detinv.results.io.versions import versions
+from detinv.results.reports.findings import Findings, Table
+from detinv.results.reports.write_findings import write_findings
 from detinv.verification.claim import Claim
 from detinv.verification.means import Means, Part
 from detinv.verification.subjects import SUBJECTS

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from detinv.detectors.predictions import Predictions
+from detinv.detectors.heads.predictions import Predictions
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from detinv.detectors.assign import Assignment, DynamicAssigner
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.predictions import DensePredictions, RoIPredictions
+from detinv.detectors.heads.assigners import Assignment, DynamicAssigner
+from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import clip, pairwise_iou
 from detinv.layouts.layout import Layout

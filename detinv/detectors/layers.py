@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from detinv.config.printable import suggestion
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import ConfigError
 from detinv.layouts.batch import LayoutBatch
-from detinv.layouts.labels import suggestion
 from detinv.types import Pixels
 
 _BACKBONE, _PYRAMID, _POOLER = "model.backbone", "model.backbone.fpn", "model.roi_heads.box_roi_pool"

@@ -11,16 +11,16 @@ from detinv.detectors.layers import Layer, read_features
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
 from detinv.inversion.fitting import fit_module
-from detinv.inversion.losses import Terms
-from detinv.inversion.objective import Objective
-from detinv.inversion.panel import Panel, as_panel
-from detinv.inversion.pixel_module import AbstractPixelModule, OptimizerFactory, StepOutcome
-from detinv.inversion.pixels import AbstractPixels
+from detinv.inversion.modules.base import AbstractPixelModule, OptimizerFactory, StepOutcome
+from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
+from detinv.inversion.objective.losses import Terms
+from detinv.inversion.objective.objective import Objective
+from detinv.inversion.optim.schedules import Schedule
+from detinv.inversion.pixels.pixels import AbstractPixels
 from detinv.inversion.recipe import Recipe
-from detinv.inversion.schedule import Schedule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
-from detinv.quiet import quiet_lightning
+from detinv.runtime.quiet import quiet_lightning
 from detinv.types import Pixels
 
 Images = Sequence[UInt8[Tensor, "3 _height _width"]]
@@ -30,7 +30,7 @@ class FeatureInversion(AbstractPixelModule):
     """Moves pixels until a layer's features are those of other images.
 
     Args:
-        panel: of the one detector.
+        ensemble: of the one detector.
         layouts: one batch, in the detector's frame; their boxes are what a layer of boxes is about.
         pixels: the parametrised images.
         objective: its regularisers are added; its other terms have no part.
@@ -43,7 +43,7 @@ class FeatureInversion(AbstractPixelModule):
 
     def __init__(
         self,
-        panel: Panel,
+        ensemble: Ensemble,
         layouts: LayoutBatch,
         pixels: AbstractPixels,
         objective: Objective,
@@ -53,7 +53,7 @@ class FeatureInversion(AbstractPixelModule):
         layer: Layer,
         wanted: Pixels,
     ) -> None:
-        super().__init__(panel, layouts, pixels, optimizer, schedule, steps)
+        super().__init__(ensemble, layouts, pixels, optimizer, schedule, steps)
         self.objective = objective
         self.layer = layer
         self._wanted = wanted
@@ -61,7 +61,7 @@ class FeatureInversion(AbstractPixelModule):
 
     def features(self, pixels: Pixels) -> list[Tensor]:
         """Of images on the canvas, with gradient."""
-        return read_features(next(iter(self.panel)).detector, self.layer, pixels, self.layouts)
+        return read_features(next(iter(self.ensemble)).detector, self.layer, pixels, self.layouts)
 
     @torch.no_grad()
     def on_fit_start(self) -> None:
@@ -122,12 +122,12 @@ def invert_features(
         ConfigError: when the layer cannot be read; see `read_features`.
         ValueError: when an image has not its layout's size.
     """
-    panel = as_panel(detector)
+    ensemble = as_ensemble(detector)
     batch = LayoutBatch.collate(layouts, detector.size_divisor)
     home = detector.pixel_mean.device
     wanted = on_canvas(detector, images, batch)
     module = FeatureInversion(
-        panel,
+        ensemble,
         batch,
         recipe.pixels(batch, detector.pixel_mean.cpu(), seed),
         recipe.objective,

@@ -12,18 +12,18 @@ from detinv.errors import ConfigError
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.data import step_loader
-from detinv.inversion.module import Inversion
-from detinv.inversion.network import cpu_threads
-from detinv.inversion.panel import Panel
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
+from detinv.inversion.modules.ensemble import Ensemble
+from detinv.inversion.modules.inversion import Inversion
+from detinv.inversion.modules.network import cpu_threads
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
-from detinv.quiet import quiet_lightning
+from detinv.runtime.quiet import quiet_lightning
 
 
 def fit_batch(
-    panel: Panel,
+    ensemble: Ensemble,
     layouts: Sequence[Layout],
     recipe: Recipe,
     steps: int,
@@ -34,7 +34,7 @@ def fit_batch(
     slots: int | None = None,
     checkpoint: Path | None = None,
 ) -> Inversion:
-    """Invert one batch: layouts that share a canvas, in the panel's frame; see `invert` for the rest.
+    """Invert one batch: layouts that share a canvas, in the ensemble's frame; see `invert` for the rest.
 
     Args:
         callbacks: run after those that swap the targets and update the pixels.
@@ -42,11 +42,11 @@ def fit_batch(
         slots: places for objects in each layout. Sums over them round alike only for as many places.
         checkpoint: to go on from, of the very same batch.
     """
-    batch = LayoutBatch.collate(layouts, panel.size_divisor, slots)
+    batch = LayoutBatch.collate(layouts, ensemble.size_divisor, slots)
     module = Inversion(
-        panel,
+        ensemble,
         batch,
-        recipe.pixels(batch, panel.pixel_mean.cpu(), seed),
+        recipe.pixels(batch, ensemble.pixel_mean.cpu(), seed),
         recipe.objective,
         recipe.optimizer,
         recipe.schedule,

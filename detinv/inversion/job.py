@@ -13,21 +13,22 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from detinv.inversion.archive import Archive, Outcome
 from detinv.inversion.callbacks.checkpoints import Checkpoints
 from detinv.inversion.callbacks.first_step import FirstStep
 from detinv.inversion.callbacks.image_logging import ImageLogging
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.non_finite import StopNonFinite
 from detinv.inversion.callbacks.progress import StepProgress, step_progress
-from detinv.inversion.dashboards import Dashboard
+from detinv.inversion.callbacks.stop_when_asked import StopWhenAsked
 from detinv.inversion.fitting import fit_batch
-from detinv.inversion.interrupts import Interruption, StopWhenAsked
-from detinv.inversion.panel import Panel
+from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.plan import halved, plan
-from detinv.inversion.processes import Processes
 from detinv.inversion.recipe import Recipe
+from detinv.inversion.resume.archive import Archive, Outcome
 from detinv.layouts.layout import Layout
+from detinv.runtime.interrupts import Interruption
+from detinv.runtime.loggers import Dashboard
+from detinv.runtime.processes import Processes
 
 _LOG = logging.getLogger("detinv")
 
@@ -72,7 +73,7 @@ class Gathered:
 class Job:
     """One process's share of an inversion."""
 
-    panel: Panel
+    ensemble: Ensemble
     layouts: list[Layout]
     recipe: Recipe
     steps: int
@@ -98,7 +99,7 @@ class Job:
         waiting = deque(
             plan(
                 self.layouts,
-                self.panel.batch_divisor,
+                self.ensemble.batch_divisor,
                 self.batch_size,
                 finished,
                 interrupted,
@@ -167,7 +168,7 @@ class Job:
         callbacks.append(StopWhenAsked(self.interruption))
         begun = time.perf_counter()
         module = fit_batch(
-            self.panel,
+            self.ensemble,
             chosen,
             self.recipe,
             self.steps,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from detinv.inversion.pixels import batches_by_canvas
+from detinv.inversion.pixels.pixels import batches_by_canvas
 from detinv.layouts.layout import Layout
 
 

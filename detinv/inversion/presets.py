@@ -1,9 +1,9 @@
 """Named recipes: the files of configs/preset."""
 
-from detinv.configuration import choices, compose_choice, config_dir, instantiate
+from detinv.config.instantiate import choices, compose_choice, config_dir, instantiate
+from detinv.config.printable import suggestion
 from detinv.errors import ConfigError
 from detinv.inversion.recipe import Recipe
-from detinv.layouts.labels import suggestion
 
 
 def load_recipe(name: str = "default") -> Recipe:

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import torch
 
+from detinv.config.ranges import check_range
 from detinv.errors import ConfigError
-from detinv.inversion.augmentation import Augmentation
-from detinv.inversion.callbacks.pixel_updates import PixelUpdate
-from detinv.inversion.objective import Objective
-from detinv.inversion.pixel_module import OptimizerFactory
-from detinv.inversion.pixels import AbstractPixels
-from detinv.inversion.schedule import Schedule
+from detinv.inversion.modules.base import OptimizerFactory
+from detinv.inversion.objective.objective import Objective
+from detinv.inversion.optim.schedules import Schedule
+from detinv.inversion.pixels.augmentation import Augmentation
+from detinv.inversion.pixels.pixels import AbstractPixels
+from detinv.inversion.pixels.updates import PixelUpdate
 from detinv.inversion.targets.base import MatchingRule, TargetRule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
-from detinv.ranges import check_range
 
 
 @dataclass(frozen=True)

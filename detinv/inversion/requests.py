@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from detinv.detectors.acceleration.compile import check_mode
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.compiled import check_mode
 from detinv.errors import ConfigError, LayoutError
 from detinv.inversion.fitting import make_trainer
-from detinv.inversion.panel import Panel
+from detinv.inversion.modules.ensemble import Ensemble
 from detinv.layouts.layout import Layout
 from detinv.types import PRECISIONS
 
@@ -38,7 +38,7 @@ def check_precision(precision: object, name: str = "trainer.precision") -> None:
         raise ConfigError(f"{name}={precision}: choose one of {', '.join(PRECISIONS)}")
 
 
-def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector | Panel) -> None:
+def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector | Ensemble) -> None:
     """Raise LayoutError if a layout cannot be asked of this detector, or of these, naming it."""
     if not layouts:
         raise LayoutError("there is no layout to invert")

@@ -7,21 +7,21 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from detinv.detectors.base import AbstractDetector
-from detinv.inversion.archive import Archive
-from detinv.inversion.dashboards import Dashboard
-from detinv.inversion.fingerprint import recipe_hash
 from detinv.inversion.fitting import device_of
 from detinv.inversion.job import Gathered, Job
 from detinv.inversion.judging import judge_all
-from detinv.inversion.panel import Panel, as_panel
+from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.presets import load_recipe
-from detinv.inversion.processes import Processes, start_processes
 from detinv.inversion.recipe import Recipe
 from detinv.inversion.requests import check_layouts, check_options
+from detinv.inversion.resume.archive import Archive
+from detinv.inversion.resume.fingerprint import settings_hash
 from detinv.layouts.layout import Layout
-from detinv.quiet import quiet_lightning
-from detinv.results.record import InversionResult
-from detinv.results.versions import versions
+from detinv.results.io.record import InversionResult
+from detinv.results.io.versions import versions
+from detinv.runtime.loggers import Dashboard
+from detinv.runtime.processes import Processes, start_processes
+from detinv.runtime.quiet import quiet_lightning
 from detinv.types import PRECISIONS
 from detinv.zoo.weights import weight_hash
 
@@ -35,7 +35,7 @@ class InversionInterrupted(KeyboardInterrupt):
 
 
 def invert(
-    detector: AbstractDetector | str | Sequence[AbstractDetector | str] | Panel,
+    detector: AbstractDetector | str | Sequence[AbstractDetector | str] | Ensemble,
     layouts: Sequence[Layout],
     recipe: Recipe | str = "default",
     *,
@@ -84,18 +84,18 @@ def invert(
             holds images of another detector, recipe, seed or number of steps.
         InversionInterrupted: when interrupted, with what is done.
     """
-    panel = as_panel(detector)
+    ensemble = as_ensemble(detector)
     if isinstance(recipe, str):
         recipe = load_recipe(recipe)
     steps = recipe.steps if steps is None else steps
-    layouts = [layout.resized(panel.network_size(layout.image_size)) for layout in layouts]
-    check_layouts(layouts, panel)
+    layouts = [layout.resized(ensemble.network_size(layout.image_size)) for layout in layouts]
+    check_layouts(layouts, ensemble)
     check_options(steps, batch_size, log_images_every_n_steps, trainer or {}, compile_mode)
-    panel.compiled(compile_mode)
-    before, home = _hashes(panel), panel.pixel_mean.device
+    ensemble.compiled(compile_mode)
+    before, home = _hashes(ensemble), ensemble.pixel_mean.device
     team = start_processes(trainer or {})
     job = Job(
-        panel,
+        ensemble,
         layouts,
         recipe,
         steps,
@@ -111,7 +111,7 @@ def invert(
     started = time.perf_counter()
     with quiet_lightning():
         job.run(progress and team.first)
-    if _hashes(panel) != before:
+    if _hashes(ensemble) != before:
         raise RuntimeError("a detector's weights changed during the inversion; its images would prove nothing")
 
     done = Gathered.of(team.gather(job.done()))
@@ -119,10 +119,10 @@ def invert(
     kept = sorted(done.images)
     shown, images = [layouts[index] for index in kept], [done.images[index] for index in kept]
     # Lightning leaves what it trained on the CPU; judging is faster where it was trained.
-    panel.to(device_of(job.trainer))
-    readings = {reader.name: team.share(reader.detect, images) for reader in panel}
-    panel.to(home)
-    metrics = judge_all(shown, readings, panel.class_names) if shown else {}
+    ensemble.to(device_of(job.trainer))
+    readings = {member.name: team.share(member.detect, images) for member in ensemble}
+    ensemble.to(home)
+    metrics = judge_all(shown, readings, ensemble.class_names) if shown else {}
     if done.interrupted:
         reason = "interrupted before it was finished"
         done.missing |= {index: reason for index in range(len(layouts)) if index not in done.images}
@@ -136,10 +136,10 @@ def invert(
         "stopped": done.stopped,
         "batch_size": batch_size,
         "seed": seed,
-        "weight_hash": before if len(panel) > 1 else next(iter(before.values())),
+        "weight_hash": before if len(ensemble) > 1 else next(iter(before.values())),
         "versions": versions(),
     }
-    result = InversionResult(shown, images, readings, panel.class_names, metrics, done.losses())
+    result = InversionResult(shown, images, readings, ensemble.class_names, metrics, done.losses())
     if done.interrupted:
         raise InversionInterrupted(result)
     return result
@@ -160,7 +160,7 @@ def _archive(
         return None
     source = {
         "weights": ",".join(hashes.values()),
-        "recipe": recipe_hash(recipe),
+        "recipe": settings_hash(recipe),
         "steps": steps,
         "seed": seed,
         "precision": str(trainer.get("precision", PRECISIONS[0])),
@@ -171,5 +171,5 @@ def _archive(
     return Archive(folder, layouts, source)
 
 
-def _hashes(panel: Panel) -> dict[str, str]:
-    return {reader.name: weight_hash(reader.detector) for reader in panel}
+def _hashes(ensemble: Ensemble) -> dict[str, str]:
+    return {member.name: weight_hash(member.detector) for member in ensemble}

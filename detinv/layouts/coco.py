@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from detinv.config.printable import shown
 from detinv.errors import LayoutError
 from detinv.layouts.coco_file import read_coco
 from detinv.layouts.fitting import NetworkSize, fitted, network_frame
@@ -16,7 +17,6 @@ from detinv.layouts.labels import label_of
 from detinv.layouts.layout import Layout, box_problem
 from detinv.layouts.numbers import is_coordinate
 from detinv.layouts.segmentations import rasterised
-from detinv.printable import shown
 
 # Boxes were drawn on whole pixels and rounded: they may stick out by that much and are then clipped.
 _ROUNDING = 1.0

@@ -8,9 +8,9 @@ from typing import Any
 
 from pycocotools.coco import COCO
 
+from detinv.config.printable import is_text, reason_of, shown
 from detinv.errors import LayoutError
 from detinv.layouts.numbers import is_image_size, is_whole
-from detinv.printable import is_text, reason_of, shown
 
 
 def read_coco(path: Path) -> COCO:

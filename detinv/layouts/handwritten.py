@@ -8,12 +8,12 @@ from typing import Any
 import torch
 import yaml
 
+from detinv.config.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
+from detinv.config.printable import reason_of, shown, suggestion
 from detinv.errors import LayoutError
-from detinv.layouts.labels import label_of, suggestion
+from detinv.layouts.labels import label_of
 from detinv.layouts.layout import Layout, box_problem
 from detinv.layouts.numbers import is_coordinate, is_image_size, is_whole
-from detinv.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
-from detinv.printable import reason_of, shown
 
 _LAYOUT_KEYS = ("image_size", "id", "objects")
 _FILE_KEYS = ("image_size", "layouts")

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
+from detinv.config.printable import shown
 from detinv.errors import ConfigError
-from detinv.printable import shown
 
 # No image is this large; polygons are rasterised along their outline, so a wild coordinate would take all memory.
 _LARGEST_COORDINATE = 1e6

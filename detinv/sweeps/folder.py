@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from detinv.errors import OutputError
-from detinv.results.files import prepare_out_dir, write_json
-from detinv.results.names import file_stems
+from detinv.results.io.files import prepare_out_dir, write_json
+from detinv.results.io.names import file_stems
 from detinv.sweeps.grammar import Combination, key_of
 from detinv.sweeps.member import Outcome, Task
 

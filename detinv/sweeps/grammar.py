@@ -6,8 +6,8 @@ from itertools import islice, product
 from math import prod
 from typing import TYPE_CHECKING
 
+from detinv.config.printable import reason_of
 from detinv.errors import ConfigError
-from detinv.printable import reason_of
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -106,9 +106,9 @@ def _listed(command: str, override: "Override") -> Iterator[str]:
 
 def _names(command: str, group: str) -> list[str]:
     """What a pattern is matched with: Hydra knows neither recipes nor the detectors of other packages."""
-    from detinv.command_help import recipes
-    from detinv.configuration import choices, config_dir
-    from detinv.detectors.registry import detector_names
+    from detinv.config.detectors import detector_names
+    from detinv.config.help import recipes
+    from detinv.config.instantiate import choices, config_dir
 
     if group == "experiment":
         return [recipe.name for recipe in recipes() if recipe.has_protocol == (command == "run")]

@@ -8,9 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from detinv.config.printable import reason_of, suggestion
 from detinv.errors import ConfigError
-from detinv.layouts.labels import suggestion
-from detinv.printable import reason_of
 from detinv.sweeps.member import Outcome, Task, run_here
 
 GROUP = "hydra/launcher"
@@ -74,7 +73,7 @@ def choose_launcher(overrides: Sequence[str]) -> AbstractLauncher:
     Raises:
         ConfigError: for one that is unknown or not installed, and for options it does not have.
     """
-    from detinv.configuration import choices, config_dir
+    from detinv.config.instantiate import choices, config_dir
 
     name, options = "basic", []
     for word in overrides:
@@ -108,7 +107,7 @@ def _composed(name: str, options: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from detinv.configuration import config_dir
+    from detinv.config.instantiate import config_dir
 
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):

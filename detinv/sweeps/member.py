@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from detinv.config.printable import one_line, reason_of
 from detinv.errors import DetinvError
-from detinv.printable import one_line, reason_of
-from detinv.results.files import write_json
+from detinv.results.io.files import write_json
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def run_apart(task: Task) -> Outcome:
 
 
 def _error_of(task: Task) -> str | None:
-    from detinv.cli import run_command
+    from detinv.commands.execute import run_command
 
     try:
         status = run_command(task.command, task.overrides)

@@ -5,8 +5,8 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detinv.config.printable import reason_of
 from detinv.errors import ConfigError
-from detinv.printable import reason_of
 from detinv.sweeps.launcher import AbstractLauncher
 from detinv.sweeps.member import Outcome, Task, run_apart
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from detinv.cli import check_command
-from detinv.composition import dated_folder
+from detinv.commands.execute import check_command
+from detinv.config.composition import dated_folder
 from detinv.errors import ConfigError, DetinvError
 from detinv.sweeps.folder import Member, SweepFolder
 from detinv.sweeps.grammar import Combination, combinations, key_of, quoted

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from detinv.results.versions import versions
+from detinv.results.io.versions import versions
 from detinv.training.datasets import TrainingSet
 from detinv.training.fit import Schedule
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 
+from detinv.config.ranges import check_range
 from detinv.errors import ConfigError
-from detinv.quiet import quiet_lightning
-from detinv.ranges import check_range
+from detinv.runtime.quiet import quiet_lightning
 from detinv.training.data import PhotographSource, SceneSource, TrainingData
 from detinv.training.module import DetectorTraining
 from detinv.training.progress import TrainingProgress

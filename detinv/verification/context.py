@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from detinv.experiments.beside import read
-from detinv.experiments.central import CentralObjects
-from detinv.experiments.context import Context
-from detinv.experiments.position import Position
-from detinv.experiments.workbench import Workbench
+from detinv.experiments.common.beside import read
+from detinv.experiments.common.central import CentralObjects
+from detinv.experiments.common.workbench import Workbench
+from detinv.experiments.protocols.context import Context
+from detinv.experiments.protocols.position import Position
 from detinv.metrics.intervals import Interval, wilson
 from detinv.verification.claim import Claim, percent
 from detinv.verification.means import Means

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from detinv.experiments.workbench import DetectorEntry, Workbench
+from detinv.experiments.common.workbench import DetectorEntry, Workbench
 from detinv.inversion.judging import judge
 from detinv.layouts.layout import Layout
 from detinv.metrics.cues import orientation_agreement

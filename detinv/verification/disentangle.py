@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from detinv.experiments.disentangle import Disentangle
+from detinv.experiments.protocols.disentangle import Disentangle
 from detinv.metrics.intervals import Interval
 from detinv.verification.claim import Claim, percent, shown
 from detinv.verification.means import Means

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detinv.experiments.base import AbstractExperiment
-from detinv.experiments.workbench import DetectorEntry, Workbench
+from detinv.config.ranges import check_range
+from detinv.experiments.common.base import AbstractExperiment
+from detinv.experiments.common.workbench import DetectorEntry, Workbench
 from detinv.inversion.recipe import Recipe
 from detinv.layouts.sources import LayoutSource
-from detinv.ranges import check_range
-from detinv.results.files import plain, prepare_out_dir
-from detinv.results.versions import versions
-from detinv.results.write_findings import write_findings
+from detinv.results.io.files import plain, prepare_out_dir
+from detinv.results.io.versions import versions
+from detinv.results.reports.write_findings import write_findings
 from detinv.worlds.sources import WorldLayouts
 
 

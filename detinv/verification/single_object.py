@@ -1,7 +1,7 @@
 """Single objects: asking one candidate for one class makes it sure of that class."""
 
-from detinv.experiments.central import CentralObjects
-from detinv.experiments.single_object import SingleObject
+from detinv.experiments.common.central import CentralObjects
+from detinv.experiments.protocols.single_object import SingleObject
 from detinv.metrics.intervals import Interval
 from detinv.verification.claim import Claim, percent
 from detinv.verification.means import Means

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detinv.experiments.texture import FIXED, Texture
+from detinv.experiments.protocols.texture import FIXED, Texture
 from detinv.experiments.textures.phase import PhaseRandomised
 from detinv.metrics.intervals import Interval
 from detinv.verification.claim import Claim, shown

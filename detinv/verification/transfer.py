@@ -5,8 +5,8 @@ from functools import partial
 from statistics import mean
 from typing import Any
 
-from detinv.experiments.transfer import NOISE, REAL, Transfer
-from detinv.experiments.workbench import Workbench
+from detinv.experiments.common.workbench import Workbench
+from detinv.experiments.protocols.transfer import NOISE, REAL, Transfer
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.intervals import mean_interval
 from detinv.verification.claim import Claim, shown

@@ -1,4 +1,4 @@
-"""Where things lie around something else: one panel a subject, the subject in its middle."""
+"""Where things lie around something else: one ensemble a subject, the subject in its middle."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,12 +18,12 @@ _AXIS, _INK = "#b6b6be", "#18181b"
 def offset_panels(
     subjects: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], names: Sequence[str], reach: float
 ) -> Picture:
-    """Points around the middle of each panel, one colour a name.
+    """Points around the middle of each ensemble, one colour a name.
 
     Args:
         subjects: by subject, by name: (x, y) from the subject's centre, y pointing down as in images.
         names: all that there may be; a name's place in it gives its colour, as boxes of classes have it.
-        reach: half the side of a panel, in the units of the offsets.
+        reach: half the side of an ensemble, in the units of the offsets.
 
     Raises:
         ValueError: if there is no subject.

@@ -9,11 +9,11 @@ from fastestdet import DIVISOR, STRIDE, FastestDet
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from detinv.detectors.assign import Assignment
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
-from detinv.detectors.predictions import DenseHead, DensePredictions, PostProcessing, Predictions
-from detinv.detectors.scoring import Scoring
+from detinv.detectors.heads.assigners import Assignment
+from detinv.detectors.heads.predictions import DenseHead, DensePredictions, PostProcessing, Predictions
+from detinv.detectors.heads.scoring import Scoring
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections
 from detinv.layouts.matching import distinct_best
@@ -221,7 +221,7 @@ class CellAssigner:
     """
 
     def assign(self, anchors: Tensor, level_sizes: tuple[int, ...], boxes: Tensor, valid: Tensor) -> Assignment:
-        """See `detinv.detectors.assign.StaticAssigner`."""
+        """See `detinv.detectors.heads.assigners.StaticAssigner`."""
         points, cell = _points(anchors)
         centres = (boxes[..., :2] + boxes[..., 2:]) / 2
         offset = ((centres[:, :, None] - points) / cell).abs().amax(-1)

@@ -9,7 +9,7 @@ from detinv.benchmarks.against_reference import bench_against_reference
 from detinv.errors import ConfigError
 from detinv.inversion.presets import load_recipe
 from tests.fakes import tiny_detector
-from tests.inversion.test_module import LAYOUTS
+from tests.inversion.modules.test_inversion import LAYOUTS
 
 
 def test_warm_up_does_not_count_and_ratios_are_those_of_the_rounds(monkeypatch):

@@ -8,13 +8,13 @@ import torch
 from detinv.benchmarks.reference import reference_loss, reference_start, reference_steps
 from detinv.errors import ConfigError
 from detinv.inversion.fitting import fit_batch
-from detinv.inversion.network import Network
-from detinv.inversion.panel import as_panel
+from detinv.inversion.modules.ensemble import as_ensemble
+from detinv.inversion.modules.network import Network
 from detinv.inversion.presets import load_recipe
 from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
-from detinv.quiet import quiet_lightning
+from detinv.runtime.quiet import quiet_lightning
 from detinv.zoo.weights import weight_hash
 from tests.fakes import tiny_detector
 
@@ -69,7 +69,7 @@ def test_steps_give_the_image_of_a_run_with_the_published_preset(monkeypatch):
     start = reference_start(detector, asked, 3)
     *_, last = itertools.islice(reference_steps(detector, asked, start), steps)
     with quiet_lightning():
-        module = fit_batch(as_panel(detector), [asked], RECIPE, steps, 3, {"accelerator": "cpu"})
+        module = fit_batch(as_ensemble(detector), [asked], RECIPE, steps, 3, {"accelerator": "cpu"})
     apart = (last - module.pixels.centred().detach()[0]).abs()
     # Another rounding may tip a target over in a pixel here and there, and the published steps are long.
     assert float((apart > 1e-4).float().mean()) < 0.01

@@ -9,8 +9,8 @@ from torch import nn
 
 from detinv.checks.adapter import AdapterTrial, Verdict, check_adapter
 from detinv.cli import main
-from detinv.detectors.predictions import Predictions
-from detinv.detectors.torchvision_retinanet import TorchvisionRetinaNet
+from detinv.detectors.heads.predictions import Predictions
+from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
 from detinv.inversion.presets import load_recipe
 from tests.fakes import FAMILIES, tiny_detector
 

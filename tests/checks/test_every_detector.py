@@ -3,8 +3,8 @@
 import pytest
 
 from detinv.checks.adapter import check_adapter
+from detinv.config.detectors import detector_names, detector_node
 from detinv.detectors.load import load_detector
-from detinv.detectors.registry import detector_names, detector_node
 from detinv.errors import DetectorError
 from detinv.inversion.presets import load_recipe
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from detinv.commands.dashboard import dashboard, numbers_of
-from detinv.inversion.dashboards import Dashboard, wandb_logger
+from detinv.runtime.loggers import Dashboard, wandb_logger
 
 CONFIG = OmegaConf.create({"steps": 3, "layout": {"count": 2}})
 

@@ -89,7 +89,7 @@ def test_detect_without_annotations_and_on_sizes_of_all_kinds(tmp_path: Path):
 
 
 def test_detections_carry_the_numbers_of_the_annotation_file(plain_run: Path, tmp_path: Path):
-    """A file whose image and category ids have gaps: its own reader must accept the results."""
+    """A file whose image and category ids have gaps: its own member must accept the results."""
     truth = read(plain_run / "layouts.json")
     new_image = {image["id"]: 7 + 10 * image["id"] for image in truth["images"]}
     new_category = {category["id"]: 3 + 5 * category["id"] for category in truth["categories"]}

@@ -18,7 +18,7 @@ from detinv.errors import OutputError
 from detinv.inversion import job
 from detinv.inversion.run import InversionInterrupted, invert
 from tests.fakes import tiny_detector
-from tests.inversion.test_module import LAYOUTS
+from tests.inversion.modules.test_inversion import LAYOUTS
 
 WORDS = ("layout=plain", "layout.count=3", "steps=12", "batch_size=2", "trainer.accelerator=cpu", "logger=none")
 ALWAYS = "checkpoint_every_n_seconds=0"
@@ -137,11 +137,11 @@ def test_an_interruption_ends_with_what_is_done(tmp_path: Path, whole: Path, sen
 def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, caplog):
     fit, sizes = job.fit_batch, []
 
-    def cramped(panel, layouts: Sequence, *others):
+    def cramped(ensemble, layouts: Sequence, *others):
         sizes.append(len(layouts))
         if len(layouts) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return fit(panel, layouts, *others)
+        return fit(ensemble, layouts, *others)
 
     options = {"steps": 2, "trainer": {"accelerator": "cpu"}, "progress": False}
     expected = invert(tiny_detector("retinanet"), LAYOUTS, **options)
@@ -155,10 +155,10 @@ def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, caplog):
 def test_an_image_too_large_for_memory_alone_is_missing(tmp_path: Path, monkeypatch, capsys):
     fit = job.fit_batch
 
-    def cramped(panel, layouts: Sequence, *others):
+    def cramped(ensemble, layouts: Sequence, *others):
         if any(layout.id.endswith("1") for layout in layouts):
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory")
-        return fit(panel, layouts, *others)
+        return fit(ensemble, layouts, *others)
 
     with monkeypatch.context() as patch:
         patch.setattr(job, "fit_batch", cramped)
@@ -195,8 +195,8 @@ def test_an_image_that_stops_early_is_told_of(tmp_path: Path, monkeypatch, capsy
 
 def test_a_disk_that_fills_up_costs_no_image(tmp_path: Path, whole: Path, monkeypatch, capsys):
     from detinv.commands import invert as command
-    from detinv.inversion import archive
-    from detinv.results import write
+    from detinv.inversion.resume import archive
+    from detinv.results.reports import write_inversion as write
 
     write_png, rescue = write.write_png, tmp_path / "rescue"
 

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from detinv.cli import main
-from detinv.experiments import workbench
+from detinv.experiments.common import workbench
 
 SMALL = ("layout.count=2", "steps=2", "trainer.accelerator=cpu", "logger=none")
 DETECTORS = "detectors=[shapes_retinanet,shapes_maskrcnn]"
@@ -58,7 +58,7 @@ def test_everything_is_written(finished):
     with Image.open(finished / "matrix.png") as picture:
         assert picture.mode == "RGB" and min(picture.size) > 100
     with (finished / "matrix.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
+        header, *rows = csv.member(file)
     assert header == ["inverted by", "shapes_retinanet", "shapes_maskrcnn, boxes", "shapes_maskrcnn, masks"]
     assert [row[0] for row in rows] == ROWS
     # Real scenes are read by both, two steps from noise by nobody.

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from detinv.commands.terminal import terminal_table
-from detinv.results.findings import Table
+from detinv.results.reports.findings import Table
 
 
 def told(table, width):

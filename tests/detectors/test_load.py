@@ -2,11 +2,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from detinv.configuration import config_dir, instantiate
+from detinv.config.detectors import detector_names
+from detinv.config.instantiate import config_dir, instantiate
 from detinv.detectors import load
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import assemble_detector, load_detector
-from detinv.detectors.registry import detector_names
 from detinv.errors import DetectorError
 from detinv.worlds.plain import PlainWorld
 from detinv.zoo.weights import save_weights, weight_hash
@@ -118,6 +118,6 @@ def test_weights_trained_on_other_classes(tmp_path):
 def test_assemble_takes_plain_values(tmp_path):
     model = {"_target_": "detinv.zoo.models.build_fcos", "num_classes": 2, "image_size": [64, 64]}
     save_weights(instantiate(model), tmp_path / "w.safetensors", {})
-    adapter = "detinv.detectors.torchvision_fcos.TorchvisionFCOS"
+    adapter = "detinv.detectors.torchvision.fcos.TorchvisionFCOS"
     detector = assemble_detector("mine", adapter, model, ["a", "b"], str(tmp_path / "w.safetensors"))
     assert detector.class_names == ("a", "b")

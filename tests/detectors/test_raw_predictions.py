@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from detinv.detectors.predictions import DensePredictions, RoIPredictions
+from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
 from tests.fakes import FAMILIES, tiny_detector
 
 SIZES = [(64, 96), (64, 80), (48, 96)]

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from detinv.checks.images import random_image
-from detinv.detectors.assign import StaticAssigner
 from detinv.detectors.class_names import COCO_CLASSES
-from detinv.detectors.codec import BoxCodec
+from detinv.detectors.heads.assigners import StaticAssigner
+from detinv.detectors.heads.codec import BoxCodec
+from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.load import load_detector
-from detinv.detectors.postprocess import postprocess
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.redetection import redetection
-from detinv.results.read import read_images
+from detinv.results.io.read import read_images
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDER = DOCS / "fastestdet"

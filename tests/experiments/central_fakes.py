@@ -1,7 +1,7 @@
 """A bench that makes images at once, and objects for it."""
 
-from detinv.experiments.central import CentralObjects
-from detinv.experiments.workbench import Workbench
+from detinv.experiments.common.central import CentralObjects
+from detinv.experiments.common.workbench import Workbench
 from detinv.inversion.presets import load_recipe
 from detinv.layouts.random import RandomLayouts
 from tests.fakes import block_image, tiny_detector

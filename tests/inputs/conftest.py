@@ -8,9 +8,10 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from detinv import cli, composition
-from detinv.commands import detect, invert
-from detinv.configuration import config_dir
+from detinv import cli
+from detinv.commands import detect, execute, invert
+from detinv.config import composition
+from detinv.config.instantiate import config_dir
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 
@@ -56,7 +57,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         return _built[0]
 
     monkeypatch.setattr(composition, "_compose", remembered(composition._compose))
-    monkeypatch.setattr(cli, "compose_config", remembered(cli.compose_config))
+    monkeypatch.setattr(execute, "compose_config", remembered(execute.compose_config))
     monkeypatch.setattr(invert, "build_detector", build_once)
     monkeypatch.setattr(detect, "build_detector", build_once)
 

@@ -16,14 +16,14 @@ from PIL import Image
 from safetensors.torch import save
 from torch import nn
 
-from detinv.cli import compose_config
-from detinv.configuration import config_dir, instantiate
-from detinv.detectors.registry import detector_node
+from detinv.config.composition import compose_config
+from detinv.config.detectors import detector_node
+from detinv.config.instantiate import config_dir, instantiate
+from detinv.config.trust import check_resolved, trusting
 from detinv.errors import DetinvError
 from detinv.layouts.coco import load_coco
 from detinv.layouts.handwritten import load_handwritten
-from detinv.results.read import read_image
-from detinv.trust import check_resolved, trusting
+from detinv.results.io.read import read_image
 from detinv.zoo.weights import load_weights, read_metadata
 
 NAMES = ("star", "ring")

@@ -13,16 +13,16 @@ from rich.console import Console
 
 from detinv.cli import main
 from detinv.commands.terminal import console, literal, terminal_table
+from detinv.config.printable import is_text, one_line, printable, shown
 from detinv.detectors.class_names import read_class_names
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections, Layout
-from detinv.printable import is_text, one_line, printable, shown
-from detinv.results.escape import escaped, escaped_lines
-from detinv.results.findings import Figure, Findings, Table
-from detinv.results.names import file_stems
-from detinv.results.record import InversionResult
-from detinv.results.report import render_report
-from detinv.results.write_findings import render_findings
+from detinv.results.io.names import file_stems
+from detinv.results.io.record import InversionResult
+from detinv.results.reports.escape import escaped, escaped_lines
+from detinv.results.reports.findings import Figure, Findings, Table
+from detinv.results.reports.report import render_report
+from detinv.results.reports.write_findings import render_findings
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -174,7 +174,7 @@ def folder(tmp_path_factory) -> Path:
         "_target_": "detinv.detectors.load.assemble_detector",
         "_recursive_": False,
         "name": HOSTILE[0] + HOSTILE[3] + HOSTILE[4],
-        "adapter": "detinv.detectors.torchvision_fcos.TorchvisionFCOS",
+        "adapter": "detinv.detectors.torchvision.fcos.TorchvisionFCOS",
         "model": {
             "_target_": "detinv.zoo.models.build_fcos",
             "num_classes": len(HOSTILE),

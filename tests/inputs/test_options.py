@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from detinv import option_kinds
-from detinv.composition import compose_config
+from detinv.config import kinds as option_kinds
+from detinv.config.composition import compose_config
 from detinv.errors import ConfigError
 from tests.inputs.conftest import QUIET
 
@@ -117,8 +117,8 @@ INVERT = {
     "+preset.augmentation.flip=2": "flip=2",
     "preset.every_n_steps=0": "every_n_steps=0",
     "preset.updates=null": "preset.updates=null",
-    "preset.updates=[{_target_: detinv.inversion.callbacks.pixel_updates.PeriodicBlur, every: 0}]": "every=0",
-    "preset.updates=[{_target_: detinv.inversion.callbacks.pixel_updates.PeriodicBlur, end: 0}]": "end=0",
+    "preset.updates=[{_target_: detinv.inversion.pixels.updates.PeriodicBlur, every: 0}]": "every=0",
+    "preset.updates=[{_target_: detinv.inversion.pixels.updates.PeriodicBlur, end: 0}]": "end=0",
     "trainer.precision=16-true": "trainer.precision=16-true",
     "compile_mode=fastest": "compile_mode=fastest",
     "compile_mode=[default]": "compile_mode=['default']",

@@ -9,13 +9,17 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from detinv import cli, command_help, configuration, trust
-from detinv.allowed_targets import ALLOWED_TARGETS
-from detinv.configuration import config_dir, instantiate, locate, recipe_dir
+from detinv import cli
+from detinv.commands import execute
+from detinv.config import help as command_help
+from detinv.config import instantiate as configuration
+from detinv.config import trust
+from detinv.config.allowed_targets import ALLOWED_TARGETS
+from detinv.config.instantiate import config_dir, instantiate, locate, recipe_dir
+from detinv.config.trust import check_targets, is_trusting, trusting
 from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError
 from detinv.inversion.presets import load_recipe
-from detinv.trust import check_targets, is_trusting, trusting
 from tests.inputs.conftest import QUIET
 
 EVIL = "evil_module_of_the_test"
@@ -87,19 +91,19 @@ FORBIDDEN = [
     "hydra.utils.call",
     "omegaconf.OmegaConf.load",
     # What a package would let through: what its modules import, and what of detinv's own writes, reads and runs.
-    "detinv.configuration.import_module",
-    "detinv.configuration.instantiate",
-    "detinv.configuration.locate",
-    "detinv.configuration.trusting",
+    "detinv.config.instantiate.import_module",
+    "detinv.config.instantiate.instantiate",
+    "detinv.config.instantiate.locate",
+    "detinv.config.instantiate.trusting",
     "detinv.detectors.load.torch.load",
     "detinv.detectors.load.load_detector",
     "detinv.zoo.weights.torch.load",
     "detinv.zoo.weights.read_state",
     "detinv.zoo.weights.os.system",
-    "detinv.results.files.write_text",
-    "detinv.results.files.os.system",
+    "detinv.results.io.files.write_text",
+    "detinv.results.io.files.os.system",
     "detinv.cli.main",
-    "detinv.cli.run_command",
+    "detinv.commands.execute.run_command",
     "torch.optim.torch.load",
     "torch.optim.Optimizer",
     "torchvision.models.detection.torch.load",
@@ -118,7 +122,7 @@ FORBIDDEN = [
 @pytest.mark.parametrize("target", FORBIDDEN)
 def test_what_is_not_allowed_is_neither_built_nor_imported(target, folder):
     node = {"_target_": target}
-    nested = {"_target_": "detinv.inversion.schedule.Cosine", "final": 0.1}
+    nested = {"_target_": "detinv.inversion.optim.schedules.Cosine", "final": 0.1}
     with trusting(False):
         for entry in (
             node,
@@ -275,7 +279,7 @@ def test_a_recipe_cannot_trust_itself(text, refused, folder, monkeypatch):
 def test_weights_are_trusted_on_the_command_line_alone():
     """The same words that a recipe may not say."""
     bundled = ("detector=yolov8n", "detector.weights=nowhere.pt", "detector.trust_weights=true")
-    assert cli.check_command("invert", [*bundled, *EMPTY]).detector.trust_weights is True
+    assert execute.check_command("invert", [*bundled, *EMPTY]).detector.trust_weights is True
 
 
 PLAIN = "_target_: detinv.detectors.load.assemble_detector\n"
@@ -284,7 +288,7 @@ OWN = {
     "weights trusted somehow": "trust_weights: ${yes}\nyes: true\n",
     "weights trusted by a number": "trust_weights: 1\n",
     "configuration trusted": "trust_config: true\n",
-    "weights trusted below": "members: {a: {_target_: detinv.detectors.torchvision_coco.build, trust_weights: true}}\n",
+    "weights trusted below": "members: {a: {_target_: detinv.detectors.torchvision.load.build, trust_weights: true}}\n",
     "put together": "model: \"${oc.create:'{a: 1}'}\"\n",
     "the environment": "weights: ${oc.env:DETINV_SECRET}\n",
     "further files": "defaults: [/preset: paper]\n",

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from detinv.cli import main
-from detinv.detectors.detectron2_load import load_detectron2
+from detinv.config.trust import trusting
+from detinv.detectors.detectron2.load import load_detectron2
 from detinv.detectors.load import load_detector
-from detinv.detectors.ultralytics_library import build_network
+from detinv.detectors.ultralytics.library import build_network
 from detinv.errors import ConfigError, DetectorError
-from detinv.trust import trusting
 from detinv.zoo.weights import bundled_weights, read_metadata
 from tests.inputs.conftest import QUIET
 

@@ -32,9 +32,9 @@ def detector(family):
 
 
 def invert(family, layer, *, images=IMAGES, layouts=LAYOUTS, steps=30, recipe=None, **options):
-    reader = detector(family)
-    found = find_layer(reader, layer)
-    return invert_features(reader, found, images, layouts, recipe or load_recipe(), steps=steps, trainer=CPU, **options)
+    member = detector(family)
+    found = find_layer(member, layer)
+    return invert_features(member, found, images, layouts, recipe or load_recipe(), steps=steps, trainer=CPU, **options)
 
 
 def errors(family, layer, images):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
-from detinv.inversion.module import Inversion
-from detinv.inversion.panel import as_panel
+from detinv.inversion.modules.ensemble import as_ensemble
+from detinv.inversion.modules.inversion import Inversion
 from detinv.inversion.presets import load_recipe
 from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
@@ -23,9 +23,9 @@ def test_a_step_does_not_synchronise(family: str):
     detector = tiny_detector(family)
     batch = LayoutBatch.collate([layout], detector.size_divisor)
     pixels = recipe.pixels(batch, detector.pixel_mean.flatten(), 0)
-    panel = as_panel(detector)
+    ensemble = as_ensemble(detector)
     module = Inversion(
-        panel, batch, pixels, recipe.objective, recipe.optimizer, recipe.schedule, 10, recipe.augmentation, 0
+        ensemble, batch, pixels, recipe.objective, recipe.optimizer, recipe.schedule, 10, recipe.augmentation, 0
     ).to(device)
     module.on_fit_start()
     callback = PseudoTargets(recipe.rule, recipe.matching)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detinv.configuration import choices, config_dir
+from detinv.config.instantiate import choices, config_dir
 from detinv.errors import ConfigError
-from detinv.inversion.pixels import FourierPixels
+from detinv.inversion.pixels.pixels import FourierPixels
 from detinv.inversion.presets import load_recipe
 from detinv.inversion.run import invert
 from detinv.inversion.targets.paper import PaperRule

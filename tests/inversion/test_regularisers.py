@@ -4,7 +4,8 @@ import kornia
 import pytest
 import torch
 
-from detinv.inversion.regularisers import alpha_norm, total_variation
+from detinv.inversion.regularisers.alpha_norm import alpha_norm
+from detinv.inversion.regularisers.total_variation import total_variation
 
 
 def image() -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from detinv.errors import ConfigError, LayoutError
 from detinv.inversion.requests import check_layouts, check_options, check_precision
 from tests.fakes import tiny_detector
-from tests.inversion.test_module import LAYOUTS
+from tests.inversion.modules.test_inversion import LAYOUTS
 
 FINE = {"steps": 0, "batch_size": 1, "log_images_every_n_steps": 1, "trainer": {"accelerator": "cpu"}}
 

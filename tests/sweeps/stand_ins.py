@@ -4,7 +4,7 @@ import sys
 import types
 from pathlib import Path
 
-from detinv.results.files import prepare_out_dir
+from detinv.results.io.files import prepare_out_dir
 
 _MEETING = """
 import os

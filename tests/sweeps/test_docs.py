@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from detinv.cli import _override, check_command
-from detinv.commands import COMMANDS
-from detinv.configuration import choices, config_dir
+from detinv.cli import _override
+from detinv.commands.execute import check_command
+from detinv.config.commands import COMMANDS
+from detinv.config.instantiate import choices, config_dir
 from detinv.sweeps.grammar import combinations
 from detinv.sweeps.launcher import is_launcher_option
 

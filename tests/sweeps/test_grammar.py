@@ -6,8 +6,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detinv.configuration import choices, config_dir
-from detinv.detectors.registry import detector_names
+from detinv.config.detectors import detector_names
+from detinv.config.instantiate import choices, config_dir
 from detinv.errors import ConfigError
 from detinv.sweeps.grammar import combinations, key_of, quoted
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from detinv import cli
+from detinv.commands import execute
 from detinv.errors import ConfigError
 from detinv.sweeps.member import Outcome, Task, run_apart, run_here
 
@@ -23,7 +23,7 @@ def command(monkeypatch, ends):
             raise ends
         return ends
 
-    monkeypatch.setattr(cli, "run_command", run_command)
+    monkeypatch.setattr(execute, "run_command", run_command)
 
 
 def caused(error, cause):

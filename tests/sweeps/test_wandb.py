@@ -5,9 +5,9 @@ import itertools
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from detinv import cli
-from detinv.command_help import recipes
-from detinv.configuration import recipe_dir
+from detinv.commands import execute
+from detinv.config.help import recipes
+from detinv.config.instantiate import recipe_dir
 
 FILE = recipe_dir() / "sweeps" / "wandb.yaml"
 
@@ -31,7 +31,7 @@ def test_every_run_of_the_grid_is_a_command_with_a_folder_of_its_own():
         point = dict(zip(axes, values, strict=True))
         env, program, command, *overrides = words_of(sweep, point)
         assert (env, program, command) == ("/usr/bin/env", "detinv", "invert")
-        config = cli.check_command(command, overrides)
+        config = execute.check_command(command, overrides)
         assert (config.detector.name, config.seed) == (point["detector"], point["seed"])
         assert config.logger.offline is False
         folders.add(config.out_dir)

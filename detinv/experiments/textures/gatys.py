@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detinv.errors import ConfigError
 from detinv.experiments.textures.vgg import VGGFeatures
-from detinv.inversion.devices import usable_device
+from detinv.runtime.devices import usable_device
 from detinv.zoo.weights import weight_hash
 
 CONTENT = "conv4_2"

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from detinv.errors import ConfigError
-from detinv.inversion.updates import gaussian_blur, gaussian_kernel
+from detinv.inversion.pixels.blur import gaussian_blur, gaussian_kernel
 
 
 class PatchShuffle:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
 
 
 class AbstractStepCallback(pl.Callback, ABC):

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
 
 # A checkpoint may cost one part in so many of the time since the last one.
 _SHARE = 100

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
 
 
 class FirstStep(AbstractStepCallback):

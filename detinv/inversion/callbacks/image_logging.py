@@ -7,10 +7,10 @@ import torch
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
-from detinv.inversion.dashboards import Dashboard
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
+from detinv.runtime.loggers import Dashboard
 from detinv.viz.grid import image_grid
 
 
@@ -48,11 +48,11 @@ class ImageLogging(AbstractStepCallback):
         self.recorder.flush()
         images = module.images()
         metrics: dict[str, float] = {}
-        for reader in module.panel:
+        for member in module.ensemble:
             with torch.autocast(module.device.type, enabled=False):
-                detections = reader.detect(images)
-            scores = average_precision(self.layouts, detections, module.panel.class_names)
-            prefix = f"current/{reader.name}" if len(module.panel) > 1 else "current"
+                detections = member.detect(images)
+            scores = average_precision(self.layouts, detections, module.ensemble.class_names)
+            prefix = f"current/{member.name}" if len(module.ensemble) > 1 else "current"
             metrics |= {f"{prefix}/{name}": scores[name] for name in ("AP", "AP50") if math.isfinite(scores[name])}
         grid = image_grid(images[: self.max_images])
         self.dashboard.log(metrics, self.first_step + step)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.dashboards import Dashboard
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
+from detinv.runtime.loggers import Dashboard
 
 
 class LossRecorder(AbstractStepCallback):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
 
 
 class StopNonFinite(AbstractStepCallback):

@@ -4,7 +4,7 @@ import pytorch_lightning as pl
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.pixel_module import AbstractPixelModule
+from detinv.inversion.modules.base import AbstractPixelModule
 
 
 def step_progress() -> Progress:

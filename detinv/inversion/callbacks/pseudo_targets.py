@@ -4,9 +4,9 @@ from functools import partial
 
 import pytorch_lightning as pl
 
-from detinv.detectors.assign import Assignment, DynamicAssigner
-from detinv.detectors.predictions import DensePredictions, Predictions
-from detinv.inversion.module import Inversion
+from detinv.detectors.heads.assigners import Assignment, DynamicAssigner
+from detinv.detectors.heads.predictions import DensePredictions, Predictions
+from detinv.inversion.modules.inversion import Inversion
 from detinv.inversion.targets.base import MatchingRule, TargetRule, Targets
 from detinv.layouts.batch import LayoutBatch
 

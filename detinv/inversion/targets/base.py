@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from detinv.detectors.assign import Assignment
-from detinv.detectors.predictions import DensePredictions, RoIPredictions
+from detinv.detectors.heads.assigners import Assignment
+from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
 from detinv.layouts.batch import LayoutBatch
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from detinv.detectors.assign import Assignment
-from detinv.detectors.predictions import DensePredictions, RoIPredictions
+from detinv.config.ranges import check_range
+from detinv.detectors.heads.assigners import Assignment
+from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
 from detinv.inversion.targets.shared import (
     best_candidates,
@@ -18,7 +19,6 @@ from detinv.inversion.targets.shared import (
 )
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import pairwise_iou
-from detinv.ranges import check_range
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from detinv.detectors.predictions import DensePredictions
+from detinv.config.ranges import check_range
+from detinv.detectors.heads.predictions import DensePredictions
 from detinv.inversion.targets.base import DenseTargets
 from detinv.inversion.targets.shared import class_onehot, is_chosen, slot_of, take, top_rows
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import area, pairwise_iou
-from detinv.ranges import check_range
 
 # Beyond every cost: rows that could not give an object's box at all.
 _OUT_OF_REACH = 1e4

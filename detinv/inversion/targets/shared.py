@@ -5,8 +5,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from detinv.detectors.assign import Assignment
-from detinv.detectors.predictions import DensePredictions, RoIPredictions
+from detinv.detectors.heads.assigners import Assignment
+from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
 from detinv.inversion.targets.base import RoITargets
 from detinv.layouts.batch import LayoutBatch
 

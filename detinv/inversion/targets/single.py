@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from detinv.detectors.assign import Assignment
-from detinv.detectors.predictions import DensePredictions, RoIPredictions
+from detinv.detectors.heads.assigners import Assignment
+from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
 from detinv.errors import ConfigError
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
 from detinv.inversion.targets.shared import class_onehot, is_chosen, take

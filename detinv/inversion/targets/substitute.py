@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from detinv.detectors.predictions import DensePredictions, Predictions, RoIPredictions
+from detinv.detectors.heads.predictions import DensePredictions, Predictions, RoIPredictions
 from detinv.inversion.targets.base import DenseTargets, RoITargets, Targets
 
 # A logit that no threshold doubts.

@@ -1,0 +1,66 @@
+"""What a configuration may name without being trusted: builders whose arguments cannot make them run other code.
+
+Whole names only. A package would let far too much through: each of its modules reaches `torch.load`, `os.system` and
+the like by attributes, and some of detinv's own functions write files.
+"""
+
+_NAMES = {
+    "detinv.detectors.detectron2.load": ("load_detectron2",),
+    "detinv.detectors.load": ("assemble_detector",),
+    "detinv.detectors.torchvision.load": ("build",),
+    "detinv.detectors.torchvision.fcos": ("TorchvisionFCOS",),
+    "detinv.detectors.torchvision.rcnn": ("TorchvisionRCNN",),
+    "detinv.detectors.torchvision.retinanet": ("TorchvisionRetinaNet",),
+    "detinv.detectors.torchvision.ssd": ("TorchvisionSSD",),
+    "detinv.detectors.transformers.detr": ("TransformersDETR",),
+    "detinv.detectors.transformers.load": ("load_transformers",),
+    "detinv.detectors.transformers.rtdetr": ("TransformersRTDETR",),
+    "detinv.detectors.ultralytics.yolo": ("load_yolo",),
+    "detinv.experiments.common.central": ("CentralObjects",),
+    "detinv.experiments.protocols.context": ("Context",),
+    "detinv.experiments.protocols.disentangle": ("Disentangle",),
+    "detinv.experiments.protocols.feature_inversion": ("FeatureInversion",),
+    "detinv.experiments.protocols.gallery": ("Gallery",),
+    "detinv.experiments.protocols.position": ("Position",),
+    "detinv.experiments.protocols.scale": ("Scale",),
+    "detinv.experiments.protocols.single_object": ("SingleObject",),
+    "detinv.experiments.protocols.texture": ("Texture",),
+    "detinv.experiments.textures.gatys": ("StyleTransfer",),
+    "detinv.experiments.textures.interior": ("InteriorBlur", "PatchShuffle"),
+    "detinv.experiments.textures.phase": ("PhaseRandomised",),
+    "detinv.experiments.protocols.transfer": ("Transfer",),
+    "detinv.inversion.pixels.augmentation": ("Augmentation",),
+    "detinv.inversion.pixels.updates": ("Clamp", "PeriodicBlur"),
+    "detinv.runtime.loggers": ("no_logger", "tensorboard_logger", "wandb_logger"),
+    "detinv.inversion.objective.objective": ("Objective",),
+    "detinv.inversion.optim.normalized_momentum": ("NormalizedMomentum",),
+    "detinv.inversion.modules.ensemble": ("assemble_ensemble",),
+    "detinv.inversion.pixels.pixels": ("FourierPixels", "RawPixels"),
+    "detinv.inversion.recipe": ("Recipe",),
+    "detinv.inversion.optim.schedules": ("Cosine", "StepDecay"),
+    "detinv.inversion.targets.code": ("CodeRule",),
+    "detinv.inversion.targets.matching": ("HungarianRule",),
+    "detinv.inversion.targets.paper": ("PaperRule",),
+    "detinv.layouts.random": ("RandomLayouts",),
+    "detinv.layouts.sources": ("CocoLayouts", "FileLayouts"),
+    "detinv.training.datasets": ("blood_cells", "world_scenes"),
+    "detinv.worlds.sources": ("WorldLayouts",),
+    "detinv.zoo.models": ("build_fasterrcnn", "build_fcos", "build_maskrcnn", "build_retinanet"),
+    "torch.optim": ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"),
+    "torchvision.models.detection": (
+        "fasterrcnn_mobilenet_v3_large_320_fpn",
+        "fasterrcnn_mobilenet_v3_large_fpn",
+        "fasterrcnn_resnet50_fpn",
+        "fasterrcnn_resnet50_fpn_v2",
+        "fcos_resnet50_fpn",
+        "maskrcnn_resnet50_fpn",
+        "maskrcnn_resnet50_fpn_v2",
+        "retinanet_resnet50_fpn",
+        "retinanet_resnet50_fpn_v2",
+        "ssd300_vgg16",
+        "ssdlite320_mobilenet_v3_large",
+    ),
+}
+
+ALLOWED_TARGETS = frozenset(f"{module}.{name}" for module, names in _NAMES.items() for name in names)
+"""Dotted names, complete."""

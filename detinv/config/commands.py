@@ -1,0 +1,39 @@
+"""The commands of the command line: names and summaries. Imports nothing heavy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of the command line; its options are those of `configs/<name>.yaml`.
+
+    Args:
+        name: also of the module in `detinv.commands`.
+        summary: one line for `detinv --help`.
+        subject: the option that a bare word sets, as in `detinv bench step`.
+        flags: overrides that a word with two dashes stands for, as in `detinv verify --quick`.
+    """
+
+    name: str
+    summary: str
+    subject: str | None = None
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("invert", "make images that a frozen detector reads as the layouts you ask for"),
+        Command("run", "run one of the paper's experiments: detinv run table1_transfer", "experiment"),
+        Command(
+            "verify",
+            "check the paper's claims on detectors with planted priors: detinv verify --quick",
+            flags={"--quick": "size=quick"},
+        ),
+        Command("detect", "run a detector's own inference over a folder of images and judge it"),
+        Command("check", "try an adapter: does it keep the contract that inversions rely on?"),
+        Command("train", "train a bundled detector again and measure it"),
+        Command("bench", "time an inversion step against the bare network: detinv bench step", "benchmark"),
+    )
+}

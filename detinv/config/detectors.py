@@ -1,0 +1,138 @@
+"""Where detectors are registered: files in configs/detector, YAML files of one's own, and entry points of packages."""
+
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from detinv.config.instantiate import choices, config_dir
+from detinv.config.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
+from detinv.config.printable import is_text, shown, suggestion
+from detinv.config.trust import ENTRY_POINTS, check_decisions, check_targets, is_trusting
+from detinv.errors import DetectorError
+
+
+def detector_names() -> tuple[str, ...]:
+    """Names of all detectors that are registered, in the package and by entry points."""
+    return tuple(sorted({*choices(config_dir(), "detector"), *_entry_points()}))
+
+
+def detector_node(name: str) -> dict[str, Any]:
+    """What describes the detector `name`: `_target_`, `name` and the options with their defaults.
+
+    Args:
+        name: of a file in configs/detector without its ending; of an entry point; or the path of a YAML file. Where
+            configurations are trusted, its folder is then one of those that modules are imported from.
+
+    Raises:
+        DetectorError: for a name that is not there, suggesting the nearest, and for a file that describes no detector.
+        ConfigError: for a file that would run code, or trust weights, where configurations are not trusted.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not os.path.isfile(path):
+            raise DetectorError(f"{name}: no such file; give the path of a YAML file that describes a detector")
+        node = _read(path)
+        if is_trusting():
+            _import_from(path.resolve().parent)
+        else:
+            _check_modest(path, node)
+        return node
+    if name in choices(config_dir(), "detector"):
+        return _read(config_dir() / "detector" / f"{name}.yaml")
+    found = _entry_points()
+    if name in found:
+        return _options(found[name])
+    names = detector_names()
+    raise DetectorError(
+        f"no detector is called {name!r}{suggestion(name, names)} (there are: {', '.join(names)}; or give the path of "
+        "a .yaml file)"
+    )
+
+
+def joint_node(names: Sequence[str]) -> dict[str, Any]:
+    """What describes several detectors at once, for a joint inversion.
+
+    Args:
+        names: see `detector_node`; a detector named twice is a mistake.
+    """
+    members = {str(node["name"]): node for node in map(detector_node, names)}
+    if len(members) < len(names):
+        raise DetectorError(f"detector=[{','.join(names)}]: each detector may be named once")
+    return {
+        "_target_": "detinv.inversion.modules.ensemble.assemble_ensemble",
+        "_recursive_": False,
+        "name": "+".join(members),
+        "members": members,
+        "shares": dict.fromkeys(members, 1.0),
+        "balance": "gradient",
+    }
+
+
+def offered(value: str) -> tuple[str, dict[str, Any] | None]:
+    """The choice that stands for what `detector=value` says, and its node where it is no file of configs/detector.
+
+    Args:
+        value: a name, a path, or several in square brackets. A name that is not registered is returned as it is.
+    """
+    if value.startswith("[") and value.endswith("]"):
+        names = [word.strip().strip("'\"") for word in value[1:-1].split(",") if word.strip()]
+        if len(names) > 1:
+            return "_joint", joint_node(names)
+        value = names[0] if names else value
+    is_path = value.endswith((".yaml", ".yml"))
+    if value in choices(config_dir(), "detector") or not (is_path or value in _entry_points()):
+        return value, None
+    # A name of its own, which no file of the package has.
+    return f"_{Path(value).stem}", detector_node(value)
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        check_plain_yaml(path.read_text(encoding="utf-8-sig"))
+        node = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, OmegaConfBaseException, *YAML_ERRORS) as error:
+        raise DetectorError(f"{path}: cannot be read as YAML ({yaml_problem(error)})") from error
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise DetectorError(f"{path}: describes no detector; it needs an entry _target_, a function that returns one")
+    name = node.get("name", path.stem)
+    if not isinstance(name, str) or not name or not is_text(name):
+        raise DetectorError(f"{path}: its name {shown(name)} must be a text")
+    return {"name": name, **{str(key): value for key, value in node.items()}}
+
+
+def _check_modest(path: Path, node: dict[str, Any]) -> None:
+    """Raise ConfigError if a file of somebody's own runs code, or decides what only who starts the run may decide."""
+    check_targets(node, str(path))
+    check_decisions(node, str(path))
+
+
+def _options(point: EntryPoint) -> dict[str, Any]:
+    try:
+        function = point.load()
+    except (ImportError, AttributeError) as error:
+        raise DetectorError(
+            f"detector {point.name!r}: its entry point {point.value} cannot be imported ({error})"
+        ) from error
+    defaults = {
+        parameter.name: "???" if parameter.default is parameter.empty else parameter.default
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    module, _, attribute = point.value.partition(":")
+    return {"_target_": f"{module}.{attribute}", **defaults, "name": point.name}
+
+
+def _import_from(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))

@@ -1,0 +1,202 @@
+"""What a command can be told, read from its YAML files alone: fast, and never out of date.
+
+The comment at the head of `configs/<command>.yaml` is the description; the comment behind a value explains it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detinv.config.commands import COMMANDS
+from detinv.config.instantiate import choices, recipe_dir
+
+_MISSING = "???"
+_WIDTH = 40
+# The group whose choices are recipes, which lie in a folder of their own.
+_RECIPES = "experiment"
+_RECIPE_HEADINGS = {"run": "experiments (detinv run NAME):", "invert": "recipes (experiment=NAME):"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One value of a configuration: dotted key, default as YAML writes it, and the comment behind it."""
+
+    key: str
+    default: str
+    comment: str
+
+    @property
+    def required(self) -> bool:
+        """Whether there is no default."""
+        return self.default == _MISSING
+
+
+@dataclass(frozen=True)
+class Group:
+    """One configuration group of a command: its choices, and the one taken by default."""
+
+    name: str
+    choices: tuple[str, ...]
+    default: str | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe: its name, and the first line that its comment says about it.
+
+    Args:
+        has_protocol: whether it is an experiment of `detinv run`; the others are overrides for `detinv invert`.
+    """
+
+    name: str
+    summary: str
+    has_protocol: bool
+
+
+def recipes() -> list[Recipe]:
+    """All recipes there are, by name."""
+    found = []
+    for path in sorted(recipe_dir().glob("*.yaml")):
+        comment = [line for line in _description(path) if line and not line.startswith("@package")]
+        values = yaml.safe_load(path.read_text()) or {}
+        found.append(Recipe(path.stem, comment[0] if comment else "", "protocol" in values))
+    return found
+
+
+def groups(folder: Path, command: str) -> list[Group]:
+    """Groups of a command, in the order of its defaults list, without those that have no choice yet."""
+    found = [Group(name, choices(folder, name), default) for name, default in _defaults(folder / f"{command}.yaml")]
+    return [group for group in found if group.choices]
+
+
+def options(folder: Path, command: str, chosen: Mapping[str, str] | None = None) -> list[Option]:
+    """All values of a command.
+
+    Args:
+        folder: of the configuration files.
+        command: name of the primary file.
+        chosen: choices of groups that differ from the defaults; unknown ones are left out.
+    """
+    values = {option.key: option for option in _values(folder / f"{command}.yaml", "")}
+    selected = {group.name: group.default for group in groups(folder, command)}
+    given = dict(chosen or {})
+    # A recipe comes last: it overrides what all other choices say.
+    for group in (*selected, _RECIPES):
+        choice = given.get(group, selected.get(group))
+        for name, implied in _overridden(_file(folder, group, choice)):
+            selected[name] = implied
+    for group, choice in (selected | given).items():
+        path = _file(folder, group, choice)
+        if path.is_file():
+            for option in _values(path, _prefix(path, group)):
+                before = values.get(option.key, option)
+                values[option.key] = replace(option, comment=option.comment or before.comment)
+    return list(values.values())
+
+
+def render(folder: Path, command: str, chosen: Mapping[str, str] | None = None) -> str:
+    """The text of `detinv <command> --help`."""
+    subject = COMMANDS[command].subject
+    lines = [
+        *_description(folder / f"{command}.yaml"),
+        "",
+        f"usage: detinv {command}{f' {subject.upper()}' if subject else ''} [group=choice ...] [name=value ...]",
+    ]
+    if command in _RECIPE_HEADINGS:
+        lines += ["", _RECIPE_HEADINGS[command]]
+        lines += [
+            f"  {recipe.name:<{_WIDTH // 2}}  {recipe.summary}".rstrip()
+            for recipe in recipes()
+            if recipe.has_protocol == (command == "run")
+        ]
+    found = groups(folder, command)
+    if found:
+        lines += ["", "groups (the default in brackets):"]
+        for group in found:
+            names = [f"[{name}]" if name == group.default else name for name in group.choices]
+            lines.append(f"  {group.name}={' | '.join(names)}")
+    lines += ["", "values (with their defaults):"]
+    for option in options(folder, command, chosen):
+        shown = "(required)" if option.required else option.default
+        entry = f"  {option.key}={shown}"
+        lines.append(f"{entry:<{_WIDTH}}  {option.comment}".rstrip())
+    return "\n".join(lines)
+
+
+def _file(folder: Path, group: str, choice: str | None) -> Path:
+    return (recipe_dir() if group == _RECIPES else folder / group) / f"{choice}.yaml"
+
+
+def _description(path: Path) -> list[str]:
+    lines = []
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line[1:].removeprefix(" "))
+    return lines
+
+
+def _defaults(path: Path) -> Iterator[tuple[str, str | None]]:
+    for entry in (yaml.safe_load(path.read_text()) or {}).get("defaults", []):
+        if isinstance(entry, Mapping):
+            for name, choice in entry.items():
+                words = str(name).split()
+                if words[0] != "override":
+                    yield words[-1].lstrip("/").split("@")[0], choice
+
+
+def _overridden(path: Path) -> Iterator[tuple[str, str]]:
+    """Choices of other groups that choosing this file implies."""
+    if not path.is_file():
+        return
+    for entry in (yaml.safe_load(path.read_text()) or {}).get("defaults", []):
+        if isinstance(entry, Mapping):
+            for name, choice in entry.items():
+                words = str(name).split()
+                if words[0] == "override":
+                    yield words[-1].lstrip("/"), choice
+
+
+def _prefix(path: Path, group: str) -> str:
+    for line in _description(path):
+        if line.startswith("@package "):
+            package = line.removeprefix("@package ").strip()
+            return "" if package == "_global_" else package
+    return group.replace("/", ".")
+
+
+def _values(path: Path, prefix: str) -> Iterator[Option]:
+    text = path.read_text()
+    root = yaml.compose(text)
+    if isinstance(root, yaml.MappingNode):
+        yield from _leaves(root, prefix, text.splitlines())
+
+
+def _leaves(node: yaml.MappingNode, prefix: str, lines: list[str]) -> Iterator[Option]:
+    for key_node, value in node.value:
+        name = str(key_node.value)
+        if name.startswith("_") or (name == "defaults" and not prefix):
+            continue
+        key = f"{prefix}.{name}" if prefix else name
+        if isinstance(value, yaml.MappingNode) and value.value:
+            yield from _leaves(value, key, lines)
+        else:
+            yield Option(key, _shown(value), _comment(value, lines))
+
+
+def _shown(node: Any) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return node.value or "null"
+    if isinstance(node, yaml.SequenceNode):
+        return "[" + ", ".join(_shown(item) for item in node.value) + "]"
+    return "{" + ", ".join(f"{key.value}: {_shown(value)}" for key, value in node.value) + "}"
+
+
+def _comment(node: Any, lines: list[str]) -> str:
+    if node.end_mark.line >= len(lines):
+        return ""
+    _, mark, comment = lines[node.end_mark.line][node.end_mark.column :].partition("#")
+    return comment.strip() if mark else ""

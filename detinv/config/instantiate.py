@@ -1,0 +1,121 @@
+"""Where the configuration files lie, and how a `_target_` in them becomes an object.
+
+A `_target_` is code to be run: where configurations are not trusted, only some are (see `detinv.config.trust`).
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from detinv.config.printable import reason_of, shown
+from detinv.config.trust import TARGET, check_resolved, check_target, is_trusting
+from detinv.errors import ConfigError, DetinvError
+
+# What constructors of ours raise when they are given something of another kind.
+_UNUSABLE = (AttributeError, ArithmeticError, LookupError)
+
+
+def config_dir() -> Path:
+    """The folder of configuration groups: packaged with an installed detinv, beside the package in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / "configs"
+    return packaged if packaged.is_dir() else package.parent / "configs"
+
+
+def recipe_dir() -> Path:
+    """The folder of recipes: `recipes` inside an installed package, `experiments` beside it in a checkout."""
+    beside = config_dir().parent
+    return beside / ("recipes" if beside == Path(__file__).resolve().parents[1] else "experiments")
+
+
+def choices(folder: Path, group: str) -> tuple[str, ...]:
+    """Names one can choose from in a group of `folder`; none if there is no such group."""
+    return tuple(sorted(path.stem for path in (folder / group).glob("*.yaml")))
+
+
+def compose_choice(group: str, name: str) -> Any:
+    """One file of a group with what it builds on, by Hydra's rules."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose(f"{group}/{name}")[group]
+
+
+def locate(path: str) -> Any:
+    """The object at the dotted `path`, a module's attribute.
+
+    Raises:
+        ConfigError: when the module or the attribute does not exist, or may not be named by a configuration.
+    """
+    check_target(path)
+    module, _, attribute = path.rpartition(".")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{TARGET} {path!r} cannot be imported ({error}); give module.name") from error
+
+
+def instantiate(node: Any) -> Any:
+    """The object that a configuration entry with a `_target_` describes, by Hydra's rules; lists become Python lists.
+
+    Raises:
+        DetinvError: whatever the target raised of that kind; ConfigError when it knows no such argument, or a
+            `_target_` anywhere in the entry may not be named by a configuration.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate as hydra_instantiate
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not is_trusting():
+        # What is checked is what is built: resolved, and out of reach of whatever it was taken from.
+        node = _resolved(node)
+        check_resolved(node)
+    try:
+        return hydra_instantiate(node, _convert_="all")
+    except (TypeError, OmegaConfBaseException) as error:  # of Hydra's own entries, such as _recursive_
+        raise mistake_within(error) from error
+    except InstantiationException as error:
+        cause = error.__cause__
+        if cause is None:
+            raise mistake_within(error) from error
+        if isinstance(cause, DetinvError):
+            raise cause from None
+        if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
+            raise ConfigError(f"an option that its target does not have: {reason_of(cause)}") from error
+        # Who runs code of their own wants to see where it failed.
+        if isinstance(cause, TypeError | ValueError) or (isinstance(cause, _UNUSABLE) and not is_trusting()):
+            raise ConfigError(f"an option{_of_target(error)} with an unusable value: {reason_of(cause)}") from error
+        raise
+
+
+def _of_target(error: Exception) -> str:
+    """Whose option it is, in Hydra's words: Error in call to target 'module.name'."""
+    _, quote, rest = reason_of(error).partition("target '")
+    return f" of {rest.partition(chr(39))[0].rpartition('.')[2]}" if quote else ""
+
+
+def _resolved(node: Any) -> Any:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if node is not None and not isinstance(node, Mapping | list | tuple) and not OmegaConf.is_config(node):
+        # A text would be read as YAML.
+        raise ConfigError(f"{shown(node)}: expected entries with a {TARGET}")
+    try:
+        config = node if OmegaConf.is_config(node) else OmegaConf.create(node)
+        return None if node is None else OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise mistake_within(error) from error
+
+
+def mistake_within(error: BaseException) -> DetinvError:
+    """The mistake that a library's error wraps, or tells in its first line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DetinvError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    # OmegaConf's errors know where they happened.
+    key = getattr(error, "full_key", None)
+    return ConfigError(f"{f'{key}: ' if key else ''}{reason_of(error).rstrip('.:')}")

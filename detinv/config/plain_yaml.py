@@ -1,0 +1,40 @@
+"""YAML files of strangers: no larger than their text shows, and no deeper than anybody writes by hand."""
+
+import yaml
+
+from detinv.config.printable import one_line
+
+_DEEPEST = 40
+_STARTS = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_ENDS = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+
+YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
+"""What a loader raises: besides its own errors those of YAML's types, such as a date that is none."""
+
+
+def check_plain_yaml(text: str) -> None:
+    """Raise YAMLError for what loaders cannot be trusted with: aliases, which multiply, and endless nesting."""
+    depth = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AliasToken):
+            raise _refusal(f"*{token.value} stands for something else; aliases are not supported, write it out", token)
+        depth += isinstance(token, _STARTS) - isinstance(token, _ENDS)
+        if depth > _DEEPEST:
+            raise _refusal(f"nested more than {_DEEPEST} deep", token)
+
+
+def yaml_problem(error: Exception) -> str:
+    """What is wrong and where, in one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
+    return one_line(str(error), 200) or type(error).__name__
+
+
+def _refusal(problem: str, token: yaml.Token) -> yaml.YAMLError:
+    return yaml.scanner.ScannerError(None, None, problem, token.start_mark)

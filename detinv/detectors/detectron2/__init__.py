@@ -1,0 +1,1 @@
+"""Adapters of Detectron2's detectors."""

@@ -1,0 +1,216 @@
+"""What Detectron2's detection models share: preprocessing, anchors and inference."""
+
+from abc import ABC
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
+from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.structures import Boxes, Instances
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from detinv.detectors.base import AbstractDetector
+from detinv.detectors.heads.assigners import Assigner
+from detinv.detectors.heads.codec import BoxCodec, DeltaCodec
+from detinv.detectors.heads.predictions import DenseHead, PostProcessing
+from detinv.detectors.heads.scoring import Scoring
+from detinv.errors import DetectorError
+from detinv.layouts.layout import Detections
+from detinv.types import Inputs, Pixels
+
+SUPPORTED = (
+    "RetinaNet, FCOS, and Faster and Mask R-CNN with one box head on a feature pyramid; not cascades, C4, keypoints, "
+    "panoptic or rotated boxes"
+)
+"""Which of Detectron2's models there is an adapter for, to end an error message with."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a model's configuration, and not the model itself, says about the images it is shown.
+
+    Args:
+        min_size: pixels to which the shorter side is resized, ...
+        max_size: ... unless the longer one would then exceed this. A `min_size` of 0 resizes nothing.
+        input_format: order of the channels that the model's weights expect.
+    """
+
+    min_size: int
+    max_size: int
+    input_format: Literal["BGR", "RGB"]
+
+    def resized(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of an image of `image_size` after test-time preprocessing, applied once.
+
+        Raises:
+            DetectorError: when nothing would be left of the shorter side.
+        """
+        if self.min_size == 0:
+            return image_size
+        height, width = ResizeShortestEdge.get_output_shape(*image_size, self.min_size, self.max_size)
+        if min(height, width) < 1:
+            raise DetectorError(f"an image of {image_size[1]} x {image_size[0]} pixels is too slim for Detectron2")
+        return height, width
+
+
+class AnchorCache:
+    """The constants of a dense head, made by the model's own generator once for each size of its features.
+
+    Args:
+        generator: the model's; its anchors are ordered by cell, then size, then ratio, and not rounded.
+        codec, assigner, post, scoring: see `DenseHead`.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        codec: BoxCodec,
+        assigner: Assigner,
+        post: PostProcessing,
+        scoring: Scoring | None = None,
+    ) -> None:
+        self._generator = generator
+        self._codec = codec
+        self._assigner = assigner
+        self._post = post
+        self._scoring = scoring or Scoring()
+        self._heads: dict[tuple, DenseHead] = {}
+
+    def head(self, features: Sequence[Tensor]) -> DenseHead:
+        """The constants for these features, of which only sizes and device matter."""
+        key = (tuple(feature.shape[-2:] for feature in features), features[0].device)
+        if key not in self._heads:
+            # A pass under inference mode must not leave behind constants that a later backward cannot save.
+            with torch.inference_mode(False), torch.no_grad():
+                self._heads[key] = self._make(features)
+        return self._heads[key]
+
+    def _make(self, features: Sequence[Tensor]) -> DenseHead:
+        levels = [boxes.tensor for boxes in self._generator(list(features))]
+        sizes = tuple(len(level) for level in levels)
+        head = DenseHead(torch.cat(levels), sizes, self._codec, self._assigner, self._post, self._scoring)
+        _ = head.levels  # computed here and kept: its list of sizes would make later steps wait for the device
+        return head
+
+
+class AbstractDetectron2Detector(AbstractDetector, ABC):
+    """Owns one of Detectron2's models and freezes it for good.
+
+    Args:
+        model: with its weights.
+        class_names: of the model's classes 0 ... K-1, which are ours; background, where there is a column, comes last.
+        num_classes: K.
+        detections_per_image: most detections the model returns.
+        preprocessing: what comes before the model.
+
+    Raises:
+        DetectorError: when the names do not fit the classes, or the backbone wants images made square.
+    """
+
+    model: Any  # Detectron2 ships no types
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        class_names: Sequence[str],
+        num_classes: int,
+        detections_per_image: int,
+        preprocessing: Preprocessing,
+    ) -> None:
+        super().__init__()
+        if len(class_names) != num_classes:
+            raise DetectorError(
+                f"{len(class_names)} class names for a model with {num_classes} classes: give one name for each"
+            )
+        self.model = model
+        self.class_names = tuple(class_names)
+        self.detections_per_image = detections_per_image
+        self.preprocessing = preprocessing
+        self.size_divisor = _size_divisor(self.model.backbone)
+        mean, std = self.model.pixel_mean.flatten(), self.model.pixel_std.flatten()
+        self.register_buffer("pixel_mean", self._as_rgb(mean, 0) / 255, persistent=False)
+        self.register_buffer("pixel_std", self._as_rgb(std, 0) / 255, persistent=False)
+        self.freeze()
+
+    def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) to which the library's preprocessing resizes an image of `image_size`.
+
+        Where rounding makes the library resize its own result once more, the size it settles at.
+        """
+        settled = self.preprocessing.resized(image_size)
+        while (again := self.preprocessing.resized(settled)) != settled:
+            settled = again
+        return settled
+
+    def _inputs(self, pixels: Pixels) -> Inputs:
+        """What the library's preprocessing makes of images that have their final size already.
+
+        Detectron2 works on 0 ... 255, in which 8-bit pixels are whole numbers again; `pixel_mean` becomes exactly zero,
+        as the library's padding is.
+        """
+        height, width = pixels.shape[-2:]
+        if height % self.size_divisor or width % self.size_divisor:
+            raise ValueError(f"a canvas of {height} x {width} pixels: sides must be multiples of {self.size_divisor}")
+        mean, std = 255 * self.pixel_mean[:, None, None], 255 * self.pixel_std[:, None, None]
+        return self._as_rgb((255 * pixels - mean) / std, 1)
+
+    def _as_rgb(self, channels: Tensor, axis: int) -> Tensor:
+        """From the model's order of channels to RGB, or back, which is the same."""
+        return channels.flip(axis) if self.preprocessing.input_format == "BGR" else channels
+
+    def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
+        """The library's own, untouched inference on 8-bit RGB images, in fp32.
+
+        It is what Detectron2's `DefaultPredictor` does: Pillow resizes the 8-bit image, the model takes one image at a
+        time, and boxes are scaled back.
+        """
+        return [self._infer(image) for image in images]
+
+    def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
+        height, width = image.shape[1:]
+        array = np.ascontiguousarray(self._as_rgb(image, 0).permute(1, 2, 0).cpu().numpy())
+        resized = ResizeTransform(height, width, *self.preprocessing.resized((height, width))).apply_image(array)
+        inputs = torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))
+        with torch.no_grad(), torch.autocast(self.pixel_mean.device.type, enabled=False):
+            (output,) = self.model([{"image": inputs, "height": height, "width": width}])
+        return _detections(output["instances"], (height, width))
+
+
+def delta_codec(transform: Any) -> DeltaCodec:
+    """The codec of RetinaNet, of a proposal head or of a box head.
+
+    Raises:
+        DetectorError: when the model's boxes are coded in another way.
+    """
+    if not isinstance(transform, Box2BoxTransform):
+        raise unsupported(f"boxes coded by {type(transform).__name__}")
+    return DeltaCodec(tuple(transform.weights), transform.scale_clamp)
+
+
+def boxes_of(rois: Tensor) -> list[Boxes]:
+    """Regions of each image, as Detectron2's poolers take them."""
+    return [Boxes(one) for one in rois.unbind(0)]
+
+
+def unsupported(what: str) -> DetectorError:
+    """The error that says what there is no adapter for, and for what there is."""
+    return DetectorError(f"Detectron2 model with {what}: there is no adapter for it (supported: {SUPPORTED})")
+
+
+def _size_divisor(backbone: Any) -> int:
+    constraints = backbone.padding_constraints
+    if constraints.get("square_size", 0) > 0:
+        raise unsupported(f"images padded to a square of {constraints['square_size']} pixels")
+    return max(1, constraints.get("size_divisibility", backbone.size_divisibility))
+
+
+def _detections(instances: Instances, image_size: tuple[int, int]) -> Detections:
+    masks = instances.pred_masks.bool().cpu() if instances.has("pred_masks") else None
+    return Detections(
+        instances.pred_boxes.tensor.cpu(), instances.scores.cpu(), instances.pred_classes.cpu(), image_size, masks
+    )

@@ -1,0 +1,72 @@
+"""FCOS of Detectron2."""
+
+from collections.abc import Sequence
+
+from detectron2.modeling.box_regression import Box2BoxTransformLinear
+from detectron2.modeling.meta_arch.fcos import FCOS
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from detinv.detectors.detectron2.common import AbstractDetectron2Detector, AnchorCache, Preprocessing, unsupported
+from detinv.detectors.heads.assigners import PointAssigner
+from detinv.detectors.heads.codec import DistanceCodec
+from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
+from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.torchvision.common import flatten_rows
+from detinv.types import Pixels
+
+
+class Detectron2FCOS(AbstractDetectron2Detector):
+    """One dense head with a location at the middle of each cell, distances to the four sides, and centre-ness.
+
+    Args:
+        model: with its weights; frozen from here on.
+        class_names: of the classes 0 ... K-1.
+        preprocessing: what comes before the model.
+
+    Raises:
+        DetectorError: when distances are not in units of the stride.
+    """
+
+    def __init__(self, model: FCOS, class_names: Sequence[str], preprocessing: Preprocessing) -> None:
+        super().__init__(model, class_names, model.num_classes, model.max_detections_per_image, preprocessing)
+        transform = model.box2box_transform
+        if not isinstance(transform, Box2BoxTransformLinear) or not transform.normalize_by_size:
+            raise unsupported("distances that are not in units of the stride")
+        self._anchors = AnchorCache(
+            model.anchor_generator,
+            DistanceCodec(),
+            PointAssigner(radius=model.center_sampling_radius),
+            PostProcessing(
+                model.test_score_thresh,
+                model.test_nms_thresh,
+                model.test_topk_candidates,
+                model.max_detections_per_image,
+                clip="after",
+                drop_empty=True,
+            ),
+            Scoring(class_power=0.5, quality_power=0.5),
+        )
+
+    def forward(
+        self,
+        pixels: Pixels,
+        image_sizes: Sequence[tuple[int, int]],
+        rois: Float[Tensor, "batch object 4"],
+        rois_valid: Bool[Tensor, "batch object"],
+    ) -> Predictions:
+        """Raw predictions; `image_sizes` and `rois` do not matter to a one-stage detector.
+
+        The head gives distances before the ReLU, which Detectron2 has in its decoder.
+        """
+        features = self.model.backbone(self._inputs(pixels))
+        levels = [features[name] for name in self.model.head_in_features]
+        logits, distances, centreness = self.model.head(levels)
+        return Predictions(
+            DensePredictions(
+                flatten_rows(logits, self.model.num_classes),
+                flatten_rows(distances, 4),
+                self._anchors.head(levels),
+                flatten_rows(centreness, 1)[..., 0],
+            )
+        )

@@ -1,0 +1,170 @@
+"""Faster and Mask R-CNN of Detectron2."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.modeling.meta_arch import GeneralizedRCNN
+from detectron2.modeling.poolers import assign_boxes_to_levels
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.roi_heads import BaseMaskRCNNHead, FastRCNNOutputLayers, StandardROIHeads
+from detectron2.structures import Boxes
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from detinv.detectors.detectron2.common import (
+    AbstractDetectron2Detector,
+    AnchorCache,
+    Preprocessing,
+    boxes_of,
+    delta_codec,
+    unsupported,
+)
+from detinv.detectors.heads.assigners import AnchorAssigner
+from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
+from detinv.detectors.heads.proposals import propose, size_limits
+from detinv.detectors.torchvision.common import flatten_rows
+from detinv.types import Pixels
+
+
+class Detectron2RCNN(AbstractDetectron2Detector):
+    """A region proposal network and a second stage, with masks where the model has them.
+
+    Boxes and masks that the model predicts once for all classes stand for each of them.
+
+    Args:
+        model: Faster or Mask R-CNN with its weights; frozen from here on.
+        class_names: of the classes 0 ... K-1.
+        preprocessing: what comes before the model.
+
+    Raises:
+        DetectorError: for parts that the adapter does not know: other proposals, cascades, C4 heads, keypoints, ...
+    """
+
+    def __init__(self, model: GeneralizedRCNN, class_names: Sequence[str], preprocessing: Preprocessing) -> None:
+        if part := _unknown_part(model):
+            raise unsupported(part)
+        rpn, heads = model.proposal_generator, model.roi_heads
+        predictor = heads.box_predictor
+        candidates = rpn.post_nms_topk[False] * heads.num_classes
+        # A negative limit means none.
+        limit = predictor.test_topk_per_image if predictor.test_topk_per_image >= 0 else candidates
+        super().__init__(model, class_names, heads.num_classes, limit, preprocessing)
+        # The matcher's own thresholds stand between two infinite ones.
+        low, high = rpn.anchor_matcher.thresholds[1], rpn.anchor_matcher.thresholds[-2]
+        self._anchors = AnchorCache(
+            rpn.anchor_generator,
+            delta_codec(rpn.box2box_transform),
+            AnchorAssigner(high, low, high),
+            PostProcessing(0.0, rpn.nms_thresh, rpn.pre_nms_topk[False], rpn.post_nms_topk[False]),
+        )
+        # Detectron2 wants sides longer than its limit, `propose` sides as long as it: the next number is the same.
+        self._min_size = torch.nextafter(torch.tensor(float(rpn.min_box_size)), torch.tensor(math.inf)).item()
+        self._roi_codec = delta_codec(predictor.box2box_transform)
+        # The second stage has no limit of its own before suppression: all classes of all proposals take part.
+        self._roi_post = PostProcessing(
+            predictor.test_score_thresh, predictor.test_nms_thresh, candidates, limit, drop_empty=True
+        )
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the model is a Mask R-CNN."""
+        return bool(self.model.roi_heads.mask_on)
+
+    def forward(
+        self,
+        pixels: Pixels,
+        image_sizes: Sequence[tuple[int, int]],
+        rois: Float[Tensor, "batch object 4"],
+        rois_valid: Bool[Tensor, "batch object"],
+    ) -> Predictions:
+        """Raw predictions of both stages; the second one at the network's own proposals, then at `rois`."""
+        features = self.model.backbone(self._inputs(pixels))
+        rpn = self.model.proposal_generator
+        levels = [features[name] for name in rpn.in_features]
+        objectness, deltas = rpn.rpn_head(levels)
+        dense = DensePredictions(flatten_rows(objectness, 1), flatten_rows(deltas, 4), self._anchors.head(levels))
+        limits = size_limits(tuple((height, width) for height, width in image_sizes), pixels.device)
+        with torch.autocast(pixels.device.type, enabled=False):
+            proposals, proposals_valid = propose(dense.detach(), limits, self._min_size, by_logit=True)
+        given = rois.detach().float()
+        return Predictions(
+            dense,
+            self._second_stage(
+                features,
+                torch.cat([proposals, given], dim=1),
+                torch.cat([proposals_valid, rois_valid], dim=1),
+                given,
+            ),
+        )
+
+    def _second_stage(
+        self,
+        features: dict[str, Tensor],
+        rois: Float[Tensor, "batch roi 4"],
+        valid: Bool[Tensor, "batch roi"],
+        given: Float[Tensor, "batch object 4"],
+    ) -> RoIPredictions:
+        heads = self.model.roi_heads
+        pooled = _pool(heads.box_pooler, [features[name] for name in heads.box_in_features], rois)
+        # Classes in order, then background: our columns already.
+        logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        return RoIPredictions(
+            rois,
+            valid,
+            logits.float().unflatten(0, rois.shape[:2]),
+            deltas.float().unflatten(1, (-1, 4)).expand(-1, heads.num_classes, -1).unflatten(0, rois.shape[:2]),
+            self._roi_codec,
+            _pooled_levels(heads.box_pooler, rois),
+            given.shape[1],
+            self._roi_post,
+            self._masks(features, given) if self.has_masks else None,
+        )
+
+    def _masks(
+        self, features: dict[str, Tensor], given: Float[Tensor, "batch object 4"]
+    ) -> Float[Tensor, "batch object class side side"]:
+        heads = self.model.roi_heads
+        pooled = _pool(heads.mask_pooler, [features[name] for name in heads.mask_in_features], given)
+        logits = heads.mask_head.layers(pooled).float()
+        return logits.expand(-1, heads.num_classes, -1, -1).unflatten(0, given.shape[:2])
+
+
+def _pool(pooler: Any, features: list[Tensor], rois: Float[Tensor, "batch roi 4"]) -> Float[Tensor, "rows _ side side"]:
+    """Features of all regions, in fp32: Detectron2 rounds the regions' corners to the precision of the features."""
+    with torch.autocast(rois.device.type, enabled=False):
+        return pooler([feature.float() for feature in features], boxes_of(rois))
+
+
+def _pooled_levels(pooler: Any, rois: Float[Tensor, "batch roi 4"]) -> Int64[Tensor, "batch roi"]:
+    """The level the box pooler takes each region from, by the rule of the pyramid network."""
+    levels = assign_boxes_to_levels(
+        [Boxes(rois.flatten(0, 1))],
+        pooler.min_level,
+        pooler.max_level,
+        pooler.canonical_box_size,
+        pooler.canonical_level,
+    )
+    return levels.unflatten(0, rois.shape[:2])
+
+
+def _unknown_part(model: GeneralizedRCNN) -> str:
+    """What of the model the adapter does not know; empty if it knows everything.
+
+    Types are compared exactly: subclasses, such as cascades, infer in ways of their own.
+    """
+    rpn, heads = model.proposal_generator, model.roi_heads
+    if type(rpn) is not RPN:
+        return f"proposals from {type(rpn).__name__}"
+    if type(heads) is not StandardROIHeads:
+        return f"a second stage of type {type(heads).__name__}"
+    if heads.keypoint_on:
+        return "keypoints"
+    if type(heads.box_predictor) is not FastRCNNOutputLayers:
+        return f"boxes from {type(heads.box_predictor).__name__}"
+    if heads.box_predictor.use_sigmoid_ce:
+        return "sigmoids in its second stage"
+    if heads.mask_on and (heads.mask_pooler is None or not isinstance(heads.mask_head, BaseMaskRCNNHead)):
+        return f"masks from {type(heads.mask_head).__name__}"
+    return ""

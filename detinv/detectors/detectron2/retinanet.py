@@ -1,0 +1,57 @@
+"""RetinaNet of Detectron2."""
+
+from collections.abc import Sequence
+
+from detectron2.modeling.meta_arch.retinanet import RetinaNet
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from detinv.detectors.detectron2.common import AbstractDetectron2Detector, AnchorCache, Preprocessing, delta_codec
+from detinv.detectors.heads.assigners import AnchorAssigner
+from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
+from detinv.detectors.torchvision.common import flatten_rows
+from detinv.types import Pixels
+
+
+class Detectron2RetinaNet(AbstractDetectron2Detector):
+    """One dense head with nine anchors or so a cell, centred on the cell's upper left corner.
+
+    Args:
+        model: with its weights; frozen from here on.
+        class_names: of the classes 0 ... K-1.
+        preprocessing: what comes before the model.
+    """
+
+    def __init__(self, model: RetinaNet, class_names: Sequence[str], preprocessing: Preprocessing) -> None:
+        super().__init__(model, class_names, model.num_classes, model.max_detections_per_image, preprocessing)
+        self._anchors = AnchorCache(
+            model.anchor_generator,
+            delta_codec(model.box2box_transform),
+            # The matcher's own thresholds stand between two infinite ones.
+            AnchorAssigner(candidate_iou_thresh=model.anchor_matcher.thresholds[-2]),
+            PostProcessing(
+                model.test_score_thresh,
+                model.test_nms_thresh,
+                model.test_topk_candidates,
+                model.max_detections_per_image,
+                clip="after",
+                drop_empty=True,
+            ),
+        )
+
+    def forward(
+        self,
+        pixels: Pixels,
+        image_sizes: Sequence[tuple[int, int]],
+        rois: Float[Tensor, "batch object 4"],
+        rois_valid: Bool[Tensor, "batch object"],
+    ) -> Predictions:
+        """Raw predictions; `image_sizes` and `rois` do not matter to a one-stage detector."""
+        features = self.model.backbone(self._inputs(pixels))
+        levels = [features[name] for name in self.model.head_in_features]
+        logits, deltas = self.model.head(levels)
+        return Predictions(
+            DensePredictions(
+                flatten_rows(logits, self.model.num_classes), flatten_rows(deltas, 4), self._anchors.head(levels)
+            )
+        )

@@ -1,0 +1,1 @@
+"""What heads of detectors have in common, whatever the library."""

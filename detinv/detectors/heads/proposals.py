@@ -1,0 +1,120 @@
+"""Proposals of a region proposal network: fixed shapes, no gradient, no wait for the device.
+
+Legend: B images, C candidates of one level, R proposals.
+"""
+
+from functools import lru_cache
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from detinv.detectors.heads.predictions import DensePredictions
+from detinv.layouts.boxes import clip
+
+# Rounds of suppression on an accelerator, where looking whether they suffice would wait for the device. Chains of
+# boxes that suppress each other one by one are a few links long in practice.
+_ACCELERATOR_ROUNDS = 48
+
+
+@torch.no_grad()
+def propose(
+    predictions: DensePredictions, limits: Float[Tensor, "batch 2"], min_size: float, by_logit: bool = False
+) -> tuple[Float[Tensor, "batch proposal 4"], Bool[Tensor, "batch proposal"]]:
+    """The boxes that a region proposal network hands to the second stage, best first.
+
+    Per level the candidates of highest objectness, decoded, clipped to the image, without the tiny and the poor, and
+    after suppression; of all levels together the best. The numbers are those of `predictions.head.post`.
+
+    Args:
+        predictions: of one class, "object".
+        limits: (width, height) of each image, to which its boxes are clipped.
+        min_size: shortest side of a proposal, in pixels.
+        by_logit: whether levels compete by logits, as in Detectron2, where sigmoids that round to the same number do
+            not tie; or by those sigmoids, as in torchvision.
+
+    Returns:
+        boxes, filled up with unit boxes, and which of them are meant.
+    """
+    head = predictions.head
+    post = head.post
+    rounds = None if predictions.logits.device.type == "cpu" else _ACCELERATOR_ROUNDS
+    boxes, scores = [], []
+    start = 0
+    for size in head.level_sizes:
+        level = predictions.logits[:, start : start + size, 0]
+        logits, rows = level.topk(min(post.topk_candidates, size), dim=1)
+        decoded = predictions.boxes(rows + start)
+        candidates = clip(decoded, limits[:, None].expand(-1, decoded.shape[1], -1))
+        score = logits.sigmoid()
+        fit = ((candidates[..., 2:] - candidates[..., :2]) >= min_size).all(-1) & (score >= post.score_thresh)
+        kept = suppress(candidates, fit, post.suppression, rounds)
+        boxes.append(candidates)
+        scores.append(torch.where(kept, logits if by_logit else score, -torch.inf))
+        start += size
+    # Stable, as in the library: equal scores stay in the order of levels and candidates.
+    score, order = torch.cat(scores, dim=1).sort(dim=1, descending=True, stable=True)
+    count = min(post.detections_per_image, score.shape[1])
+    best = torch.cat(boxes, dim=1).gather(1, order[:, :count, None].expand(-1, -1, 4))
+    valid = score[:, :count] > -torch.inf
+    return torch.where(valid[..., None], best, unit_box(best)), valid
+
+
+@torch.no_grad()
+def suppress(
+    boxes: Float[Tensor, "batch candidate 4"],
+    valid: Bool[Tensor, "batch candidate"],
+    iou_thresh: float,
+    rounds: int | None = None,
+) -> Bool[Tensor, "batch candidate"]:
+    """Which boxes greedy non-maximum suppression keeps; rows are ordered by descending score.
+
+    All rows are decided at once, again and again: a row is kept when no kept row before it overlaps it by more than
+    `iou_thresh`. After n rounds every row is right whose chain of suppressions has fewer than n links.
+
+    Args:
+        boxes: XYXY, not reversed.
+        valid: rows that neither are kept nor suppress others are false.
+        rounds: this many; by default until a round changes nothing, which makes an accelerator wait.
+
+    Source: cluster NMS, Zheng et al. 2020.
+    """
+    overlaps = _overlaps(boxes, iou_thresh)
+    kept = valid
+    for _ in range(boxes.shape[1] if rounds is None else rounds):
+        suppressed = torch.bmm(kept[:, None].float(), overlaps)[:, 0] > 0
+        decided = valid & ~suppressed
+        if rounds is None and torch.equal(decided, kept):
+            break
+        kept = decided
+    return kept
+
+
+def _overlaps(
+    boxes: Float[Tensor, "batch candidate 4"], iou_thresh: float
+) -> Float[Tensor, "batch candidate candidate"]:
+    """1 where the row's box comes before the column's and overlaps it by more than the threshold, else 0."""
+    # The bulk of the work, hence in place and on contiguous columns.
+    x0, y0, x1, y1 = (column.contiguous() for column in boxes.unbind(-1))
+    intersection = torch.minimum(x1[:, :, None], x1[:, None])
+    intersection.sub_(torch.maximum(x0[:, :, None], x0[:, None])).clamp_(min=0)
+    other = torch.minimum(y1[:, :, None], y1[:, None])
+    intersection.mul_(other.sub_(torch.maximum(y0[:, :, None], y0[:, None])).clamp_(min=0))
+    areas = (x1 - x0) * (y1 - y0)
+    union = torch.add(areas[:, :, None], areas[:, None], out=other).sub_(intersection)
+    # Two empty boxes give 0 / 0, which exceeds nothing.
+    return intersection.div_(union).gt_(iou_thresh).triu_(1)
+
+
+def unit_box(like: Tensor) -> Float[Tensor, " 4"]:
+    """The box that fills up rows: one pixel at the origin, on the device and in the type of `like`."""
+    box = like.new_zeros(4)
+    box[2:] = 1
+    return box
+
+
+@lru_cache(maxsize=64)
+def size_limits(image_sizes: tuple[tuple[int, int], ...], device: torch.device) -> Float[Tensor, "batch 2"]:
+    """(width, height) of each image; kept, because moving numbers to a device makes it wait."""
+    with torch.inference_mode(False):
+        return torch.tensor([(width, height) for height, width in image_sizes], dtype=torch.float32, device=device)

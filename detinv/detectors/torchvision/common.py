@@ -1,0 +1,208 @@
+"""What torchvision's detection models share: preprocessing, anchors, class columns and inference."""
+
+import math
+from abc import ABC
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from detinv.detectors.base import AbstractDetector
+from detinv.detectors.heads.assigners import Assigner
+from detinv.detectors.heads.codec import BoxCodec
+from detinv.detectors.heads.predictions import DenseHead, PostProcessing
+from detinv.detectors.heads.scoring import Scoring
+from detinv.errors import DetectorError
+from detinv.layouts.layout import Detections
+from detinv.types import Inputs, Pixels
+
+
+class AnchorCache:
+    """The constants of a dense head, made by torchvision's own generator once for each input size.
+
+    Args:
+        generator: the model's.
+        codec, assigner, post, scoring: see `DenseHead`.
+    """
+
+    def __init__(
+        self,
+        generator: AnchorGenerator | DefaultBoxGenerator,
+        codec: BoxCodec,
+        assigner: Assigner,
+        post: PostProcessing,
+        scoring: Scoring | None = None,
+    ) -> None:
+        self._generator = generator
+        self._codec = codec
+        self._assigner = assigner
+        self._post = post
+        self._scoring = scoring or Scoring()
+        self._heads: dict[tuple, DenseHead] = {}
+
+    def head(self, inputs: Inputs, features: Sequence[Tensor]) -> DenseHead:
+        """The constants for `inputs` of this size and the `features` a backbone made of them."""
+        grids = tuple(tuple(feature.shape[-2:]) for feature in features)
+        key = (tuple(inputs.shape[-2:]), grids, inputs.device)
+        if key not in self._heads:
+            # A pass under inference mode must not leave behind constants that a later backward cannot save.
+            with torch.inference_mode(False), torch.no_grad():
+                self._heads[key] = self._make(inputs, grids)
+        return self._heads[key]
+
+    def _make(self, inputs: Inputs, grids: Sequence[tuple[int, ...]]) -> DenseHead:
+        # The generator casts its cell anchors to the features' type and keeps them: bfloat16 would round them for good.
+        shapes = [torch.empty(1, 1, *grid, dtype=torch.float32, device=inputs.device) for grid in grids]
+        canvas = ImageList(torch.empty(1, 1, *inputs.shape[-2:], device=inputs.device), [tuple(inputs.shape[-2:])])
+        per_cell = self._generator.num_anchors_per_location()
+        sizes = tuple(math.prod(grid) * count for grid, count in zip(grids, per_cell, strict=True))
+        anchors = self._generator(canvas, shapes)[0]
+        head = DenseHead(anchors, sizes, self._codec, self._assigner, self._post, self._scoring)
+        _ = head.levels  # computed here and kept: its list of sizes would make later steps wait for the device
+        return head
+
+
+class AbstractTorchvisionDetector(AbstractDetector, ABC):
+    """Owns a torchvision detection model and freezes it for good.
+
+    Args:
+        model: any of torchvision's detection models, with its weights.
+        class_names: of our classes 0 ... K-1.
+        columns: the model's column (its own label) of each of our classes.
+        num_columns: how many columns the model's classifier has.
+        detections_per_image: most detections the model returns.
+
+    Raises:
+        DetectorError: when the names do not fit the columns.
+    """
+
+    model: Any  # torchvision ships no types
+    pixel_std: Tensor
+    _columns: Tensor
+    _dead_columns: Tensor
+    _label_of_column: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        class_names: Sequence[str],
+        columns: Sequence[int],
+        num_columns: int,
+        detections_per_image: int,
+    ) -> None:
+        super().__init__()
+        if len(columns) != len(class_names):
+            raise DetectorError(
+                f"{len(class_names)} class names for a model with {len(columns)} classes: give one name for each"
+            )
+        if len(set(columns)) != len(columns) or not all(0 <= column < num_columns for column in columns):
+            raise DetectorError(f"columns {tuple(columns)} must differ and lie in 0 ... {num_columns - 1}")
+        self.model = model
+        self.class_names = tuple(class_names)
+        self.columns = tuple(columns)
+        self.detections_per_image = detections_per_image
+        self.size_divisor = self._transform.size_divisible
+        labels = torch.full((num_columns,), -1)
+        labels[list(columns)] = torch.arange(len(columns))
+        device = next(model.parameters()).device
+        self.register_buffer("pixel_mean", torch.tensor(self._transform.image_mean, device=device), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(self._transform.image_std, device=device), persistent=False)
+        self.register_buffer("_columns", torch.tensor(self.columns, device=device), persistent=False)
+        dead = [column for column in range(num_columns) if column not in self.columns]
+        self.register_buffer("_dead_columns", torch.tensor(dead, dtype=torch.int64, device=device), persistent=False)
+        self.register_buffer("_label_of_column", labels.to(device), persistent=False)
+        self.freeze()
+
+    @property
+    def _transform(self) -> GeneralizedRCNNTransform:
+        return self.model.transform
+
+    def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) to which the library's preprocessing resizes an image of `image_size`.
+
+        Where rounding makes the library resize its own result once more, the size it settles at.
+        """
+        settled = self._resized(image_size)
+        while (again := self._resized(settled)) != settled:
+            settled = again
+        return settled
+
+    def _resized(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Size after the library's preprocessing, applied once."""
+        if self._transform.fixed_size is not None:
+            width, height = self._transform.fixed_size
+            return height, width
+        shortest, longest = self._transform.min_size[-1], self._transform.max_size
+        factor = min(shortest / min(image_size), longest / max(image_size))
+        return math.floor(image_size[0] * factor), math.floor(image_size[1] * factor)
+
+    def _inputs(self, pixels: Pixels) -> Inputs:
+        """What the library's preprocessing makes of images that have their final size already."""
+        height, width = pixels.shape[-2:]
+        if height % self.size_divisor or width % self.size_divisor:
+            raise ValueError(f"a canvas of {height} x {width} pixels: sides must be multiples of {self.size_divisor}")
+        return (pixels - self.pixel_mean[:, None, None]) / self.pixel_std[:, None, None]
+
+    def _features(self, inputs: Inputs) -> "OrderedDict[str, Tensor]":
+        """The backbone's pyramid, finest level first."""
+        features = self.model.backbone(inputs)
+        return OrderedDict([("0", features)]) if isinstance(features, Tensor) else features
+
+    def _known_columns(self, logits: Float[Tensor, "batch anchor _"]) -> Float[Tensor, "batch anchor class"]:
+        """Our classes' columns of a dense head's logits."""
+        if self.columns == tuple(range(logits.shape[-1])):
+            return logits
+        return logits.index_select(-1, self._columns)
+
+    def _keep_known_columns(self, head: Any) -> None:
+        """Let a dense head give our classes' columns alone.
+
+        Args:
+            head: with convolution `cls_logits`, whose rows run over anchors, then `num_classes` columns.
+        """
+        layer: nn.Conv2d = head.cls_logits
+        for name, rows in list(layer.named_parameters(recurse=False)):
+            kept = rows.unflatten(0, (-1, head.num_classes))[:, list(self.columns)].flatten(0, 1)
+            setattr(layer, name, nn.Parameter(kept, requires_grad=False))
+        layer.out_channels = len(layer.weight)
+        head.num_classes = len(self.columns)
+        self.columns = tuple(range(len(self.columns)))
+
+    def _background_last(self, logits: Float[Tensor, "*rows _"]) -> Float[Tensor, "*rows column"]:
+        """Our classes, then one column whose softmax is that of background and all unused columns together."""
+        rest = logits.index_select(-1, self._dead_columns).logsumexp(-1, keepdim=True)
+        return torch.cat([logits.index_select(-1, self._columns), rest], dim=-1)
+
+    def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
+        """The library's own, untouched inference on 8-bit RGB images, in fp32.
+
+        One image at a time: what is found in an image depends, to the last bit, on no other.
+        """
+        return [self._infer(image) for image in images]
+
+    def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
+        device = self.pixel_mean.device
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            (output,) = self.model([image.to(device, torch.float32) / 255])
+        return self._detections(output, (image.shape[1], image.shape[2]))
+
+    def _detections(self, output: dict[str, Tensor], image_size: tuple[int, int]) -> Detections:
+        """The library's result with our labels; classes we have no name for are dropped."""
+        labels = self._label_of_column[output["labels"]]
+        known = labels >= 0
+        masks = (output["masks"][known, 0] > 0.5).cpu() if "masks" in output else None
+        return Detections(
+            output["boxes"][known].cpu(), output["scores"][known].cpu(), labels[known].cpu(), image_size, masks
+        )
+
+
+def flatten_rows(maps: Iterable[Float[Tensor, "batch _ _ _"]], columns: int) -> Float[Tensor, "batch anchor {columns}"]:
+    """Head outputs (B, anchors x columns, H, W) of all levels as rows, in torchvision's order, in fp32."""
+    rows = [level.unflatten(1, (-1, columns)).permute(0, 3, 4, 1, 2).flatten(1, 3) for level in maps]
+    return torch.cat(rows, dim=1).float()

@@ -1,0 +1,58 @@
+"""FCOS of torchvision."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torchvision.models.detection import FCOS
+
+from detinv.detectors.heads.assigners import PointAssigner
+from detinv.detectors.heads.codec import DistanceCodec
+from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
+from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache, flatten_rows
+from detinv.types import Pixels
+
+
+class TorchvisionFCOS(AbstractTorchvisionDetector):
+    """One dense head with a location a cell, distances to the four sides, and centre-ness.
+
+    Args:
+        model: with its weights; frozen from here on.
+        class_names: of the classes 0 ... K-1.
+        columns: the model's column of each class; by default all columns in order.
+    """
+
+    def __init__(self, model: FCOS, class_names: Sequence[str], columns: Sequence[int] | None = None) -> None:
+        total = model.head.classification_head.num_classes
+        super().__init__(
+            model, class_names, range(total) if columns is None else columns, total, model.detections_per_img
+        )
+        self._anchors = AnchorCache(
+            model.anchor_generator,
+            DistanceCodec(),
+            PointAssigner(radius=model.center_sampling_radius),
+            PostProcessing(model.score_thresh, model.nms_thresh, model.topk_candidates, model.detections_per_img),
+            Scoring(class_power=0.5, quality_power=0.5),
+        )
+
+    def drop_unused_outputs(self) -> None:
+        self._keep_known_columns(self.model.head.classification_head)
+
+    def forward(
+        self,
+        pixels: Pixels,
+        image_sizes: Sequence[tuple[int, int]],
+        rois: Float[Tensor, "batch object 4"],
+        rois_valid: Bool[Tensor, "batch object"],
+    ) -> Predictions:
+        """Raw predictions; `image_sizes` and `rois` do not matter to a one-stage detector."""
+        inputs = self._inputs(pixels)
+        features = list(self._features(inputs).values())
+        logits = self._known_columns(self.model.head.classification_head(features).float())
+        # The regression head's own forward ends in a ReLU, behind which a negative distance has no gradient.
+        branch = self.model.head.regression_head
+        towers = [branch.conv(feature) for feature in features]
+        distances = flatten_rows((branch.bbox_reg(tower) for tower in towers), 4)
+        centreness = flatten_rows((branch.bbox_ctrness(tower) for tower in towers), 1)[..., 0]
+        return Predictions(DensePredictions(logits, distances, self._anchors.head(inputs, features), centreness))

@@ -1,0 +1,142 @@
+"""Faster and Mask R-CNN of torchvision."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+
+from detinv.detectors.heads.assigners import AnchorAssigner
+from detinv.detectors.heads.codec import DeltaCodec
+from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
+from detinv.detectors.heads.proposals import propose, size_limits
+from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache, flatten_rows
+from detinv.types import Pixels
+
+# Of a detection, in pixels; the library has it written into its second stage.
+_MIN_SIZE = 1e-2
+
+
+class TorchvisionRCNN(AbstractTorchvisionDetector):
+    """A region proposal network and a second stage, with masks where the model has them.
+
+    The model's poolers read the strides of their levels off the first images they see, and an image much longer than
+    wide misleads them for good. They are shown a square one here, so that no later result depends on the first.
+
+    Args:
+        model: `FasterRCNN` or `MaskRCNN` with its weights; frozen from here on.
+        class_names: of the classes 0 ... K-1.
+        columns: the model's column of each class; by default all but column 0, the background, in order.
+    """
+
+    def __init__(self, model: FasterRCNN, class_names: Sequence[str], columns: Sequence[int] | None = None) -> None:
+        rpn, roi_heads = model.rpn, model.roi_heads
+        total = roi_heads.box_predictor.cls_score.out_features
+        super().__init__(
+            model,
+            class_names,
+            range(1, total) if columns is None else columns,
+            total,
+            roi_heads.detections_per_img,
+        )
+        proposals = rpn.post_nms_top_n()
+        matcher = rpn.proposal_matcher
+        self._anchors = AnchorCache(
+            rpn.anchor_generator,
+            DeltaCodec(rpn.box_coder.weights),
+            AnchorAssigner(matcher.high_threshold, matcher.low_threshold, matcher.high_threshold),
+            PostProcessing(rpn.score_thresh, rpn.nms_thresh, rpn.pre_nms_top_n(), proposals),
+        )
+        self._roi_codec = DeltaCodec(tuple(roi_heads.box_coder.weights))
+        # The second stage has no limit of its own before suppression: all classes of all proposals take part.
+        self._roi_post = PostProcessing(
+            roi_heads.score_thresh,
+            roi_heads.nms_thresh,
+            proposals * len(self.columns),
+            roi_heads.detections_per_img,
+            min_size=_MIN_SIZE,
+        )
+        self._show_strides()
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the model is a Mask R-CNN."""
+        return bool(self.model.roi_heads.has_mask())
+
+    def forward(
+        self,
+        pixels: Pixels,
+        image_sizes: Sequence[tuple[int, int]],
+        rois: Float[Tensor, "batch object 4"],
+        rois_valid: Bool[Tensor, "batch object"],
+    ) -> Predictions:
+        """Raw predictions of both stages; the second one at the network's own proposals, then at `rois`."""
+        inputs = self._inputs(pixels)
+        features = self._features(inputs)
+        levels = list(features.values())
+        objectness, deltas = self.model.rpn.head(levels)
+        dense = DensePredictions(
+            flatten_rows(objectness, 1), flatten_rows(deltas, 4), self._anchors.head(inputs, levels)
+        )
+        limits = size_limits(tuple((height, width) for height, width in image_sizes), inputs.device)
+        with torch.autocast(inputs.device.type, enabled=False):
+            proposals, proposals_valid = propose(dense.detach(), limits, self.model.rpn.min_size)
+        given = rois.detach().float()
+        roi = self._second_stage(
+            features,
+            torch.cat([proposals, given], dim=1),
+            torch.cat([proposals_valid, rois_valid], dim=1),
+            given,
+            (inputs.shape[2], inputs.shape[3]),
+        )
+        return Predictions(dense, roi)
+
+    def _second_stage(
+        self,
+        features: "OrderedDict[str, Tensor]",
+        rois: Float[Tensor, "batch roi 4"],
+        valid: Bool[Tensor, "batch roi"],
+        given: Float[Tensor, "batch object 4"],
+        canvas_size: tuple[int, int],
+    ) -> RoIPredictions:
+        heads = self.model.roi_heads
+        pooled = heads.box_roi_pool(features, list(rois.unbind(0)), [canvas_size] * len(rois))
+        logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        return RoIPredictions(
+            rois,
+            valid,
+            self._background_last(logits.float()).unflatten(0, rois.shape[:2]),
+            deltas.float().unflatten(1, (-1, 4)).index_select(1, self._columns).unflatten(0, rois.shape[:2]),
+            self._roi_codec,
+            self._pooled_levels(rois),
+            given.shape[1],
+            self._roi_post,
+            self._masks(features, given, canvas_size) if self.has_masks else None,
+        )
+
+    def _masks(
+        self, features: "OrderedDict[str, Tensor]", given: Float[Tensor, "batch object 4"], canvas_size: tuple[int, int]
+    ) -> Float[Tensor, "batch object class side side"]:
+        heads = self.model.roi_heads
+        pooled = heads.mask_roi_pool(features, list(given.unbind(0)), [canvas_size] * len(given))
+        logits = heads.mask_predictor(heads.mask_head(pooled))
+        return logits.float().index_select(1, self._columns).unflatten(0, given.shape[:2])
+
+    def _pooled_levels(self, rois: Float[Tensor, "batch roi 4"]) -> Int64[Tensor, "batch roi"]:
+        """The level the box pooler takes each region from, by the rule of the pyramid network."""
+        pooler = self.model.roi_heads.box_roi_pool
+        if len(pooler.scales) == 1:
+            return torch.zeros(rois.shape[:2], dtype=torch.int64, device=rois.device)
+        return pooler.map_levels([rois.flatten(0, 1)]).unflatten(0, rois.shape[:2])
+
+    @torch.no_grad()
+    def _show_strides(self) -> None:
+        side = 4 * self.size_divisor
+        features = self._features(self.pixel_mean.new_zeros(1, 3, side, side))
+        boxes = self.pixel_mean.new_tensor([[0.0, 0.0, 1.0, 1.0]])
+        heads = self.model.roi_heads
+        for pooler in (heads.box_roi_pool, heads.mask_roi_pool if self.has_masks else None):
+            if pooler is not None:
+                pooler(features, [boxes], [(side, side)])

@@ -1,0 +1,1 @@
+"""Adapters of DETR and RT-DETR from transformers."""

@@ -1,0 +1,282 @@
+"""The library transformers: imported when it is needed and kept quiet; its DETR-type networks, built or loaded."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from detinv.config.printable import suggestion
+from detinv.detectors.transformers.random_weights import randomise_weights
+from detinv.errors import DetectorError
+from detinv.zoo.weights import require_trust
+
+_EXTRA = "pip install 'detinv[detr]'"
+_OLDEST = (5, 4)
+# What a folder of weights holds besides the weights themselves.
+_CONFIGURATION, _PREPROCESSOR = "config.json", "preprocessor_config.json"
+
+
+@dataclass(frozen=True)
+class Family:
+    """The library's names for one type of model.
+
+    Args:
+        model: class of the model.
+        processor: class of its image processor.
+        adapter: dotted path of ours.
+    """
+
+    model: str
+    processor: str
+    adapter: str
+
+
+_DETR = "detinv.detectors.transformers.detr.TransformersDETR"
+_RTDETR = "detinv.detectors.transformers.rtdetr.TransformersRTDETR"
+FAMILIES = {
+    "detr": Family("DetrForObjectDetection", "DetrImageProcessor", _DETR),
+    "rt_detr": Family("RTDetrForObjectDetection", "RTDetrImageProcessor", _RTDETR),
+    "rt_detr_v2": Family("RTDetrV2ForObjectDetection", "RTDetrImageProcessor", _RTDETR),
+}
+"""Families by the library's `model_type`."""
+
+
+def _resnet(model_type: str, depths: list[int], layer_type: str, stages: list[str]) -> dict[str, Any]:
+    widths = [64, 128, 256, 512] if layer_type == "basic" else [256, 512, 1024, 2048]
+    return {
+        "model_type": model_type,
+        "depths": depths,
+        "hidden_sizes": widths,
+        "layer_type": layer_type,
+        "out_features": stages,
+    }
+
+
+def _rtdetr_r18() -> dict[str, Any]:
+    return {
+        "backbone_config": _resnet("rt_detr_resnet", [2, 2, 2, 2], "basic", ["stage2", "stage3", "stage4"]),
+        "encoder_in_channels": [128, 256, 512],
+        "hidden_expansion": 0.5,
+        "decoder_layers": 3,
+    }
+
+
+def _rtdetr_r50() -> dict[str, Any]:
+    stages = ["stage2", "stage3", "stage4"]
+    return {"backbone_config": _resnet("rt_detr_resnet", [3, 4, 6, 3], "bottleneck", stages)}
+
+
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "detr_resnet50": ("detr", {"backbone_config": _resnet("resnet", [3, 4, 6, 3], "bottleneck", ["stage4"])}),
+    "detr_resnet101": ("detr", {"backbone_config": _resnet("resnet", [3, 4, 23, 3], "bottleneck", ["stage4"])}),
+    "rtdetr_r18": ("rt_detr", _rtdetr_r18()),
+    "rtdetr_r50": ("rt_detr", _rtdetr_r50()),
+    "rtdetr_v2_r18": ("rt_detr_v2", _rtdetr_r18()),
+    "rtdetr_v2_r50": ("rt_detr_v2", _rtdetr_r50()),
+}
+"""Architectures that can be had without weights: the library's `model_type`, and where its configuration differs from
+the library's own."""
+
+
+def require_transformers() -> Any:
+    """The library, imported.
+
+    Raises:
+        DetectorError: when it is not installed, or too old.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise DetectorError(
+            f"this detector needs the library transformers, which cannot be imported ({error}); {_EXTRA}"
+        ) from error
+    version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
+    if version < _OLDEST:
+        raise DetectorError(
+            f"this detector needs transformers {_OLDEST[0]}.{_OLDEST[1]} or newer, found {transformers.__version__}; "
+            f"{_EXTRA}"
+        )
+    return transformers
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without the library's progress bars, advice and log; as it was, afterwards."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import logging as hub_log
+    from transformers.utils import logging as log
+
+    levels = log.get_verbosity(), hub_log.get_verbosity()
+    bars, hub_bars = log.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    log.set_verbosity_error()
+    hub_log.set_verbosity_error()
+    log.disable_progress_bar()
+    disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.set_verbosity(levels[0])
+        hub_log.set_verbosity(levels[1])
+        if bars:
+            log.enable_progress_bar()
+        if hub_bars:
+            enable_progress_bars()
+
+
+def build_network(architecture: str, num_classes: int, settings: Mapping[str, Any]) -> tuple[nn.Module, Any, Family]:
+    """A network with random weights (see `randomise_weights`), its image processor and its family.
+
+    Args:
+        architecture: one of `ARCHITECTURES`.
+        num_classes: without background.
+        settings: entries of the library's configuration that shall differ; nested for `backbone_config`.
+
+    Raises:
+        DetectorError: for an architecture or an entry that is not there, or a value that will not do.
+    """
+    transformers = require_transformers()
+    if architecture not in ARCHITECTURES:
+        raise DetectorError(
+            f"architecture {architecture!r} is not known{suggestion(architecture, ARCHITECTURES)} "
+            f"(there are: {', '.join(ARCHITECTURES)})"
+        )
+    model_type, own = ARCHITECTURES[architecture]
+    family = FAMILIES[model_type]
+    with quiet_transformers():
+        wanted = _merged(own, settings, transformers.AutoConfig.for_model(model_type, **own).to_dict(), "settings")
+        from huggingface_hub.errors import StrictDataclassError
+
+        try:
+            configuration = transformers.AutoConfig.for_model(model_type, num_labels=num_classes, **wanted)
+            with torch.random.fork_rng(devices=[]):
+                network = getattr(transformers, family.model)(configuration)
+        except (StrictDataclassError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            raise DetectorError(f"settings={dict(settings)}: {architecture} cannot be so ({_line(error)})") from error
+        randomise_weights(network)
+        processor = getattr(transformers, family.processor)()
+    return network, processor, family
+
+
+def load_network(weights: str, revision: str, trust_weights: bool) -> tuple[nn.Module, Any, Family]:
+    """A trained network, its image processor and its family.
+
+    Args:
+        weights: a folder that the library's `save_pretrained` wrote; or a name on the Hugging Face hub, whose files
+            are taken from its cache, or downloaded into it.
+        revision: of that name.
+        trust_weights: whether weights that are a pickle may be opened.
+
+    Raises:
+        DetectorError: when something is missing, not trusted, of another type, or does not fit.
+    """
+    transformers = require_transformers()
+    with quiet_transformers():
+        folder = Path(weights) if Path(weights).is_dir() else _fetch(weights, revision, trust_weights)
+        pickles = _check_files(weights, folder, trust_weights)
+        try:
+            # Without the last word it would ask whether to run code that lies beside the weights.
+            configuration = transformers.AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            family = FAMILIES.get(configuration.model_type)
+            if family is None:
+                raise DetectorError(
+                    f"{weights}: its {_CONFIGURATION} says model_type {configuration.model_type!r}, for which there is "
+                    f"no adapter (there are: {', '.join(FAMILIES)})"
+                )
+            network, report = getattr(transformers, family.model).from_pretrained(
+                folder,
+                config=configuration,
+                local_files_only=True,
+                use_safetensors=not pickles,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+            processor = getattr(transformers, family.processor).from_pretrained(folder, local_files_only=True)
+        except ImportError as error:
+            raise DetectorError(f"{weights}: its network needs another library ({_line(error)}); {_EXTRA}") from error
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+            raise DetectorError(
+                f"{weights}: cannot be loaded ({_line(error)}); give a folder that save_pretrained wrote"
+            ) from error
+    wrong = [*sorted(report["missing_keys"]), *sorted(str(key) for key in report["mismatched_keys"])]
+    if wrong:
+        raise DetectorError(
+            f"{weights}: these weights do not fit their {_CONFIGURATION} (missing or of another shape: {wrong[0]}"
+            f"{f' and {len(wrong) - 1} more' if wrong[1:] else ''}); give the weights of a {family.model}"
+        )
+    return network, processor, family
+
+
+def _fetch(name: str, revision: str, trust_weights: bool) -> Path:
+    """Folder of the hub's files in the library's cache; a complete one is used without asking the network."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    wanted = [_CONFIGURATION, _PREPROCESSOR, "model*.safetensors*"]
+    if name.count("/") != 1 or name.startswith(("/", ".", "~")):
+        raise DetectorError(
+            f"{name}: neither a folder nor a name on the Hugging Face hub, such as facebook/detr-resnet-50"
+        )
+    try:
+        cached = Path(snapshot_download(name, revision=revision, local_files_only=True))
+        if all(any(cached.glob(pattern)) for pattern in wanted):
+            return cached
+    except (LocalEntryNotFoundError, HFValidationError):
+        pass  # not there yet
+    try:
+        # Asked first because it fails at once where there is no network; a download would try for half a minute.
+        there = [file.rfilename for file in HfApi().model_info(name, revision=revision, timeout=20).siblings or []]
+        if trust_weights and not any(file.endswith(".safetensors") for file in there):
+            wanted.append("pytorch_model*.bin*")
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    except Exception as error:  # the library beneath the hub's client, and its errors, change from version to version
+        raise DetectorError(
+            f"{name}: not in the cache of Hugging Face, and the hub does not give it ({_line(error)}); connect once, "
+            f"or put {_CONFIGURATION}, {_PREPROCESSOR} and model.safetensors from "
+            f"https://huggingface.co/{name}/tree/{revision} into a folder and say detector.weights=FOLDER"
+        ) from error
+
+
+def _check_files(weights: str, folder: Path, trust_weights: bool) -> bool:
+    """Whether the folder has its weights as a pickle only."""
+    for name in (_CONFIGURATION, _PREPROCESSOR):
+        if not (folder / name).is_file():
+            raise DetectorError(
+                f"{weights}: has no {name}; save model and image processor into one folder by save_pretrained"
+            )
+    if any(folder.glob("*.safetensors")):
+        return False
+    pickles = sorted(folder.glob("pytorch_model*.bin"))
+    if not pickles:
+        raise DetectorError(f"{weights}: has no model.safetensors; save the model into that folder by save_pretrained")
+    require_trust(pickles[0], trust_weights)
+    return True
+
+
+def _merged(
+    own: Mapping[str, Any], settings: Mapping[str, Any], known: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """`own` with `settings` laid over it, entry by entry; each must be one of the `known`."""
+    found = dict(own)
+    for key, value in settings.items():
+        if key not in known:
+            raise DetectorError(f"{where}.{key}: the library's configuration has no such entry{suggestion(key, known)}")
+        inner = known[key]
+        nested = isinstance(value, Mapping) and isinstance(inner, Mapping)
+        found[key] = _merged(own.get(key, {}), value, inner, f"{where}.{key}") if nested else value
+    return found
+
+
+def _line(error: Exception) -> str:
+    """The error in one line, without what would follow it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]} ..."

@@ -1,0 +1,164 @@
+"""RT-DETR of transformers, and its relatives of the same build."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from detinv.detectors.heads.predictions import DensePredictions, Predictions
+from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.transformers.common import AbstractTransformersDetector, at_least_fp32, take
+from detinv.errors import DetectorError
+from detinv.types import Pixels
+
+
+class TransformersRTDETR(AbstractTransformersDetector):
+    """Queries chosen among the tokens of an encoder, each with a box and a sigmoid for every class.
+
+    The choice of the best tokens has no gradient, and what is not chosen cannot be decoded; so the tokens' own scores
+    and boxes are given as `Predictions.encoder`. Tokens at the very border, which the library excludes, are left out.
+
+    Args:
+        model, processor, class_names, columns, score_thresh: see `AbstractTransformersDetector`.
+
+    Raises:
+        DetectorError: when the processor's size does not suit the network.
+
+    Source: Zhao et al. 2023. Of the decoder's layers only the last takes part.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        processor: Any,
+        class_names: Sequence[str],
+        columns: Sequence[int] | None = None,
+        score_thresh: float = 0.05,
+    ) -> None:
+        super().__init__(model, processor, class_names, columns, score_thresh)
+        strides = self.model.config.feat_strides
+        height, width = self.processor.size.height, self.processor.size.width
+        if not height or not width or height % max(strides) or width % max(strides):
+            raise DetectorError(
+                f"image_size={[height, width]}: give the height and width of what the network sees, multiples of "
+                f"{max(strides)}"
+            )
+        self.size_divisor = max(strides)
+        self._shapes = tuple((height // stride, width // stride) for stride in strides)
+        tokens, queries = sum(rows * columns for rows, columns in self._shapes), self.model.config.num_queries
+        if tokens < queries:
+            raise DetectorError(
+                f"image_size={[height, width]}: gives {tokens} tokens for {queries} queries; choose a larger size, or "
+                "fewer queries (settings.num_queries)"
+            )
+        self._kept: dict[torch.device, _Constants] = {}
+
+    def _scoring(self) -> Scoring:
+        return Scoring("sigmoid")
+
+    def forward(
+        self,
+        pixels: Pixels,
+        image_sizes: Sequence[tuple[int, int]],
+        rois: Float[Tensor, "batch object 4"],
+        rois_valid: Bool[Tensor, "batch object"],
+    ) -> Predictions:
+        """Raw predictions of the queries and of the encoder's tokens; `rois` do not matter to them."""
+        inputs, network = self._inputs(pixels, image_sizes), self.model.model
+        canvas = (pixels.shape[2], pixels.shape[3])
+        everywhere = torch.ones(len(inputs), *canvas, device=inputs.device)
+        features = [feature for feature, _ in network.backbone(inputs, everywhere)]
+        encoded = network.encoder(_projected(network.encoder_input_proj, features)).last_hidden_state
+        # From here on it is cheap, and in half precision a box would move by some pixels.
+        with torch.autocast(inputs.device.type, enabled=False):
+            return self._decoded([at_least_fp32(level) for level in encoded], canvas)
+
+    def _decoded(self, encoded: Sequence[Float[Tensor, "batch _ _ _"]], canvas: tuple[int, int]) -> Predictions:
+        """What the library does from the encoder's output on, with what it chose.
+
+        As in its training, the gradient of queries goes through what they look at, not through the tokens they were
+        made of: those have terms of their own, and are steadier for it.
+        """
+        network, constants = self.model.model, self._constants(encoded[0].device)
+        sources = _projected(network.decoder_input_proj, encoded)
+        values = torch.cat([source.flatten(2).transpose(1, 2) for source in sources], dim=1)
+        memory = network.enc_output(constants.allowed * values)
+        token_logits = network.enc_score_head(memory)
+        token_boxes = network.enc_bbox_head(memory) + constants.anchors
+        queries = self.model.config.num_queries
+        chosen = token_logits.amax(-1).topk(queries, dim=1).indices
+        decoded = network.decoder(
+            inputs_embeds=take(memory, chosen).detach(),
+            reference_points=take(token_boxes, chosen).detach(),
+            encoder_hidden_states=values,
+            encoder_attention_mask=None,
+            spatial_shapes=constants.shapes,
+            spatial_shapes_list=list(self._shapes),
+            level_start_index=constants.starts,
+        )
+        dense = DensePredictions(
+            self._known_columns(decoded.intermediate_logits[:, -1]),
+            decoded.intermediate_reference_points[:, -1],
+            self._head(canvas, (queries,)),
+            identities=chosen,
+        )
+        encoder = DensePredictions(
+            self._known_columns(token_logits.index_select(1, constants.tokens)),
+            token_boxes.index_select(1, constants.tokens).sigmoid(),
+            self._head(canvas, constants.level_sizes),
+        )
+        return Predictions(dense, encoder=encoder)
+
+    def _constants(self, device: torch.device) -> "_Constants":
+        if device not in self._kept:
+            with torch.inference_mode(False), torch.no_grad():
+                found = self.model.model.generate_anchors(self._shapes, device=device, dtype=torch.float32)
+                # The library keeps these, perhaps since a pass under inference mode; copies are ordinary tensors.
+                anchors, allowed = (tensor.clone() for tensor in found)
+                sizes = [height * width for height, width in self._shapes]
+                self._kept[device] = _Constants(
+                    anchors,
+                    allowed.float(),
+                    torch.nonzero(allowed[0, :, 0])[:, 0],
+                    tuple(int(level.sum()) for level in allowed[0, :, 0].split(sizes)),
+                    torch.tensor(self._shapes, device=device),
+                    torch.tensor([sum(sizes[:level]) for level in range(len(sizes))], device=device),
+                )
+        return self._kept[device]
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """What is constant about the tokens for one input size.
+
+    Args:
+        anchors: the boxes that tokens start from, as the library's logarithms of odds.
+        allowed: 1 for tokens that may become queries, 0 for those at the very border.
+        tokens: numbers of the former.
+        level_sizes: how many of them each level has.
+        shapes: (height, width) of each level.
+        starts: number of each level's first token.
+    """
+
+    anchors: Float[Tensor, "1 token 4"]
+    allowed: Float[Tensor, "1 token 1"]
+    tokens: Int64[Tensor, " row"]
+    level_sizes: tuple[int, ...]
+    shapes: Int64[Tensor, "level 2"]
+    starts: Int64[Tensor, " level"]
+
+
+def _projected(layers: Iterable[nn.Module], levels: Sequence[Tensor]) -> list[Float[Tensor, "batch _ _ _"]]:
+    """Levels behind convolution and normalisation, ready to be flattened.
+
+    The gradient of a flattened map comes back with its channels last. Of a single image, batch normalisation on the
+    CPU takes that for the usual order and gives a wrong gradient (torch 2.11 to 2.15), unless it is put in order.
+    """
+    projected = [layer(level) for layer, level in zip(layers, levels, strict=True)]
+    for level in projected:
+        if level.requires_grad:
+            level.register_hook(Tensor.contiguous)
+    return projected

@@ -1,0 +1,1 @@
+"""Adapters of the YOLO family from ultralytics."""

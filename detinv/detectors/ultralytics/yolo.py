@@ -1,0 +1,264 @@
+"""YOLO's detection networks of the library ultralytics, which is imported only when one is built.
+
+Heads of v8 and v11, and of other versions alike, that need suppression; and one-to-one branches (v10, YOLO26), that
+need none.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from detinv.detectors.base import AbstractDetector
+from detinv.detectors.heads.predictions import DenseHead, DensePredictions, PostProcessing, Predictions
+from detinv.detectors.heads.task_aligned import TaskAlignedAssigner
+from detinv.detectors.ultralytics.codec import PointCodec
+from detinv.detectors.ultralytics.library import (
+    RANDOM,
+    check_head,
+    load_network,
+    require_ultralytics,
+)
+from detinv.detectors.ultralytics.network import head_inputs, head_of
+from detinv.errors import DetectorError
+from detinv.layouts.layout import Detections
+from detinv.types import Pixels
+
+# Grey that the library pads images with.
+_PADDING = 114 / 255
+# What the library pads to multiples of, where the network itself would do with less.
+_LEAST_DIVISOR = 32
+# Candidates beyond which the library's suppression does not look, and rows an end-to-end head gives at least.
+_MOST_CANDIDATES, _LEAST_ROWS = 30000, 300
+# Pixels by which the library moves the boxes of each class apart before it suppresses all classes at once.
+_CLASS_OFFSET = 7680.0
+
+
+def load_yolo(
+    model: str,
+    weights: str = RANDOM,
+    trust_weights: bool = False,
+    class_names: str | Sequence[str] | None = None,
+    image_size: int = 640,
+    score_thresh: float = 0.25,
+    nms_thresh: float = 0.7,
+    detections_per_image: int = 300,
+    end_to_end: bool | None = None,
+) -> "UltralyticsYOLO":
+    """A YOLO detector: the target of files in configs/detector.
+
+    Args:
+        model, weights, trust_weights, class_names: see `load_network`; the others see `UltralyticsYOLO`.
+
+    Raises:
+        DetectorError: when the library is missing, or any of these is not what it should be.
+    """
+    network, names = load_network(model, weights, class_names, trust_weights)
+    return UltralyticsYOLO(network, names, image_size, score_thresh, nms_thresh, detections_per_image, end_to_end)
+
+
+class UltralyticsYOLO(AbstractDetector):
+    """One dense head with a point a cell and a sigmoid a class, without objectness.
+
+    The network is never fused, and its one-to-one branch is called on features that carry a gradient: the library
+    detaches them in training.
+
+    Args:
+        model: a `DetectionModel` of ultralytics with its weights; frozen from here on, in fp32.
+        class_names: of the classes 0 ... K-1.
+        image_size: longer side of what the network sees, a multiple of 32 and of its coarsest stride.
+        score_thresh, nms_thresh, detections_per_image: of the library's inference ("conf", "iou", "max_det").
+        end_to_end: whether to use the one-to-one branch, which needs no suppression; by default where there is one.
+
+    Raises:
+        DetectorError: when the network has no plain detection head, or names, size or branch do not fit it.
+    """
+
+    model: Any
+
+    def __init__(
+        self,
+        model: nn.Module,
+        class_names: Sequence[str],
+        image_size: int = 640,
+        score_thresh: float = 0.25,
+        nms_thresh: float = 0.7,
+        detections_per_image: int = 300,
+        end_to_end: bool | None = None,
+    ) -> None:
+        require_ultralytics()
+        from ultralytics.data.augment import LetterBox
+
+        super().__init__()
+        self.model = model.float()
+        head = self._head
+        check_head(type(head).__name__, "model")
+        if len(class_names) != head.nc:
+            raise DetectorError(f"{len(class_names)} class names for a network with {head.nc} classes")
+        strides = [int(stride) for stride in head.stride]
+        divisor = max(_LEAST_DIVISOR, *strides)
+        if image_size < 1 or image_size % divisor:
+            raise DetectorError(f"image_size={image_size}: must be a multiple of {divisor}, as the library pads images")
+        for name, value in (("score_thresh", score_thresh), ("nms_thresh", nms_thresh)):
+            if not 0 <= value <= 1:
+                raise DetectorError(f"{name}={value}: must lie in 0 ... 1")
+        if detections_per_image < 1:
+            raise DetectorError(f"detections_per_image={detections_per_image}: must be at least 1")
+        one_to_one = getattr(head, "one2one_cv2", None) is not None
+        end_to_end = one_to_one if end_to_end is None else end_to_end
+        if end_to_end and not one_to_one or not end_to_end and head.cv2 is None:
+            raise DetectorError(f"end_to_end={str(end_to_end).lower()}: this network does not have that branch")
+        head.end2end = end_to_end
+        head.max_det = max(_LEAST_ROWS, detections_per_image)
+
+        self.class_names = tuple(class_names)
+        self.size_divisor = divisor
+        self.image_size = image_size
+        self.detections_per_image = detections_per_image
+        self.end_to_end = end_to_end
+        self._strides = strides
+        self._letterbox = LetterBox((image_size, image_size), auto=True, stride=self.size_divisor)
+        self._assigner = None if end_to_end else TaskAlignedAssigner(reach=self._reach)
+        self._post = PostProcessing(
+            score_thresh,
+            None if end_to_end else nms_thresh,
+            head.max_det if end_to_end else _MOST_CANDIDATES,
+            detections_per_image,
+            topk_per="image",
+            best_class_only=not end_to_end,
+            min_size=-math.inf,  # reversed boxes of heads without distributions are reported too
+            class_offset=_CLASS_OFFSET,
+            clip="after",
+        )
+        self._nms_thresh = nms_thresh
+        self._cache: dict[tuple, _Constants] = {}
+        device = next(model.parameters()).device
+        self.register_buffer("pixel_mean", torch.full((3,), _PADDING, device=device), persistent=False)
+        self.register_buffer(
+            "_bin_values", torch.arange(head.reg_max, dtype=torch.float32, device=device), persistent=False
+        )
+        self.freeze()
+
+    @property
+    def _head(self) -> Any:
+        return head_of(self.model)
+
+    @property
+    def _reach(self) -> float:
+        """Largest distance the head can give, in strides."""
+        return self._head.reg_max - 1.0 if self._head.reg_max > 1 else math.inf
+
+    def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the letterbox: what the network sees of an image, its grey borders included.
+
+        The library scales the longer side to `image_size` and pads the shorter one to a multiple of the stride. An
+        image that has the letterbox's own size is neither scaled nor padded.
+        """
+        factor = min(self.image_size / side for side in image_size)
+        height, width = (self._padded(max(round(side * factor), 1)) for side in image_size)
+        return height, width
+
+    def _padded(self, side: int) -> int:
+        return math.ceil(side / self.size_divisor) * self.size_divisor
+
+    def forward(
+        self,
+        pixels: Pixels,
+        image_sizes: Sequence[tuple[int, int]],
+        rois: Float[Tensor, "batch object 4"],
+        rois_valid: Bool[Tensor, "batch object"],
+    ) -> Predictions:
+        """Raw predictions; `image_sizes` and `rois` do not matter to a one-stage detector."""
+        height, width = pixels.shape[-2:]
+        if height % self.size_divisor or width % self.size_divisor:
+            raise ValueError(f"a canvas of {height} x {width} pixels: sides must be multiples of {self.size_divisor}")
+        features = head_inputs(self.model, pixels)
+        head = self._head
+        boxes, classes = (head.one2one_cv2, head.one2one_cv3) if self.end_to_end else (head.cv2, head.cv3)
+        regressed = _rows([branch(feature) for branch, feature in zip(boxes, features, strict=True)])
+        logits = _rows([branch(feature) for branch, feature in zip(classes, features, strict=True)])
+        constants = self._constants((height, width), pixels.device)
+        if head.reg_max == 1:
+            return Predictions(DensePredictions(logits, regressed * constants.factors, constants.head))
+        bins = regressed.unflatten(-1, (4, head.reg_max))
+        distances = (bins.softmax(-1) * self._bin_values).sum(-1)
+        return Predictions(DensePredictions(logits, distances, constants.head, bins=bins))
+
+    def _constants(self, canvas: tuple[int, int], device: torch.device) -> "_Constants":
+        key = (canvas, device)
+        if key not in self._cache:
+            # A pass under inference mode must not leave behind constants that a later backward cannot save.
+            with torch.inference_mode(False), torch.no_grad():
+                self._cache[key] = self._make(canvas, device)
+        return self._cache[key]
+
+    def _make(self, canvas: tuple[int, int], device: torch.device) -> "_Constants":
+        height, width = canvas
+        anchors = torch.cat([_cells(height // stride, width // stride, stride) for stride in self._strides]).to(device)
+        sizes = tuple((height // stride) * (width // stride) for stride in self._strides)
+        # Without distributions there is an L1 loss, which training takes in units of the image's sides.
+        unit = None if self._head.reg_max > 1 else (float(width), float(height))
+        codec = PointCodec(self._reach, unit)
+        sides = anchors[:, 2:] - anchors[:, :2]
+        factors = (sides / anchors.new_tensor((width, height))).repeat(1, 2)
+        head = DenseHead(anchors, sizes, codec, self._assigner, self._post)
+        _ = head.levels  # computed here and kept: its list of sizes would make later steps wait for the device
+        return _Constants(head, factors)
+
+    def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
+        """The library's own inference on 8-bit RGB images, in fp32, piece by piece.
+
+        Its predictor would fuse the network, log, and look for files; it has the same pieces in the same order:
+        letterbox, network, suppression, and boxes scaled back. One image at a time, so that none depends on another.
+        """
+        return [self._infer(image) for image in images]
+
+    def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
+        from ultralytics.utils.nms import non_max_suppression
+        from ultralytics.utils.ops import scale_boxes
+
+        device, size = self.pixel_mean.device, (image.shape[1], image.shape[2])
+        # The predictor takes arrays as BGR and turns them into RGB behind the letterbox, which treats colours alike.
+        canvas = self._letterbox(image=image.permute(1, 2, 0).contiguous().cpu().numpy())
+        inputs = torch.from_numpy(canvas).to(device).permute(2, 0, 1)[None].contiguous().float() / 255
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            # The head keeps its points by the shape of the features alone, whatever their precision was.
+            self._head.shape = None
+            (found,) = non_max_suppression(
+                self.model(inputs),
+                self._post.score_thresh,
+                self._nms_thresh,
+                max_det=self.detections_per_image,
+                end2end=self.end_to_end,
+            )
+            boxes: Any = scale_boxes((inputs.shape[2], inputs.shape[3]), found[:, :4].clone(), size)
+        return Detections(boxes.cpu(), found[:, 4].cpu(), found[:, 5].long().cpu(), size)
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """What one canvas needs.
+
+    Args:
+        head: the head's constants.
+        factors: distances in strides to distances in units of the canvas's sides.
+    """
+
+    head: DenseHead
+    factors: Float[Tensor, "anchor 4"]
+
+
+def _cells(rows: int, columns: int, stride: int) -> Float[Tensor, "anchor 4"]:
+    """The cells of a grid as boxes, row by row; a point is the centre of its cell."""
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    corners = torch.stack([x, y, x + 1, y + 1], dim=-1)
+    return corners.reshape(-1, 4).float() * stride
+
+
+def _rows(levels: Sequence[Float[Tensor, "batch column _ _"]]) -> Float[Tensor, "batch anchor column"]:
+    """Maps of all levels as rows, in fp32."""
+    return torch.cat([level.flatten(2) for level in levels], dim=2).transpose(1, 2).float()

@@ -1,0 +1,21 @@
+"""What an experiment is."""
+
+from abc import ABC, abstractmethod
+
+from detinv.experiments.common.workbench import Workbench
+from detinv.results.reports.findings import Findings
+
+
+class AbstractExperiment(ABC):
+    """A protocol: what is inverted, how it is looked at, and what is counted.
+
+    Options that belong to one protocol are arguments of its constructor; what all share (detectors, layouts, recipe,
+    steps, seed, folder) is the workbench's.
+    """
+
+    title: str
+    """What the experiment shows, as the heading of its report; names the paper's table or figure."""
+
+    @abstractmethod
+    def run(self, bench: Workbench) -> Findings:
+        """Run on the bench's detectors; finished parts lie in the bench's folder and are not made again."""

@@ -1,0 +1,221 @@
+"""One object at the centre of an image, and nothing else asked for: what the single-object experiments share."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from detinv.config.printable import shown
+from detinv.detectors.base import AbstractDetector
+from detinv.detectors.candidates import read_candidates_batch
+from detinv.errors import ConfigError
+from detinv.experiments.common.beside import Driven, Sighting, pixel_box, sightings
+from detinv.experiments.common.workbench import Images, Workbench
+from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
+from detinv.inversion.recipe import Recipe
+from detinv.inversion.targets.base import Targets
+from detinv.inversion.targets.single import SingleObjectRule
+from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.labels import label_of
+from detinv.layouts.layout import Layout
+from detinv.layouts.numbers import image_size_option
+from detinv.results.io.names import file_stems
+
+_OPTION = "protocol.objects"
+# Images that pass the network together when rows are looked up.
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class CentralObjects:
+    """The images that single-object experiments make: one object of each class at the centre, a number of times.
+
+    Args:
+        seeds: images of each class.
+        side: square root of the box's area, in pixels of the network's input.
+        aspect: height over width.
+        image_size: (height, width), which the detector resizes as it does any image.
+        classes: by name; null for all.
+        terms: of the preset's objective that are kept; "rpn_cls" also asks a first stage to propose the object.
+        enough: see `SingleObjectRule`.
+
+    Raises:
+        ConfigError: for numbers that mean nothing.
+
+    Source: paper, section 4.4; section G.4 of the method. Departures: the published code takes the grid cell below half
+    the grid's last index, which may lie far from the centre; here it is the candidate nearest to a box at the exact
+    centre, and where its anchor really lies is stored.
+    """
+
+    seeds: int = 8
+    side: float = 28.0
+    aspect: float = 1.0
+    image_size: Sequence[int] = (128, 128)
+    classes: Sequence[str] | None = None
+    terms: Sequence[str] = ("positive", "encoder_positive", "roi_cls")
+    enough: float = SingleObjectRule.enough
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ConfigError(f"{_OPTION}.seeds={self.seeds}: choose at least 1")
+        if not (self.side > 0 and self.aspect > 0):
+            raise ConfigError(f"{_OPTION}: side={self.side:g} and aspect={self.aspect:g} must lie above 0")
+        image_size_option(list(self.image_size), f"{_OPTION}.image_size")
+        for option, names in (("classes", self.classes), ("terms", self.terms)):
+            if names is not None and (isinstance(names, str) or not all(isinstance(name, str) for name in names)):
+                raise ConfigError(f"{_OPTION}.{option}={shown(names)}: give a list of names")
+        if self.classes is not None and not self.classes:
+            raise ConfigError(f"{_OPTION}.classes=[]: name at least one, or write null for all")
+        # Found out here, not when all else is loaded.
+        SingleObjectRule(self.enough)
+
+    @property
+    def decided(self) -> dict[str, str]:
+        """What the paper leaves open about these images, and how it is decided here."""
+        return {
+            "candidate": "of a dense head the row that its assigner gives first to a box at the exact centre of the "
+            "image; of a second stage that box itself as region",
+            "maximised": f"{', '.join(self.terms)}; until the class has probability {self.enough:g} at the candidate, "
+            "or its logit the preset's positive_cap, so that nothing is drawn that only makes it surer still",
+            "images": "the last iterate, rounded to 8 bit",
+            "seen": "detections with score > 0.5 of the detector's own inference on the saved images",
+            "the driven object": "detections of the driven class that overlap its anchor or the box it reports",
+            "another name": "a detection of another class with IoU > 0.5 with the driven object is no context",
+        }
+
+    def of_side(self, side: float) -> "CentralObjects":
+        """The same with boxes of another size."""
+        return replace(self, side=side)
+
+    def names(self, detector: AbstractDetector) -> tuple[str, ...]:
+        """The classes that are asked for.
+
+        Raises:
+            LayoutError: for one that the detector does not know.
+        """
+        names = detector.class_names if self.classes is None else tuple(self.classes)
+        for name in names:
+            label_of(name, detector.class_names, f"{_OPTION}.classes")
+        return names
+
+    def layouts(self, detector: AbstractDetector, name: str) -> list[Layout]:
+        """One layout a seed, in the frame of the detector's input.
+
+        Raises:
+            ConfigError: when the box does not fit into it.
+        """
+        height, width = detector.network_size((int(self.image_size[0]), int(self.image_size[1])))
+        wide, high = self.side / self.aspect**0.5, self.side * self.aspect**0.5
+        if wide > width or high > height:
+            raise ConfigError(
+                f"{_OPTION}: side={self.side:g} with aspect={self.aspect:g} makes a box of {wide:g} x {high:g} pixels, "
+                f"but the network's input has {width} x {height}; choose a smaller side or a larger image_size"
+            )
+        x, y = (width - wide) / 2, (height - high) / 2
+        box = torch.tensor([[x, y, x + wide, y + high]])
+        label = torch.tensor([label_of(name, detector.class_names, f"{_OPTION}.classes")])
+        return [Layout(box, label, (height, width), f"{name}-{seed}") for seed in range(self.seeds)]
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe with one candidate driven and everything else free.
+
+        Raises:
+            ConfigError: when the preset gives none of `terms` a weight, or one is no term.
+        """
+        kept = recipe.objective.only(self.terms)
+        if not set(kept.weights) & set(self.terms):
+            raise ConfigError(f"{_OPTION}.terms={list(self.terms)}: the preset gives none of them a weight")
+        return replace(recipe, rule=SingleObjectRule(self.enough), objective=kept)
+
+    def images(self, bench: Workbench, label: str, name: str, count: int | None = None) -> Images:
+        """The inverted images of one class, or the first `count`; made where they do not lie in the bench's folder."""
+        layouts = self.layouts(bench.detector(label), name)[:count]
+        return bench.invert(self.key(bench, label, name), label, layouts, self.recipe(bench.recipe))
+
+    def driven(self, bench: Workbench, label: str, name: str) -> list[Driven]:
+        """What the driven candidate says of each of the class's images."""
+
+        def compute() -> list[dict[str, Any]]:
+            detector = bench.detector(label)
+            layouts, images = self.layouts(detector, name), self.images(bench, label, name)
+            boxes, labels = [layout.boxes for layout in layouts], [layout.labels for layout in layouts]
+            rows = driven_rows(detector, bench.recipe, images, layouts)
+            found = read_candidates_batch(detector, images, boxes, labels, rows)
+            return [
+                {
+                    "id": layout.id,
+                    "name": name,
+                    "asked": layout.boxes[0],
+                    "anchor": candidate.anchors[0],
+                    "box": candidate.boxes[0],
+                    "score": candidate.probabilities[0],
+                }
+                for layout, candidate in zip(layouts, found, strict=True)
+            ]
+
+        return [
+            Driven(
+                one["id"],
+                one["name"],
+                pixel_box(one["asked"]),
+                pixel_box(one["anchor"]),
+                pixel_box(one["box"]),
+                one["score"],
+            )
+            for one in bench.keep(f"driven/{self.key(bench, label, name)}", compute)
+        ]
+
+    def seen(self, bench: Workbench, label: str, name: str, judge: str | None = None) -> list[list[Sighting]]:
+        """What a detector's own inference reports above `SEEN` in each of the class's images, most certain first.
+
+        Args:
+            label: of the detector that the images were made for.
+            judge: of the one that looks at them; by default the same.
+        """
+        judge = judge or label
+
+        def compute() -> list[list[dict[str, Any]]]:
+            class_names = bench.detector(judge).class_names
+            found = bench.detect(judge, self.images(bench, label, name))
+            return [[asdict(one) for one in sightings(seen, class_names)] for seen in found]
+
+        kept = bench.keep(f"seen/{self.key(bench, label, name)}/{judge}", compute)
+        return [[Sighting(one["name"], one["score"], pixel_box(one["box"])) for one in seen] for seen in kept]
+
+    def key(self, bench: Workbench, label: str, name: str) -> str:
+        """What the bench keeps of these images lies under; the same for the same detector, class and side."""
+        names = bench.detector(label).class_names
+        return f"{label}/{self.side:g}/{file_stems(names)[names.index(name)]}"
+
+
+@torch.no_grad()
+def driven_rows(
+    detector: AbstractDetector,
+    recipe: Recipe,
+    images: Sequence[UInt8[Tensor, "3 height width"]],
+    layouts: Sequence[Layout],
+) -> list[Int64[Tensor, " _object"]] | None:
+    """The rows of a dense head, or the tokens of queries, that are driven in these images; None for a second stage.
+
+    Args:
+        recipe: whose matching serves heads without suppression.
+        images: in the frame of the detector's input, as the layouts are.
+    """
+    targets = PseudoTargets(SingleObjectRule(), recipe.matching)
+    rows: list[Tensor] = []
+    for start in range(0, len(images), _AT_ONCE):
+        chosen = layouts[start : start + _AT_ONCE]
+        batch = LayoutBatch.collate(chosen, detector.size_divisor).to(detector.pixel_mean.device)
+        canvas = detector.pixel_mean.view(1, 3, 1, 1).repeat(len(batch), 1, *batch.canvas_size)
+        for place, image in zip(canvas, images[start : start + _AT_ONCE], strict=True):
+            place[:, : image.shape[1], : image.shape[2]] = image.to(canvas.device) / 255
+        predictions = detector(canvas, batch.image_sizes, batch.boxes, batch.valid)
+        dense = targets.build(str(start), predictions, batch, Targets()).dense
+        if dense is None:
+            return None
+        found = dense.positive_rows if dense.positive_identities is None else dense.positive_identities
+        rows += [mine[: len(layout)].cpu() for mine, layout in zip(found, chosen, strict=True)]
+    return rows

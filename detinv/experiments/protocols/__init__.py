@@ -1,0 +1,1 @@
+"""The paper's experiments, one figure or table a file."""

@@ -1,0 +1,297 @@
+"""Feature inversion: how much of an image each layer of a detector keeps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+
+from detinv.detectors.base import AbstractDetector
+from detinv.detectors.layers import Layer, find_layer, named_layers
+from detinv.errors import ConfigError
+from detinv.experiments.common.base import AbstractExperiment
+from detinv.experiments.common.workbench import Images, Workbench
+from detinv.inversion.features import feature_errors, invert_features
+from detinv.layouts.boxes import area
+from detinv.layouts.layout import Layout
+from detinv.metrics.coco_ap import average_precision
+from detinv.metrics.edges import box_region
+from detinv.metrics.intervals import mean_interval, wilson
+from detinv.metrics.reconstruction import nearness
+from detinv.metrics.redetection import redetection
+from detinv.results.io.names import file_stems
+from detinv.results.reports.findings import Cell, Figure, Findings, Table
+from detinv.viz.charts import bars
+from detinv.viz.draw import draw_detections
+from detinv.viz.image import Picture, rescale, scale_within
+from detinv.viz.sheet import Row, sheet
+from detinv.zoo.weights import weight_hash
+
+ORIGINAL = "original"
+MEASURES = {
+    "feature_error": "feature error",
+    "start_error": "of the start image",
+    "rmse_inside": "RMSE inside",
+    "rmse_outside": "RMSE outside",
+    "correlation_inside": "correlation inside",
+    "correlation_outside": "correlation outside",
+}
+"""What is measured of every image, with its name in tables."""
+# Width of one picture in the figure, in pixels.
+_CELL = 256
+
+
+@dataclass(frozen=True)
+class _Scenes:
+    """Photographs in the size of the network's input, and the layouts that hold in them."""
+
+    images: Images
+    layouts: list[Layout]
+
+    def number_of(self, layout_id: str) -> int | None:
+        """Which one the layout is; None when it is not there."""
+        return next((number for number, layout in enumerate(self.layouts) if layout.id == layout_id), None)
+
+
+class FeatureInversion(AbstractExperiment):
+    """Photographs reconstructed from the features that one layer has of them, layer by layer.
+
+    Of every image: how near its features have come to the photograph's; how near its pixels are to the photograph's,
+    inside the objects' boxes and outside; and what the detector sees in it. For the features of one box, the image's
+    largest object is what counts as inside, and what the detector is asked for.
+
+    Args:
+        layers: short names or paths, see `find_layer`; by default all that have short names.
+        total_variation, alpha_norm: weights of the regularisers, sums over the image, beside a feature error whose
+            square is 1 for features that are all zero.
+        score_thresh: a detection finds an object from a score above this one.
+        shown: images in the picture.
+
+    Raises:
+        ConfigError: for a number out of range.
+
+    Source: section G.10 of the method, after Mahendran & Vedaldi 2015.
+    """
+
+    title = "Feature inversion: what each layer keeps of an image"
+
+    def __init__(
+        self,
+        layers: Sequence[str] | None = None,
+        total_variation: float = 1e-5,
+        alpha_norm: float = 1e-5,
+        score_thresh: float = 0.5,
+        shown: int = 6,
+    ) -> None:
+        for name, value in (("total_variation", total_variation), ("alpha_norm", alpha_norm)):
+            if value < 0:
+                raise ConfigError(f"protocol.{name}={value}: choose 0 or more")
+        if not 0 <= score_thresh < 1:
+            raise ConfigError(f"protocol.score_thresh={score_thresh}: choose a number from 0 to below 1")
+        if shown < 0:
+            raise ConfigError(f"protocol.shown={shown}: choose 0 or more")
+        self.layers = None if layers is None else tuple(layers)
+        self.priors = {"total_variation": total_variation, "alpha_norm": alpha_norm}
+        self.score_thresh = score_thresh
+        self.shown = shown
+
+    def run(self, bench: Workbench) -> Findings:
+        """Every layer of every detector.
+
+        Raises:
+            ConfigError: when there are no photographs, or a detector lacks a layer.
+        """
+        layers = {label: self._layers(bench.detector(label), label) for label in bench.labels}
+        numbers: dict[str, Any] = {}
+        figures = []
+        for stem, label in zip(file_stems(bench.labels), bench.labels, strict=True):
+            detector = bench.detector(label)
+            scenes = _in_network_frame(detector, *bench.photographs(label))
+            start = self._reconstruct(bench, f"{stem}/start", label, layers[label][0], scenes, steps=0)
+            reconstructed: dict[str, tuple[Images, _Scenes]] = {}
+            numbers[label] = {ORIGINAL: self._seen(detector, scenes.images, scenes.layouts), "layers": {}}
+            for layer, name in zip(layers[label], file_stems([layer.name for layer in layers[label]]), strict=True):
+                about = _of_largest(scenes) if layer.of_boxes else scenes
+                images = self._reconstruct(bench, f"{stem}/{name}", label, layer, about)
+                bench.say(f"{label} looks at its reconstructions from {layer.name}")
+                ids = [layout.id for layout in about.layouts]
+                starts = [one for one, layout in zip(start, scenes.layouts, strict=True) if layout.id in ids]
+                numbers[label]["layers"][layer.name] = self._measure(detector, layer, images, starts, about)
+                reconstructed[layer.name] = images, about
+            figures += self._figures(detector, label, stem, scenes, reconstructed, numbers[label]["layers"])
+        return Findings(
+            numbers=numbers,
+            tables=[
+                Table(
+                    "layers",
+                    "What is left of photographs in each layer's features",
+                    ("detector", "layer", *MEASURES.values(), "objects found", "AP"),
+                    _rows(numbers),
+                    "Means over images. Feature error: squared distance over the square of the photograph's features, "
+                    "for the reconstruction and for its start image. RMSE of pixels in units of [0, 1]; correlation of "
+                    "pixels, each channel's mean taken off. Objects found and AP in percent, by the detector itself.",
+                    digits=2,
+                )
+            ],
+            figures=figures,
+            decided={
+                "images": "photographs, resized to the network's input; reconstructions are judged as saved, 8 bit",
+                "inside": "the objects' boxes; for features of one box, the box of the image's largest object",
+                "AP": "with the layouts as truth; for features of one box, with the largest object alone",
+                "objective": f"relative feature error + {self.priors['total_variation']:g} total variation + "
+                f"{self.priors['alpha_norm']:g} alpha norm, with the recipe's pixels, optimizer, schedule and updates, "
+                "without views",
+                "intervals": "95 %; bootstrap over images, Wilson's for objects found",
+            },
+        )
+
+    def _layers(self, detector: AbstractDetector, label: str) -> list[Layer]:
+        if self.layers is not None:
+            return [find_layer(detector, name) for name in self.layers]
+        found = list(named_layers(detector).values())
+        if not found:
+            raise ConfigError(f"{label} has no layers with short names: give paths of its modules as protocol.layers")
+        return found
+
+    def _reconstruct(
+        self, bench: Workbench, key: str, label: str, layer: Layer, scenes: _Scenes, steps: int | None = None
+    ) -> Images:
+        detector = bench.detector(label)
+        steps = bench.steps if steps is None else steps
+        recipe = replace(bench.recipe, objective=bench.recipe.objective.reweighted(self.priors))
+
+        def make(members: Sequence[int]) -> Images:
+            return invert_features(
+                detector,
+                layer,
+                [scenes.images[index] for index in members],
+                [scenes.layouts[index] for index in members],
+                recipe,
+                steps=steps,
+                seed=bench.seed,
+                trainer=bench.team.trainer(bench.trainer),
+            )
+
+        source = {"weight_hash": weight_hash(detector), "steps": steps, "seed": bench.seed}
+        doing = f"reconstructing from {layer.name} of {label}" if steps else "start images"
+        return bench.keep_images(key, doing, scenes.layouts, detector.size_divisor, source, make)
+
+    def _measure(
+        self, detector: AbstractDetector, layer: Layer, images: Images, start: Images, scenes: _Scenes
+    ) -> dict[str, Any]:
+        inside, outside = [], []
+        for image, other, layout in zip(images, scenes.images, scenes.layouts, strict=True):
+            region = _inside(layout)
+            inside.append(nearness(image, other, region))
+            outside.append(nearness(image, other, ~region))
+        errors = partial(feature_errors, detector, layer, wanted=scenes.images, layouts=scenes.layouts)
+        return {
+            "feature_error": mean_interval(errors(images)),
+            "start_error": mean_interval(errors(start)),
+            "rmse_inside": mean_interval([near.rmse for near in inside]),
+            "rmse_outside": mean_interval([near.rmse for near in outside]),
+            "correlation_inside": mean_interval([near.correlation for near in inside]),
+            "correlation_outside": mean_interval([near.correlation for near in outside]),
+            **self._seen(detector, images, scenes.layouts),
+        }
+
+    def _seen(self, detector: AbstractDetector, images: Images, layouts: Sequence[Layout]) -> dict[str, Any]:
+        detections = detector.detect(images)
+        counts = redetection(layouts, detections, self.score_thresh)
+        return {
+            "AP": average_precision(layouts, detections, detector.class_names)["AP"],
+            "redetected": wilson(counts["redetected"], counts["objects"]),
+        }
+
+    def _figures(
+        self,
+        detector: AbstractDetector,
+        label: str,
+        stem: str,
+        scenes: _Scenes,
+        reconstructed: Mapping[str, tuple[Images, _Scenes]],
+        layers: Mapping[str, Mapping[str, Any]],
+    ) -> list[Figure]:
+        series = {
+            MEASURES[measure]: {name: found[measure] for name, found in layers.items()}
+            for measure in ("correlation_inside", "correlation_outside")
+        }
+        chart = Figure(
+            f"correlation_{stem}",
+            f"Pixels of reconstructions from each layer of {label} against the photograph's",
+            bars(series),
+            "Means over images with 95 % intervals; inside and outside the objects' boxes.",
+        )
+        if not self.shown:
+            return [chart]
+        picture = self._picture(detector.class_names, scenes, reconstructed)
+        note = "The images as they are saved; the box that a layer's features are about is drawn on its image."
+        return [Figure(f"layers_{stem}", f"Photographs, reconstructed from layers of {label}", picture, note), chart]
+
+    def _picture(
+        self, class_names: Sequence[str], scenes: _Scenes, reconstructed: Mapping[str, tuple[Images, _Scenes]]
+    ) -> Picture:
+        """Photographs below each other, layers side by side."""
+        rows = []
+        for number, layout in enumerate(scenes.layouts[: self.shown]):
+            scale = scale_within(layout.image_size, _CELL)
+            cells = [rescale(scenes.images[number], scale)]
+            for images, about in reconstructed.values():
+                place = about.number_of(layout.id)
+                if place is None:
+                    cells.append(rescale(torch.full_like(scenes.images[number], 255), scale))
+                elif about is scenes:
+                    cells.append(rescale(images[place], scale))
+                else:
+                    cells.append(draw_detections(images[place], about.layouts[place], class_names, scale=scale))
+            rows.append(Row(layout.id, cells))
+        return sheet((ORIGINAL, *reconstructed), rows)
+
+
+def _in_network_frame(detector: AbstractDetector, images: Images, layouts: Sequence[Layout]) -> _Scenes:
+    sizes = [detector.network_size(layout.image_size) for layout in layouts]
+    return _Scenes(
+        [_resized(image, size) for image, size in zip(images, sizes, strict=True)],
+        [layout.resized(size) for layout, size in zip(layouts, sizes, strict=True)],
+    )
+
+
+def _resized(image: UInt8[Tensor, "3 _ _"], size: tuple[int, int]) -> UInt8[Tensor, "3 _ _"]:
+    if tuple(image.shape[1:]) == size:
+        return image
+    resized = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False, antialias=True)
+    return resized[0].round().clamp(0, 255).to(torch.uint8)
+
+
+def _of_largest(scenes: _Scenes) -> _Scenes:
+    """The scenes that have objects, with the largest one alone."""
+    kept = [number for number, layout in enumerate(scenes.layouts) if len(layout)]
+    layouts = []
+    for number in kept:
+        layout = scenes.layouts[number]
+        largest = torch.arange(len(layout)) == area(layout.boxes).argmax()
+        layouts.append(layout.select(largest))
+    return _Scenes([scenes.images[number] for number in kept], layouts)
+
+
+def _inside(layout: Layout) -> Bool[Tensor, "height width"]:
+    """Pixels in any of the boxes."""
+    region = torch.zeros(layout.image_size, dtype=torch.bool)
+    for box in layout.boxes:
+        region |= box_region(box, layout.image_size)
+    return region
+
+
+def _rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[tuple[Cell, ...]]:
+    rows: list[tuple[Cell, ...]] = []
+    for label, found in numbers.items():
+        original = found[ORIGINAL]
+        rows.append((label, ORIGINAL, *[None] * len(MEASURES), 100 * original["redetected"].value, original["AP"]))
+        for name, layer in found["layers"].items():
+            means = (layer[measure].value for measure in MEASURES)
+            rows.append((label, name, *means, 100 * layer["redetected"].value, layer["AP"]))
+    return rows

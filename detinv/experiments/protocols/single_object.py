@@ -1,0 +1,169 @@
+"""Figures 8 and 9: what appears when one candidate is asked for one class, and nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from detinv.errors import ConfigError
+from detinv.experiments.common.base import AbstractExperiment
+from detinv.experiments.common.beside import SEEN, Driven, PixelBox, Sighting, centre, read
+from detinv.experiments.common.central import CentralObjects
+from detinv.experiments.common.central_pictures import anchor_picture, seen_picture
+from detinv.experiments.common.workbench import Workbench
+from detinv.metrics.intervals import Interval, wilson
+from detinv.results.reports.findings import Cell, Figure, Findings, Table
+from detinv.viz.charts import bars
+from detinv.viz.sheet import Row, sheet
+
+# Probability above which a single candidate counts as sure.
+_SURE = 0.9
+Run = tuple[Driven, list[Sighting]]
+"""One image: what its candidate says, and what the detector sees."""
+
+
+class SingleObject(AbstractExperiment):
+    """Images in which one candidate at the centre is sure of one class, and what the detector then sees in them.
+
+    Args:
+        objects: what is asked for.
+        shown: images of each class in the picture; 0 for no picture.
+
+    Raises:
+        ConfigError: for a negative number of images.
+
+    Source: paper, section 4.4, figures 8 and 9; section G.4 of the method.
+    """
+
+    title = "Single objects (paper, figures 8 and 9)"
+
+    def __init__(self, objects: CentralObjects, shown: int = 3) -> None:
+        self.objects = objects
+        self.shown = shown
+        if shown < 0:
+            raise ConfigError(f"protocol.shown={shown}: choose 0 or more")
+
+    def run(self, bench: Workbench) -> Findings:
+        """Probability at the driven candidate, its anchor and box, and all detections, image by image."""
+        found = {label: self._runs(bench, label) for label in bench.labels}
+        by_class = {
+            label: {name: sure_share(_of(runs, name)) for name in _names(runs)} for label, runs in found.items()
+        }
+        percent = {
+            label: {name: _percent(value) for name, value in shares.items()} for label, shares in by_class.items()
+        }
+        return Findings(
+            numbers={
+                "sure": {label: sure_share(runs) for label, runs in found.items()},
+                "sure_by_class": by_class,
+                "seen": {label: seen_share(runs) for label, runs in found.items()},
+                "images": {
+                    label: [{**asdict(driven), "seen": [asdict(one) for one in seen]} for driven, seen in runs]
+                    for label, runs in found.items()
+                },
+            },
+            tables=[_class_table(found), _image_table(found)],
+            figures=[
+                Figure(
+                    "sure",
+                    f"Images whose driven candidate is sure (p > {_SURE:g})",
+                    bars(percent, value_title="percent of images", limits=(0, 105)),
+                    "With Wilson intervals of 95 %.",
+                ),
+                *(self._pictures(bench, label, runs) for label, runs in found.items() if self.shown),
+            ],
+            decided=self.objects.decided,
+        )
+
+    def _runs(self, bench: Workbench, label: str) -> list[Run]:
+        runs: list[Run] = []
+        for name in self.objects.names(bench.detector(label)):
+            driven, seen = self.objects.driven(bench, label, name), self.objects.seen(bench, label, name)
+            runs += zip(driven, seen, strict=True)
+        return runs
+
+    def _pictures(self, bench: Workbench, label: str, runs: Sequence[Run]) -> Figure:
+        class_names = bench.detector(label).class_names
+        shown = min(self.shown, self.objects.seeds)
+        rows = []
+        for name in _names(runs):
+            mine = _of(runs, name)[:shown]
+            images = self.objects.images(bench, label, name, shown)
+            anchors = [anchor_picture(image, one, class_names) for image, (one, _) in zip(images, mine, strict=True)]
+            sights = [seen_picture(image, seen, class_names) for image, (_, seen) in zip(images, mine, strict=True)]
+            rows.append(Row(name, anchors + sights))
+        headings = [f"image {k}: driven anchor and its p" for k in range(shown)]
+        headings += [f"image {k}: what {label} sees (contrast stretched for viewing)" for k in range(shown)]
+        return Figure(f"objects_{label}", f"Single objects of {label}", sheet(headings, rows))
+
+
+def sure_share(runs: Sequence[Run]) -> Interval:
+    """Share of the images whose driven candidate is sure."""
+    return wilson(sum(driven.score > _SURE for driven, _ in runs), len(runs))
+
+
+def seen_share(runs: Sequence[Run]) -> Interval:
+    """Share of the images in which the detector's own inference finds the driven object."""
+    return wilson(sum(bool(read(driven, seen).objects) for driven, seen in runs), len(runs))
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(driven.name for driven, _ in runs))
+
+
+def _of(runs: Sequence[Run], name: str) -> list[Run]:
+    return [run for run in runs if run[0].name == name]
+
+
+def _percent(value: Interval) -> Interval:
+    return Interval(*(100 * part for part in value))
+
+
+def _class_table(found: Mapping[str, Sequence[Run]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for label, runs in found.items():
+        for name in _names(runs):
+            mine = _of(runs, name)
+            read_as = [read(driven, seen) for driven, seen in mine]
+            rows.append(
+                (
+                    label,
+                    name,
+                    len(mine),
+                    sum(driven.score for driven, _ in mine) / len(mine),
+                    *_percent(sure_share(mine)),
+                    100 * seen_share(mine).value,
+                    100 * sum(bool(one.rivals) for one in read_as) / len(mine),
+                    100 * sum(bool(one.context) for one in read_as) / len(mine),
+                )
+            )
+    return Table(
+        "classes",
+        "Single objects by class",
+        ("detector", "class", "images", "mean p", "sure %", "low", "high", "seen %", "renamed %", "in company %"),
+        rows,
+        f"Sure: p > {_SURE:g} at the driven candidate, with Wilson intervals of 95 %. Seen: found by the detector's "
+        f"own inference with score > {SEEN:g}. Renamed: another class is seen in the object's place, too. In company: "
+        "anything is seen elsewhere.",
+        digits=2,
+    )
+
+
+def _image_table(found: Mapping[str, Sequence[Run]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for label, runs in found.items():
+        for driven, seen in runs:
+            (x, y), (middle_x, middle_y) = centre(driven.anchor), centre(driven.asked)
+            besides = ", ".join(f"{one.name} {one.score:.2f}" for one in seen)
+            off = f"{x - middle_x:.1f}, {y - middle_y:.1f}"
+            rows.append((label, driven.id, driven.score, _numbers(driven.anchor), off, _numbers(driven.box), besides))
+    return Table(
+        "images",
+        "All images",
+        ("detector", "image", "p", "anchor", "off centre", "reported box", "seen"),
+        rows,
+        "Boxes are x0, y0, x1, y1 in pixels. Off centre: x, y of the driven anchor's centre from the image's.",
+        digits=2,
+    )
+
+
+def _numbers(box: PixelBox) -> str:
+    return ", ".join(f"{value:.0f}" for value in box)

@@ -1,0 +1,1 @@
+"""The LightningModules whose parameters are pixels, and the frozen networks they run."""

@@ -1,0 +1,96 @@
+"""What every optimisation of pixels has in common, whatever its loss: a LightningModule that trains nothing else."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from detinv.inversion.modules.ensemble import Ensemble
+from detinv.inversion.objective.losses import Terms
+from detinv.inversion.optim.schedules import Schedule
+from detinv.inversion.pixels.pixels import AbstractPixels
+from detinv.layouts.batch import LayoutBatch
+
+OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step computed, for callbacks to log; everything is detached and stays on the device.
+
+    Args:
+        terms: of the objective, before weighting, one value per image.
+        total: weighted, one value per image.
+    """
+
+    terms: Terms
+    total: Tensor
+
+
+class AbstractPixelModule(pl.LightningModule, ABC):
+    """Moves the pixels of one batch of images; the detectors that look at them stay as they are.
+
+    Args:
+        ensemble: of frozen detectors; moved to the device with the module, absent from checkpoints.
+        layouts: one batch, in the ensemble's frame.
+        pixels: the parametrised images.
+        optimizer: from parameters to an optimiser that treats every pixel alone (SGD, Adam, ...).
+        schedule: of the learning rate.
+        steps: of the whole run.
+
+    Attributes:
+        outcome: of the latest step; subclasses set it.
+        kept_beside: further entries of checkpoints.
+    """
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        layouts: LayoutBatch,
+        pixels: AbstractPixels,
+        optimizer: OptimizerFactory,
+        schedule: Schedule,
+        steps: int,
+    ) -> None:
+        super().__init__()
+        self.ensemble = ensemble
+        self.pixels = pixels
+        self.layouts = layouts
+        self.steps = steps
+        self.outcome: StepOutcome | None = None
+        self.kept_beside: dict[str, Any] = {}
+        self._optimizer = optimizer
+        self._schedule = schedule
+
+    @abstractmethod
+    def training_step(self, batch: object, batch_idx: int) -> Tensor:
+        """The loss, summed over the images; leaves an `outcome`."""
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        optimizer = self._optimizer(self.pixels.parameters())
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._schedule(step, self.steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Leave the detectors out: their weights never change, and are often a thousand times the pixels."""
+        checkpoint["state_dict"] = {
+            name: value for name, value in checkpoint["state_dict"].items() if not name.startswith("ensemble.")
+        }
+        checkpoint |= self.kept_beside
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Put the detectors' own weights back, so that loading stays strict about the pixels."""
+        own = {f"ensemble.{name}": value for name, value in self.ensemble.state_dict().items()}
+        checkpoint["state_dict"] = {**checkpoint["state_dict"], **own}
+
+    @torch.no_grad()
+    def images(self) -> list[Tensor]:
+        """The images as they would be saved: 8-bit RGB (3, h, w), rounded, cropped to each layout, on the CPU."""
+        pixels = (self.pixels().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        sizes = self.layouts.image_sizes
+        return [image[:, :height, :width] for image, (height, width) in zip(pixels, sizes, strict=True)]

@@ -1,0 +1,114 @@
+"""One batch of inversions as a LightningModule: the pixels are its only trained parameters."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from detinv.detectors.heads.predictions import Predictions
+from detinv.errors import TargetError
+from detinv.inversion.modules.base import AbstractPixelModule, OptimizerFactory, StepOutcome
+from detinv.inversion.modules.ensemble import Ensemble, Member
+from detinv.inversion.modules.network import echoes
+from detinv.inversion.objective.losses import Terms
+from detinv.inversion.objective.objective import Objective
+from detinv.inversion.optim.schedules import Schedule
+from detinv.inversion.pixels.augmentation import Augmentation
+from detinv.inversion.pixels.pixels import AbstractPixels
+from detinv.inversion.targets.base import Targets
+from detinv.layouts.batch import LayoutBatch
+from detinv.types import Pixels
+
+Retarget = Callable[[str, Predictions, LayoutBatch], None]
+"""Told a detector's name, its detached predictions, and the layouts that hold in its view, before the loss is taken."""
+
+
+class Inversion(AbstractPixelModule):
+    """Moves pixels until the frozen detectors of `ensemble` report the layouts.
+
+    A step reads: view the pixels, predict, compare with the pseudo-targets, add the regularisers. The pseudo-targets
+    are set by the callback `PseudoTargets`, from the very predictions of the step.
+
+    Args:
+        ensemble: of frozen detectors; moved to the device with the module, absent from checkpoints.
+        layouts: one batch, in the ensemble's frame.
+        pixels: the parametrised images.
+        objective: loss terms and their weights.
+        optimizer: from parameters to an optimiser that treats every pixel alone (SGD, Adam, ...).
+        schedule: of the learning rate.
+        steps: of the whole run.
+        augmentation: random views.
+        seed: of the views.
+
+    Attributes:
+        targets: of the latest step, by detector; on the CPU with the last image's once more at the end.
+        retarget: sets `targets`.
+    """
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        layouts: LayoutBatch,
+        pixels: AbstractPixels,
+        objective: Objective,
+        optimizer: OptimizerFactory,
+        schedule: Schedule,
+        steps: int,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        super().__init__(ensemble, layouts, pixels, optimizer, schedule, steps)
+        self.objective = objective
+        self.views = augmentation.views(layouts, steps, seed)
+        self.targets: dict[str, Targets] = {}
+        self.retarget: Retarget | None = None
+        self._compared: dict[str, tuple[LayoutBatch, LayoutBatch]] = {}
+
+    def training_step(self, batch: object, batch_idx: int) -> Tensor:
+        if self.ensemble.is_compiled:
+            # What CUDA graphs gave in the last step may be overwritten.
+            torch.compiler.cudagraph_mark_step_begin()
+        # Only the network runs in the trainer's precision: half a digit would move pixels off their boxes.
+        with torch.autocast(self.device.type, enabled=False):
+            centred = self.pixels.centred()
+            view, layouts = self.views.at(self.global_step, centred, self.pixels.mean, self.pixels.mask)
+            image = self.pixels.mean + view
+        terms: Terms = {}
+        for member in self.ensemble:
+            found = self._look(member, image, layouts)
+            prefix = f"{member.name}/" if len(self.ensemble) > 1 else ""
+            terms |= {f"{prefix}{name}": value for name, value in found.items()}
+        with torch.autocast(self.device.type, enabled=False):
+            terms |= self.objective.pixel_terms(centred)
+            total = self.objective.total(terms)
+        self.outcome = StepOutcome({name: value.detach() for name, value in terms.items()}, total.detach())
+        return total.sum()
+
+    def _look(self, member: Member, image: Pixels, layouts: LayoutBatch) -> Terms:
+        """The terms of one detector."""
+        pixels, shown = member.show(self.ensemble.weigh(image, member), layouts)
+        predictions = member.network(pixels, shown.image_sizes, shown.boxes, shown.valid)
+        if self.retarget is not None:
+            with torch.no_grad():
+                self.retarget(member.name, predictions.detach(), self._to_compare(member.name, shown))
+        if member.name not in self.targets:
+            raise TargetError("no pseudo-targets for this step; run the inversion with the callback PseudoTargets")
+        # Losses need fp32: areas overflow fp16, and sigmoids round to one.
+        with torch.autocast(self.device.type, enabled=False):
+            terms = self.objective.detector_terms(predictions, self.targets[member.name])
+        return {name: value[: len(shown)] for name, value in terms.items()}
+
+    def _to_compare(self, name: str, shown: LayoutBatch) -> LayoutBatch:
+        """Layouts for each of a network's predictions; the very same object for as long as `shown` is the same."""
+        if not echoes(self.device):
+            return shown
+        if name not in self._compared or self._compared[name][0] is not shown:
+            self._compared[name] = (shown, shown.echoed())
+        return self._compared[name][1]
+
+    def on_fit_start(self) -> None:
+        self.views.to(self.device)
+        self.layouts = self.views.layouts
+        self._compared.clear()
+        for member in self.ensemble:
+            member.network.prepare()

@@ -1,0 +1,1 @@
+"""Images under optimisation: parametrisations, blur, random views."""

@@ -1,0 +1,155 @@
+"""Parametrisations of a batch of images: what the optimiser moves, and the pixels it stands for.
+
+Every image lives in centred units u = pixels - mean, in which zero is the detector's mean colour: learning rates,
+regulariser weights and start noise mean the same for every detector.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from detinv.inversion.pixels.blur import gaussian_blur
+from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.layout import Layout
+from detinv.runtime.seeds import layout_generator
+
+
+class AbstractPixels(nn.Module, ABC):
+    """Images under optimisation; its parameters are the only trained ones of an inversion.
+
+    Args:
+        batch: of the layouts wanted; gives sizes and ids.
+        mean: (3,) the detector's mean colour, RGB in [0, 1].
+        seed: of the start images; each layout draws its own.
+        start_std: standard deviation of the start noise, in pixel units.
+    """
+
+    mean: Tensor
+    mask: Tensor
+    image_sizes: Tensor
+
+    def __init__(self, batch: LayoutBatch, mean: Float[Tensor, " 3"], seed: int, start_std: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.detach().clone().view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mask", batch.pixel_mask(), persistent=False)
+        self._full = batch.fills_canvas
+        self.register_buffer("image_sizes", torch.tensor(batch.image_sizes), persistent=False)
+        self.values = nn.Parameter(self._start(start_noise(batch, seed, start_std)))
+        self.clamp_()
+
+    @abstractmethod
+    def _start(self, noise: Float[Tensor, "batch 3 height width"]) -> Tensor:
+        """The parameter that stands for the start image `noise`."""
+
+    @abstractmethod
+    def centred(self) -> Float[Tensor, "batch 3 height width"]:
+        """Pixels minus mean; zero beyond each image's own size. Differentiable."""
+
+    @abstractmethod
+    def clamp_(self) -> None:
+        """Bring the parameter back to where the pixels lie in [0, 1]. Idempotent."""
+
+    @abstractmethod
+    def blur_(self, sigma: float) -> None:
+        """Blur the images by a Gaussian of `sigma` pixels."""
+
+    def forward(self) -> Float[Tensor, "batch 3 height width"]:
+        """RGB in [0, 1]; the mean colour beyond each image's own size."""
+        return self.mean + self.centred()
+
+
+def start_noise(batch: LayoutBatch, seed: int, std: float) -> Float[Tensor, "batch 3 height width"]:
+    """Centred Gaussian noise for each layout, drawn at the layout's own size from the layout's own seed."""
+    noise = torch.zeros(len(batch), 3, *batch.canvas_size)
+    for row, (layout_id, (height, width)) in enumerate(zip(batch.ids, batch.image_sizes, strict=True)):
+        generator = layout_generator(seed, layout_id, "start")
+        noise[row, :, :height, :width] = std * torch.randn(3, height, width, generator=generator)
+    return noise
+
+
+class RawPixels(AbstractPixels):
+    """The centred pixels themselves."""
+
+    def _start(self, noise: Float[Tensor, "batch 3 height width"]) -> Tensor:
+        return noise
+
+    def centred(self) -> Float[Tensor, "batch 3 height width"]:
+        return self.values if self._full else self.values * self.mask
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        self.values.copy_(torch.minimum(torch.maximum(self.values, -self.mean), 1 - self.mean))
+
+    @torch.no_grad()
+    def blur_(self, sigma: float) -> None:
+        sizes = self.image_sizes[:1] if self._full else self.image_sizes
+        self.values.copy_(gaussian_blur(self.values, sigma, sizes))
+
+
+class FourierPixels(AbstractPixels):
+    """The spectrum of the images' logits, each frequency scaled by a power of its wavelength.
+
+    Steps of equal size move coarse structure more than fine, which suits natural images; a sigmoid keeps pixels
+    inside (0, 1). Blurring multiplies the spectrum: it acts on the logits, and round the canvas' edges.
+
+    Args:
+        decay: power of the wavelength, 0 for a white spectrum, 1 for that of natural images.
+
+    Source: Olah et al. 2017, "Feature Visualization", preconditioning.
+    """
+
+    _scale: Tensor
+    _frequencies: Tensor
+
+    def __init__(
+        self, batch: LayoutBatch, mean: Float[Tensor, " 3"], seed: int, start_std: float, decay: float = 1.0
+    ) -> None:
+        self._decay = decay
+        super().__init__(batch, mean, seed, start_std)
+
+    def _start(self, noise: Float[Tensor, "batch 3 height width"]) -> Tensor:
+        height, width = noise.shape[-2:]
+        frequencies = torch.sqrt(torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(width) ** 2)
+        scale = 1 / frequencies.clamp(min=1 / max(height, width)) ** self._decay
+        self.register_buffer("_frequencies", frequencies, persistent=False)
+        # So scaled that a unit step of all coefficients is a unit step of the image's root mean square.
+        self.register_buffer("_scale", scale / scale.square().mean().sqrt(), persistent=False)
+        # d pixels / d logits at the mean colour.
+        slope = self.mean * (1 - self.mean)
+        spectrum = torch.stack([torch.fft.rfft2(one, norm="ortho") for one in noise / slope]) / self._scale
+        return torch.view_as_real(spectrum).contiguous()
+
+    def centred(self) -> Float[Tensor, "batch 3 height width"]:
+        spectrum = torch.view_as_complex(self.values) * self._scale
+        # One by one: a transform of several at once rounds otherwise.
+        size = self.mask.shape[-2:]
+        logits = torch.stack([torch.fft.irfft2(one, s=size, norm="ortho") for one in spectrum])
+        return (torch.sigmoid(torch.logit(self.mean) + logits) - self.mean) * self.mask
+
+    def clamp_(self) -> None:
+        """The sigmoid keeps the pixels inside (0, 1): nothing to do."""
+
+    @torch.no_grad()
+    def blur_(self, sigma: float) -> None:
+        transfer = torch.exp(-2 * (math.pi * sigma * self._frequencies) ** 2)
+        self.values.mul_(transfer[..., None])
+
+
+def batches_by_canvas(layouts: Sequence[Layout], divisor: int, batch_size: int) -> list[list[int]]:
+    """Indices of layouts in batches that share a canvas size, and have masks or have none.
+
+    So no image sees another's padding, and none loses its masks to a neighbour without.
+    """
+    groups: dict[tuple[int, int, bool], list[int]] = {}
+    for index, layout in enumerate(layouts):
+        height, width = (-(-side // divisor) * divisor for side in layout.image_size)
+        groups.setdefault((height, width, layout.masks is not None), []).append(index)
+    return [
+        members[start : start + batch_size]
+        for members in groups.values()
+        for start in range(0, len(members), batch_size)
+    ]

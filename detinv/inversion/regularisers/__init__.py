@@ -1,0 +1,1 @@
+"""Priors on images: functions of the centred pixels, one value per image, not divided by area."""

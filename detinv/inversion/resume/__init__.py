@@ -1,0 +1,1 @@
+"""What an interrupted inversion goes on from."""

@@ -1,0 +1,1 @@
+"""Results read from and written to files."""

@@ -1,0 +1,95 @@
+"""Reading a folder of images."""
+
+import difflib
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from detinv.config.printable import is_text, one_line, reason_of, shown
+from detinv.errors import ConfigError
+from detinv.layouts.file_names import within
+
+_ENDINGS = (".png", ".jpg", ".jpeg")
+# Characters of a name that a message quotes.
+_NAME = 100
+
+
+def read_images(
+    folder: str | Path, file_names: Sequence[str] | None = None
+) -> tuple[list[str], list[UInt8[Tensor, "3 _ _"]]]:
+    """File names and 8-bit RGB images of a folder.
+
+    Args:
+        file_names: which files, in this order, as an annotation file names them; by default every PNG and JPEG
+            file of the folder, sorted by name.
+
+    Raises:
+        ConfigError: naming the folder or file that is missing or no image.
+        LayoutError: for a name of the annotations that leads out of the folder.
+    """
+    # The command line takes a name of digits for a number.
+    folder = Path(str(folder))
+    if not os.path.isdir(folder):
+        problem = "is a file, not a folder" if os.path.exists(folder) else "does not exist"
+        raise ConfigError(f"images folder {folder} {problem}; give a folder of PNG or JPEG files with images=DIR")
+    if file_names is None:
+        try:
+            entries = [entry for entry in folder.iterdir() if entry.suffix.lower() in _ENDINGS]
+            found = sorted(entry.name for entry in entries if not entry.is_dir())
+        except OSError as error:
+            raise ConfigError(
+                f"images folder {folder} cannot be listed: {error.strerror}; check its permissions"
+            ) from error
+        # Hidden files are what systems and interrupted copies leave behind.
+        file_names = [name for name in found if not name.startswith(".")]
+        for name in file_names:
+            if not is_text(name):
+                raise ConfigError(f"images folder {folder}: the name {shown(name)} is no text; rename the file")
+        if not file_names:
+            raise ConfigError(f"images folder {folder} holds no PNG or JPEG file; give another one with images=DIR")
+    return list(file_names), [read_image(_existing(folder, name)) for name in file_names]
+
+
+def read_image(path: str | Path) -> UInt8[Tensor, "3 height width"]:
+    """One PNG or JPEG file as 8-bit RGB, its pixels as stored; grey values are repeated, transparency is dropped.
+
+    Raises:
+        ConfigError: naming the file, if it is missing or broken, holds several images, or more than 8 bits a channel of
+            which nothing sensible would be left.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # A few bytes can claim to be more pixels than memory holds.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "JPEG")) as file:
+                kind, frames = file.mode, getattr(file, "n_frames", 1)
+                pixels = np.array(file.convert("RGB"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"image {path} does not exist; check the path") from error
+    except Exception as error:  # Pillow reports broken files as whatever comes up in it
+        raise ConfigError(
+            f"image {path} cannot be read as PNG or JPEG: {reason_of(error)}; repair or remove it"
+        ) from error
+    if kind.startswith(("I", "F")):
+        raise ConfigError(f"image {path} has more than 8 bits a pixel (Pillow's mode {kind}); convert it to 8 bits")
+    if frames > 1:
+        raise ConfigError(f"image {path} is an animation of {frames} images; save the one that is meant")
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _existing(folder: Path, name: str) -> Path:
+    path = within(folder, name)
+    if not os.path.isfile(path):
+        near = difflib.get_close_matches(name, sorted(entry.name for entry in folder.iterdir()), n=1)
+        hint = f" (the nearest name there is {one_line(near[0], _NAME)})" if near else ""
+        given = one_line(name, _NAME)
+        raise ConfigError(f"image {given} of the annotations is not in {folder}{hint}; add it or remove its entry")
+    return path

@@ -1,0 +1,1 @@
+"""What every job needs of the machine: devices, processes, interruptions, seeds, loggers."""

@@ -1,0 +1,207 @@
+"""What a command is run with: a complete configuration, recipes by name, and help that knows every value."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import detinv
+from detinv import cli
+from detinv.config import help as command_help
+from detinv.config import instantiate as configuration
+from detinv.config.composition import compose_config
+from detinv.config.help import Option, Recipe, groups, options, recipes, render
+from detinv.config.instantiate import config_dir
+from detinv.errors import ConfigError
+
+
+def test_steps_are_those_of_the_preset_unless_others_are_said():
+    assert compose_config("invert", []).steps == 200
+    assert compose_config("invert", ["preset=fast"]).steps == 120
+    assert compose_config("invert", ["preset=fast", "steps=7"]).steps == 7
+    assert compose_config("invert", ["preset=fast", "preset.steps=7"]).steps == 7
+    with pytest.raises(ConfigError, match=r"^steps=1.5: expected a whole number"):
+        compose_config("invert", ["preset.steps=1.5"])
+
+
+def test_out_dir_is_not_reused_within_a_second(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    first = compose_config("train").out_dir
+    Path(first).mkdir(parents=True)
+    assert compose_config("train").out_dir != first
+
+
+def test_none_switches_a_value_off():
+    assert compose_config("train", ["gradient_clip=null"]).gradient_clip is None
+
+
+@pytest.fixture
+def recipe_folder(monkeypatch, tmp_path):
+    """An empty folder of recipes."""
+    monkeypatch.setattr(configuration, "recipe_dir", lambda: tmp_path)
+    monkeypatch.setattr(command_help, "recipe_dir", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_recipe_can_be_chosen_by_name(recipe_folder):
+    (recipe_folder / "quick.yaml").write_text("steps: 3\ndata:\n  seed: 9\n")
+    config = compose_config("train", ["experiment=quick", "data.seed=4"])
+    assert (config.steps, config.data.seed) == (3, 4)
+
+
+def training_names():
+    return sorted(path.stem for path in (config_dir() / "training").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", training_names())
+def test_every_training_composes_with_the_detector_of_its_name(name):
+    overrides = [f"training={name}", "data.root=somewhere"][: 2 if name.startswith("bccd") else 1]
+    config = compose_config("train", overrides)
+    assert config.detector.name == name
+    assert config.steps > 0
+
+
+def test_every_bundled_detector_has_a_training():
+    files = (config_dir() / "detector").glob("*.yaml")
+    bundled = [path.stem for path in files if "weights: bundled" in path.read_text()]
+    assert training_names() == sorted(bundled)
+
+
+def test_help_shows_groups_values_and_comments():
+    text = render(config_dir(), "train")
+    assert "[shapes_retinanet]" in text
+    assert "batch_size=16" in text
+    assert "images per update" in text
+    assert "detinv train training=bccd_retinanet data.root=PATH" in text
+    assert "_target_" not in text
+
+
+def test_help_of_a_choice_shows_that_choice():
+    text = render(config_dir(), "train", {"training": "bccd_fasterrcnn"})
+    assert "data.root=(required)" in text
+    assert "detector.name=bccd_fasterrcnn" in text
+    assert "batch_size=8" in text
+
+
+def test_help_knows_all_values_that_can_be_overridden():
+    """Every leaf of the composed configuration is listed, so that suggestions can find it."""
+    config = compose_config("train")
+    listed = {option.key for option in options(config_dir(), "train")}
+
+    def leaves(node, prefix=""):
+        for key, value in node.items():
+            if key.startswith("_"):
+                continue
+            if isinstance(value, dict) and value:
+                yield from leaves(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}"
+
+    assert set(leaves(yaml.safe_load(cli_yaml(config)))) == listed
+
+
+def cli_yaml(config):
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(config)
+
+
+def test_options_are_read_from_yaml_with_their_comments(tmp_path):
+    (tmp_path / "job.yaml").write_text(
+        "# Does a job.\ndefaults:\n  - _self_\n  - kind: b\nsteps: 3  # how many\n"
+        "nested:\n  sizes: [1, 2]\n  name: '#1'\nempty: {}\nlast: ???  # must be given\n"
+    )
+    (tmp_path / "kind").mkdir()
+    (tmp_path / "kind" / "a.yaml").write_text("weight: 1.0\n")
+    (tmp_path / "kind" / "b.yaml").write_text("# b\n_target_: x.y\nweight: 2.0  # of b\n")
+    assert [group.choices for group in groups(tmp_path, "job")] == [("a", "b")]
+    found = options(tmp_path, "job")
+    assert found == [
+        Option("steps", "3", "how many"),
+        Option("nested.sizes", "[1, 2]", ""),
+        Option("nested.name", "#1", ""),
+        Option("empty", "{}", ""),
+        Option("last", "???", "must be given"),
+        Option("kind.weight", "2.0", "of b"),
+    ]
+    assert [option.key for option in found if option.required] == ["last"]
+    assert options(tmp_path, "job", {"kind": "a"})[-1] == Option("kind.weight", "1.0", "")
+
+
+def test_recipes_are_read_with_what_they_say_of_themselves(recipe_folder):
+    (recipe_folder / "b.yaml").write_text("# @package _global_\n#\n# Figure 9: more.\n# And more.\nprotocol:\n  a: 1\n")
+    (recipe_folder / "a.yaml").write_text("steps: 3\n# not at the head\n")
+    assert recipes() == [Recipe("a", "", False), Recipe("b", "Figure 9: more.", True)]
+
+
+def test_recipes_lie_beside_the_package_or_inside_it(monkeypatch, tmp_path):
+    assert (configuration.recipe_dir() / "table1_transfer.yaml").is_file()
+    package = Path(detinv.__file__).resolve().parent
+    monkeypatch.setattr(configuration, "config_dir", lambda: package / "configs")
+    assert configuration.recipe_dir() == package / "recipes"
+
+
+def test_every_recipe_says_what_it_is_and_composes():
+    assert {recipe.name for recipe in recipes() if recipe.has_protocol} >= {"table1_transfer"}
+    for recipe in recipes():
+        assert recipe.summary.endswith(".") and "package" not in recipe.summary
+        command = "run" if recipe.has_protocol else "invert"
+        needed = ["layout.annotations=somewhere"] if "annotations: ???" in layout_of(recipe.name) else []
+        config = compose_config(command, [f"experiment={recipe.name}", *needed])
+        assert ("protocol" in config) == recipe.has_protocol
+
+
+def layout_of(recipe):
+    """The file of the layouts that a recipe chooses."""
+    defaults = yaml.safe_load((configuration.recipe_dir() / f"{recipe}.yaml").read_text()).get("defaults", [])
+    chosen = next((entry["override /layout"] for entry in defaults if "override /layout" in entry), "plain")
+    return (config_dir() / "layout" / f"{chosen}.yaml").read_text()
+
+
+def test_help_of_run_lists_experiments_and_that_of_invert_the_other_recipes(capsys):
+    assert cli.main(["run", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "usage: detinv run EXPERIMENT [group" in text
+    section = text.split("experiments (detinv run NAME):\n")[1].split("\n\n")[0].splitlines()
+    assert any(line.split()[0] == "table1_transfer" and "Table 1: inversion transfer" in line for line in section)
+    assert not any("diagonal_plain" in line for line in section)
+    assert cli.main(["invert", "--help"]) == 0
+    section = capsys.readouterr().out.split("recipes (experiment=NAME):\n")[1].split("\n\n")[0]
+    assert "diagonal_plain" in section and "table1_transfer" not in section
+
+
+@pytest.mark.parametrize("word", ["table1_transfer", "experiment=table1_transfer"])
+def test_help_of_an_experiment_shows_its_values(word, capsys):
+    assert cli.main(["run", "layout=texture", word, "--help"]) == 0
+    lines = {line.split("=")[0].strip(): line for line in capsys.readouterr().out.splitlines() if "=" in line}
+    assert lines["protocol.joint"].split()[0] == "protocol.joint=false"
+    assert "optimiser updates of each image" in lines["steps"] and lines["steps"].split()[0] == "steps=100"
+    assert lines["layout.count"].strip() == "layout.count=16"
+    assert lines["layout.world"].strip() == "layout.world=texture"
+    assert "shapes_retinanet" in lines["detectors"]
+
+
+def test_a_recipe_wins_over_what_it_chooses(recipe_folder):
+    (recipe_folder / "mine.yaml").write_text(
+        "# @package _global_\n# Mine.\ndefaults:\n  - override /layout: scale\n"
+        "layout:\n  count: 3\nprotocol:\n  size: 4  # of it\n"
+    )
+    found = {option.key: option for option in options(config_dir(), "run", {"experiment": "mine"})}
+    assert found["layout.world"].default == "scale" and found["layout.count"].default == "3"
+    assert found["protocol.size"] == Option("protocol.size", "4", "of it")
+    # A choice of one's own wins over the recipe's, its values over that choice's.
+    found = {option.key: option for option in options(config_dir(), "run", {"experiment": "mine", "layout": "part"})}
+    assert found["layout.world"].default == "part" and found["layout.count"].default == "3"
+    config = compose_config("run", ["experiment=mine", "layout=part"])
+    assert config.layout.world == "part" and config.layout.count == 3
+
+
+def test_help_of_an_experiment_knows_all_values_that_can_be_overridden():
+    config = yaml.safe_load(cli_yaml(compose_config("run", ["experiment=table1_transfer", "logger=none"])))
+    listed = {
+        option.key for option in options(config_dir(), "run", {"experiment": "table1_transfer", "logger": "none"})
+    }
+    assert set(config["protocol"]) - {"_target_"} == {
+        key.removeprefix("protocol.") for key in listed if key.startswith("protocol.")
+    }
+    assert {key for key in config if not isinstance(config[key], dict)} - {"logger"} <= listed

@@ -1,0 +1,121 @@
+"""Detectors from elsewhere: a YAML file by its path, an entry point of a package, several at once."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from detinv.config import detectors as registry
+from detinv.config.composition import compose_config
+from detinv.config.detectors import detector_names, detector_node, joint_node
+from detinv.detectors.load import build_detector, load_detector
+from detinv.errors import ConfigError, DetectorError
+from detinv.zoo.weights import weight_hash
+
+MODULE = '''
+from detinv.detectors.load import load_detector
+
+def build(weights="shapes_fcos", flavour="plain"):
+    """A detector of one's own; like many, it takes no name."""
+    return load_detector(weights)
+
+def build_nothing():
+    return "not a detector"
+'''
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A project of one's own: a YAML file with its module beside it."""
+    (tmp_path / "own_module_of_the_test.py").write_text(MODULE)
+    (tmp_path / "mine.yaml").write_text("_target_: own_module_of_the_test.build\nflavour: plain  # of it\n")
+    return tmp_path
+
+
+@pytest.fixture
+def entry_point(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    point = EntryPoint("theirs", "own_module_of_the_test:build", registry.ENTRY_POINTS)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.ENTRY_POINTS else [])
+
+
+def test_a_file_by_its_path_is_a_detector(folder):
+    detector = load_detector(str(folder / "mine.yaml"))
+    assert weight_hash(detector) == weight_hash(load_detector("shapes_fcos"))
+    assert detector_node(str(folder / "mine.yaml"))["name"] == "mine"
+
+
+def test_options_of_a_file_can_be_set_on_the_command_line(folder):
+    config = compose_config("invert", [f"detector={folder / 'mine.yaml'}", "detector.flavour=sweet"])
+    assert (config.detector.name, config.detector.flavour) == ("mine", "sweet")
+    build_detector(config.detector)
+    with pytest.raises(ConfigError, match=r"no option 'detector.flavor'"):
+        compose_config("invert", [f"detector={folder / 'mine.yaml'}", "detector.flavor=sweet"])
+
+
+def test_an_entry_point_is_a_detector_whose_parameters_are_options(entry_point):
+    assert "theirs" in detector_names()
+    assert detector_node("theirs") == {
+        "_target_": "own_module_of_the_test.build",
+        "name": "theirs",
+        "weights": "shapes_fcos",
+        "flavour": "plain",
+    }
+    config = compose_config("detect", ["detector=theirs", "detector.weights=shapes_retinanet", "images=x"])
+    assert weight_hash(build_detector(config.detector)) == weight_hash(load_detector("shapes_retinanet"))
+
+
+def test_an_entry_point_that_cannot_be_imported_is_named(monkeypatch):
+    point = EntryPoint("theirs", "no_such_module:build", registry.ENTRY_POINTS)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    with pytest.raises(DetectorError, match="'theirs': its entry point no_such_module:build cannot be imported"):
+        load_detector("theirs")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "describes no detector"),
+        ("name: x\n", "describes no detector; it needs an entry _target_"),
+        ("_target_: [unclosed\n", "cannot be read as YAML"),
+    ],
+)
+def test_a_file_that_describes_no_detector_is_named(tmp_path, text, message):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(DetectorError, match=f"bad.yaml: {message}") as caught:
+        load_detector(str(tmp_path / "bad.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_target_that_returns_something_else_are_named(folder):
+    with pytest.raises(DetectorError, match="nowhere.yaml: no such file"):
+        load_detector("nowhere.yaml")
+    (folder / "none.yaml").write_text("_target_: own_module_of_the_test.build_nothing\n")
+    with pytest.raises(DetectorError, match="build_nothing returned a str; it must return an AbstractDetector"):
+        load_detector(str(folder / "none.yaml"))
+
+
+def test_several_at_once_are_one_choice(folder):
+    config = compose_config(
+        "invert", [f"detector=[shapes_fcos,{folder / 'mine.yaml'}]", "detector.shares.mine=2", "detector.balance=none"]
+    )
+    assert config.detector.name == "shapes_fcos+mine"
+    assert list(config.detector.members) == ["shapes_fcos", "mine"]
+    assert config.detector.shares == {"shapes_fcos": 1.0, "mine": 2}
+    with pytest.raises(DetectorError, match=r"shapes_fcos\+mine: several detectors at once are for detinv invert"):
+        build_detector(config.detector)
+
+
+def test_one_in_brackets_is_just_that_one():
+    assert compose_config("invert", ["detector=[shapes_fcos]"]).detector.name == "shapes_fcos"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["shapes_fcos", "shapes_fcos"], "may be named once"),
+        (["shapes_fcos", "shapes_retinane"], "did you mean 'shapes_retinanet'"),
+    ],
+)
+def test_a_mistake_in_the_list_is_named(names, message):
+    with pytest.raises(DetectorError, match=message):
+        joint_node(names)

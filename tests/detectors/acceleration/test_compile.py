@@ -1,0 +1,93 @@
+"""torch.compile of a detector's parts: which they are, and that numbers and gradients stay what they were."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from detinv.detectors.acceleration import compile as compiled
+from detinv.detectors.acceleration.accelerate import accelerated
+from detinv.errors import ConfigError
+from detinv.inversion.modules.network import Network
+from detinv.inversion.run import invert
+from tests.fakes import FAMILIES, tiny_detector
+from tests.inversion.modules.test_inversion import LAYOUTS
+from tests.inversion.modules.test_network import batch, outputs_and_gradient
+
+# Tests check the types of what is passed, and tracing looks at tensors in passing.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+
+PARTS = {
+    "retinanet": ["TinyPyramid", "RetinaNetHead"],
+    "fcos": ["TinyPyramid", "FCOSClassificationHead", "Sequential", "Conv2d", "Conv2d"],
+    "fasterrcnn": ["TinyPyramid", "RPNHead", "TwoMLPHead", "FastRCNNPredictor"],
+    "maskrcnn": ["TinyPyramid", "RPNHead", "TwoMLPHead", "FastRCNNPredictor", "MaskRCNNHeads", "MaskRCNNPredictor"],
+}
+
+
+@pytest.fixture(autouse=True)
+def traced(monkeypatch):
+    """All that `torch.compile` does but turning graphs into programs, which takes a minute and a compiler."""
+    monkeypatch.setattr(compiled, "_BACKEND", "aot_eager")
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_outermost_parts_of_a_copy_are_compiled(family: str):
+    detector = tiny_detector(family)
+    lower = accelerated(detector, "default")
+    assert lower is not detector
+    found = [module for module in lower.modules() if module._compiled_call_impl is not None]
+    assert [type(module).__name__ for module in found] == PARTS[family]
+    assert not any(module._compiled_call_impl for module in detector.modules())
+
+
+@pytest.mark.parametrize("family", ["retinanet", "fasterrcnn"])
+def test_numbers_and_gradients_stay_what_they_were(family: str):
+    detector = tiny_detector(family)
+    plain, fast = Network(detector), Network(detector)
+    fast.compile_mode = "default"
+    fast.prepare()
+    torch._dynamo.utils.counters.clear()
+    ours = outputs_and_gradient(fast, 2)
+    assert torch._dynamo.utils.counters["frames"]["ok"] >= len(PARTS[family])
+    for found, expected in zip(ours, outputs_and_gradient(plain, 2), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_one_that_is_not_compiled_does_not_get_the_other_s_copy():
+    detector = tiny_detector("retinanet")
+    networks = [Network(detector) for _ in range(3)]
+    for network, mode in zip(networks, (None, "default", None), strict=True):
+        network.compile_mode = mode
+        network.prepare()
+    assert [any(module._compiled_call_impl for module in network.runs.modules()) for network in networks] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_an_inversion_descends_as_it_does_without():
+    options = {"steps": 3, "trainer": {"accelerator": "cpu"}, "progress": False}
+    plain, fast = (
+        invert(tiny_detector("retinanet"), LAYOUTS[:2], **options, compile_mode=mode) for mode in (None, "default")
+    )
+    assert [row["total"] for row in fast.losses] == pytest.approx([row["total"] for row in plain.losses], rel=1e-2)
+    assert fast.metrics["first_step_seconds"] > plain.metrics["first_step_seconds"] > 0
+
+
+def test_a_part_within_a_part_is_not_compiled_by_itself():
+    network = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()), torch.nn.Linear(2, 2))
+    parts = compiled.compile_parts(network, partial(network, torch.zeros(1, 2)), "default")
+    assert parts == [network[0], network[1]]
+    pixels, *_ = batch(1)
+    assert pixels.requires_grad, "hooks are gone and gradients are as before"
+
+
+@pytest.mark.parametrize("mode", ["fastest", "", 3, ["default"], True])
+def test_an_unknown_mode_is_refused(mode):
+    with pytest.raises(ConfigError, match="compile_mode"):
+        compiled.check_mode(mode)

@@ -1,0 +1,22 @@
+"""Every recipe with a protocol describes an experiment that says what it shows."""
+
+import pytest
+
+from detinv.config.composition import compose_config
+from detinv.config.help import recipes
+from detinv.config.instantiate import instantiate
+from detinv.experiments.common.base import AbstractExperiment
+
+
+@pytest.mark.parametrize("name", [recipe.name for recipe in recipes() if recipe.has_protocol])
+def test_every_protocol_is_an_experiment_with_a_title(name):
+    config = compose_config("run", [f"experiment={name}"])
+    experiment = instantiate(config.protocol)
+    assert isinstance(experiment, AbstractExperiment)
+    assert experiment.title.strip() and "\n" not in experiment.title
+    assert config.detectors
+
+
+def test_an_experiment_must_say_how_it_runs():
+    with pytest.raises(TypeError, match="abstract"):
+        type("Half", (AbstractExperiment,), {"title": "half"})()

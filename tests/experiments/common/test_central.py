@@ -1,0 +1,129 @@
+"""Objects at the centre: where they lie, which candidate is driven, and what is kept of the images."""
+
+import math
+
+import pytest
+import torch
+
+from detinv.detectors.candidates import read_candidates
+from detinv.errors import ConfigError, LayoutError
+from detinv.experiments.common.central import CentralObjects, driven_rows
+from detinv.experiments.common.workbench import Workbench
+from detinv.inversion.presets import load_recipe
+from detinv.inversion.targets.single import SingleObjectRule
+from detinv.zoo.weights import weight_hash
+from tests.experiments.central_fakes import OBJECTS, SIZE, bench_of
+from tests.fakes import block_image, tiny_detector
+
+
+@pytest.mark.parametrize(("side", "aspect"), [(20.0, 1.0), (24.0, 2.0), (16.0, 0.5)])
+def test_boxes_have_the_side_and_aspect_asked_for_and_lie_in_the_centre(side, aspect):
+    objects = CentralObjects(seeds=2, side=side, aspect=aspect, image_size=SIZE)
+    layouts = objects.layouts(tiny_detector("retinanet"), "class1")
+    assert [layout.id for layout in layouts] == ["class1-0", "class1-1"]
+    for layout in layouts:
+        x0, y0, x1, y1 = layout.boxes[0].tolist()
+        assert math.sqrt((x1 - x0) * (y1 - y0)) == pytest.approx(side)
+        assert (y1 - y0) / (x1 - x0) == pytest.approx(aspect)
+        assert ((x0 + x1) / 2, (y0 + y1) / 2) == pytest.approx((32, 32))
+        assert layout.labels.tolist() == [1]
+
+
+def test_sides_are_pixels_of_the_networks_input():
+    layout = CentralObjects(side=20, image_size=(128, 128)).layouts(tiny_detector("retinanet"), "class0")[0]
+    assert layout.image_size == SIZE
+    assert layout.boxes[0].tolist() == [22, 22, 42, 42]
+
+
+def test_what_cannot_be_asked_for_is_refused():
+    detector = tiny_detector("retinanet")
+    with pytest.raises(ConfigError, match="does not fit|makes a box"):
+        CentralObjects(side=60, aspect=2, image_size=SIZE).layouts(detector, "class0")
+    with pytest.raises(LayoutError, match="did you mean 'class0'"):
+        CentralObjects(classes=["clas0"]).names(detector)
+    for options in ({"seeds": 0}, {"side": 0.0}, {"aspect": -1.0}, {"classes": []}):
+        with pytest.raises(ConfigError, match=next(iter(options))):
+            CentralObjects(**options)
+    with pytest.raises(ConfigError, match="encoder_positive"):
+        CentralObjects(terms=["encoder_positive"]).recipe(load_recipe("default"))
+    with pytest.raises(ConfigError, match="positive"):
+        CentralObjects(terms=["positiv"]).recipe(load_recipe("default"))
+
+
+def test_only_the_named_terms_are_kept():
+    recipe = CentralObjects(terms=["positive", "rpn_cls"]).recipe(load_recipe("default"))
+    assert set(recipe.objective.weights) == {"positive", "rpn_cls"}
+    assert isinstance(recipe.rule, SingleObjectRule)
+
+
+@pytest.mark.parametrize("family", ["retinanet", "fcos", "ssd"])
+def test_driven_rows_are_those_training_gives_first_and_their_anchors_are_stored(tmp_path, family):
+    bench = bench_of(tmp_path, [family])
+    detector = bench.detector(family)
+    layouts = OBJECTS.layouts(detector, "class2")
+    images = [block_image(SIZE, seed) for seed in range(3)]
+    rows = driven_rows(detector, bench.recipe, images, layouts)
+    with torch.no_grad():
+        head = detector(
+            torch.rand(1, 3, *SIZE), [SIZE], layouts[0].boxes[None], torch.ones(1, 1, dtype=bool)
+        ).dense.head
+    wanted = head.assigner.assign(
+        head.anchors, head.level_sizes, layouts[0].boxes[None], torch.ones(1, 1, dtype=torch.bool)
+    )
+    assert [row.tolist() for row in rows] == [[int(wanted.candidates[0, 0, 0])]] * 3
+    for one in OBJECTS.driven(bench, family, "class2"):
+        assert torch.tensor(one.anchor).allclose(head.anchors[rows[0][0]])
+
+
+def test_numbers_are_those_of_the_saved_images(tmp_path):
+    bench = bench_of(tmp_path, ["fasterrcnn"])
+    detector = bench.detector("fasterrcnn")
+    found = OBJECTS.driven(bench, "fasterrcnn", "class1")
+    layouts, images = OBJECTS.layouts(detector, "class1"), OBJECTS.images(bench, "fasterrcnn", "class1")
+    assert driven_rows(detector, bench.recipe, images, layouts) is None
+    for one, layout, image in zip(found, layouts, images, strict=True):
+        read = read_candidates(detector, image, layout.boxes, layout.labels)
+        assert one.anchor == one.asked == tuple(layout.boxes[0].tolist())
+        assert one.score == pytest.approx(float(read.scores[0]), abs=1e-5)
+        assert one.box == pytest.approx(read.boxes[0].tolist(), abs=1e-3)
+        assert (one.id, one.name) == (layout.id, "class1")
+
+
+def test_what_is_seen_are_the_readers_own_detections(tmp_path):
+    bench = bench_of(tmp_path, ["retinanet", "fcos"])
+    images = OBJECTS.images(bench, "retinanet", "class0")
+    for judge in (None, "fcos"):
+        detector = bench.detector(judge or "retinanet")
+        found = OBJECTS.seen(bench, "retinanet", "class0", judge)
+        wanted = [one.above(0.5) for one in detector.detect(images)]
+        assert [len(seen) for seen in found] == [len(one) for one in wanted]
+        for seen, one in zip(found, wanted, strict=True):
+            assert sorted(sighting.name for sighting in seen) == sorted(
+                detector.class_names[label] for label in one.labels.tolist()
+            )
+    assert sum(map(len, OBJECTS.seen(bench, "retinanet", "class0", "fcos")))
+
+
+def test_finished_parts_are_not_made_again(tmp_path):
+    first = bench_of(tmp_path, ["retinanet"])
+    before = OBJECTS.driven(first, "retinanet", "class0"), OBJECTS.seen(first, "retinanet", "class0")
+    assert first.asked
+    second = bench_of(tmp_path, ["retinanet"])
+    assert (OBJECTS.driven(second, "retinanet", "class0"), OBJECTS.seen(second, "retinanet", "class0")) == before
+    assert not hasattr(second, "asked")
+    # Another class or side is something else.
+    OBJECTS.driven(second, "retinanet", "class1")
+    OBJECTS.of_side(24).driven(second, "retinanet", "class0")
+    assert len({key for key, _ in second.asked}) == 2
+
+
+def test_images_of_the_first_seeds_are_the_same_files(tmp_path):
+    bench = bench_of(tmp_path, ["retinanet"], Workbench, steps=1)
+    before = weight_hash(bench.detector("retinanet"))
+    everything = OBJECTS.images(bench, "retinanet", "class0")
+    files = sorted(tmp_path.rglob("*.png"))
+    assert [file.name for file in files] == ["class0-0.png", "class0-1.png", "class0-2.png"]
+    assert torch.equal(OBJECTS.images(bench, "retinanet", "class0", 1)[0], everything[0])
+    assert sorted(tmp_path.rglob("*.png")) == files
+    assert weight_hash(bench.detector("retinanet")) == before
+    assert not torch.equal(everything[0], everything[1])

@@ -1,0 +1,76 @@
+"""A step's view of a detector: the detector's own numbers and gradients, and no image's hang on another's."""
+
+import pytest
+import torch
+
+from detinv.inversion.modules import network as module
+from detinv.inversion.modules.network import Network, cpu_threads
+from tests.fakes import FAMILIES, tiny_detector
+
+SIZE = 64
+
+
+def batch(count: int):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(6, 3, SIZE, SIZE, generator=generator)[:count].requires_grad_()
+    corners = torch.rand(6, 2, 2, generator=generator)[:count] * 30
+    boxes = torch.cat([corners, corners + 20], dim=-1)
+    return pixels, [(SIZE, SIZE)] * count, boxes, torch.ones(count, 2, dtype=torch.bool)
+
+
+def outputs_and_gradient(run, count: int, images: slice = slice(None)):
+    pixels, *rest = (value[images] for value in batch(count))
+    pixels, count = pixels.detach().requires_grad_(), len(pixels)
+    found = [output[:count] for output in run(pixels, *rest).outputs()]
+    weights = [torch.linspace(-1, 1, output[0].numel()).view(1, *output.shape[1:]) for output in found]
+    total = sum((weight * output).sum() for weight, output in zip(weights, found, strict=True))
+    (gradient,) = torch.autograd.grad(total, pixels)
+    return [*(output.detach() for output in found), gradient]
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_numbers_and_gradients_are_the_detector_s(family: str, large: bool, monkeypatch):
+    monkeypatch.setattr(module, "_LARGE", 1 if large else 10**9)
+    detector = tiny_detector(family)
+    ours, together = outputs_and_gradient(Network(detector), 3), outputs_and_gradient(detector, 3)
+    # Proposals may change places where a batch is rounded otherwise: a large image is compared with itself alone.
+    alone = [outputs_and_gradient(detector, 3, slice(row, row + 1)) for row in range(3)]
+    own = [torch.cat(parts) for parts in zip(*alone, strict=True)] if large else together
+    for found, expected in zip(ours, own, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_image_has_the_same_bits_in_any_batch(family: str, prepared: bool, threads: int, large: bool, monkeypatch):
+    monkeypatch.setattr(module, "_LARGE", 1 if large else 10**9)
+    network = Network(tiny_detector(family))
+    if prepared:
+        network.prepare()
+        assert network.runs is not network.detector
+    network.threads = threads
+    with cpu_threads(1):
+        whole = outputs_and_gradient(network, 6)
+        for count in (1, 2, 3, 4, 5):
+            for some, all_of_them in zip(outputs_and_gradient(network, count), whole, strict=True):
+                assert torch.equal(some, all_of_them[:count])
+
+
+def test_the_last_image_is_there_twice():
+    pixels, *rest = batch(3)
+    predictions = Network(tiny_detector("maskrcnn"))(pixels, *rest)
+    for output in predictions.outputs():
+        assert len(output) == 4
+        assert torch.equal(output[2], output[3])
+    assert len(predictions.roi.rois) == 4
+
+
+def test_the_caller_s_number_of_threads_stays():
+    before = torch.get_num_threads()
+    network = Network(tiny_detector("retinanet"))
+    network.threads = 3
+    outputs_and_gradient(network, 2)
+    assert torch.get_num_threads() == before

@@ -1,0 +1,80 @@
+"""Whose folder it is."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from detinv.errors import OutputError
+from detinv.results.io.resume import claim_folder
+
+
+def config(**changes: object) -> DictConfig:
+    values = {
+        "out_dir": "a",
+        "logger": {"_target_": "x.Y"},
+        "steps": 3,
+        "detectors": ["one", {"name": "two", "label": "three"}],
+        "layout": {"count": 4, "masks": True, "size": [1, 2]},
+        "images": None,
+    }
+    return OmegaConf.create(values | changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of a run that has begun."""
+    assert claim_folder(tmp_path, config()) is False
+    (tmp_path / "images").mkdir()
+    return tmp_path
+
+
+def test_the_configuration_is_written_and_known_again(folder: Path) -> None:
+    assert OmegaConf.load(folder / "config.yaml") == config()
+    assert claim_folder(folder, config()) is True
+
+
+def test_place_and_dashboard_may_differ(folder: Path) -> None:
+    assert claim_folder(folder, config(out_dir="b", logger=None)) is True
+    assert OmegaConf.load(folder / "config.yaml").out_dir == "a"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"steps": 5}, "steps was 3, is 5;"),
+        ({"steps": 5, "images": "x"}, "images was None, is 'x';"),
+        ({"layout": {"count": 4, "masks": True, "size": [1, 3]}}, r"layout\.size was \[1, 2\], is \[1, 3\];"),
+        ({"layout": {"count": 4, "size": [1, 2]}}, r"layout\.masks was True, is None;"),
+        ({"layout": None}, r"layout\.count was 4, is None;"),
+        ({"detectors": ["one"]}, r"detectors was \['one', .*\], is \['one'\];"),
+        ({"extra": {"deep": 1}}, r"extra\.deep was None, is 1;"),
+    ],
+)
+def test_another_configuration_is_refused_by_the_first_difference(
+    folder: Path, changes: dict[str, object], problem: str
+) -> None:
+    before = (folder / "config.yaml").read_text()
+    with pytest.raises(OutputError, match=f"belongs to another run: {problem}") as caught:
+        claim_folder(folder, config(**changes))
+    assert "\n" not in str(caught.value) and "choose another out_dir" in str(caught.value)
+    assert (folder / "config.yaml").read_text() == before
+
+
+def test_a_folder_where_nothing_was_made_is_free(tmp_path: Path) -> None:
+    """A run that stopped at a mistake may be mended and started again."""
+    claim_folder(tmp_path, config())
+    (tmp_path / "wandb").mkdir()
+    assert claim_folder(tmp_path, config(steps=5)) is False
+    assert OmegaConf.load(tmp_path / "config.yaml").steps == 5
+    (tmp_path / "parts").mkdir()
+    with pytest.raises(OutputError, match="steps was 5, is 3"):
+        claim_folder(tmp_path, config())
+
+
+@pytest.mark.parametrize("text", ["steps: [", "\x00"])
+def test_a_configuration_that_cannot_be_read_is_one_line(folder: Path, text: str) -> None:
+    (folder / "config.yaml").write_text(text)
+    with pytest.raises(OutputError, match=r"config\.yaml cannot be read") as caught:
+        claim_folder(folder, config())
+    assert "\n" not in str(caught.value)
