@@ -7,7 +7,7 @@ from detinv.benchmarks.reference import reference_start, reference_steps
 from detinv.benchmarks.step import BARE, bare_pass, fit_turns
 from detinv.benchmarks.turns import STEP, Turns, ratio
 from detinv.detectors.base import AbstractDetector
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.layouts.layout import Layout
 
 PLAIN = "reference"
@@ -16,7 +16,7 @@ PLAIN = "reference"
 def bench_against_reference(
     detector: AbstractDetector,
     layout: Layout,
-    recipe: Recipe,
+    preset: Preset,
     *,
     rounds: int = 5,
     steps_per_round: int = 5,
@@ -30,7 +30,7 @@ def bench_against_reference(
     Args:
         detector: a RetinaNet on the CPU.
         layout: the only one, in the detector's own frame.
-        recipe: of the full step; the plain loop has the published one.
+        preset: of the full step; the plain loop has the published one.
         rounds: that are timed; at least 2.
         steps_per_round: steps of each kind in a round.
         warmup: rounds before.
@@ -44,7 +44,7 @@ def bench_against_reference(
     """
     plain = reference_steps(detector, layout, reference_start(detector, layout, seed))
     turns = Turns({PLAIN: lambda module: next(plain), BARE: bare_pass(detector)}, steps_per_round)
-    fit_turns(turns, detector, [layout], recipe, (rounds + warmup) * steps_per_round, seed, precision, compile_mode)
+    fit_turns(turns, detector, [layout], preset, (rounds + warmup) * steps_per_round, seed, precision, compile_mode)
     seconds = {name: values[warmup:] for name, values in turns.seconds.items()}
     return {
         "rounds": rounds,

@@ -1,4 +1,4 @@
-"""Steps and seconds until images are read as their layouts: recipes against each other and against the plain loop."""
+"""Steps and seconds until images are read as their layouts: presets against each other and against the plain loop."""
 
 import itertools
 import statistics
@@ -17,7 +17,7 @@ from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.fitting import fit_batch
 from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.ensemble import as_ensemble
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.runtime.quiet import quiet_lightning
@@ -79,14 +79,14 @@ def race(
     return {name: _summary(runs, goal) for name, runs in looks.items()}
 
 
-def by_recipe(detector: AbstractDetector, recipe: Recipe, steps: int) -> Contestant:
-    """All layouts as one batch, by `recipe`, whose schedule is that of a run of `steps`."""
+def by_preset(detector: AbstractDetector, preset: Preset, steps: int) -> Contestant:
+    """All layouts as one batch, by `preset`, whose schedule is that of a run of `steps`."""
 
     def run(layouts: Sequence[Layout], goal: Goal, seed: int) -> list[Look]:
         watch = _Watch(layouts, goal)
         accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
         with quiet_lightning():
-            fit_batch(as_ensemble(detector), layouts, recipe, steps, seed, {"accelerator": accelerator}, [watch])
+            fit_batch(as_ensemble(detector), layouts, preset, steps, seed, {"accelerator": accelerator}, [watch])
         return watch.looks
 
     return run

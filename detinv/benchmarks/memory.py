@@ -17,7 +17,7 @@ from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.fitting import fit_batch
 from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning
 
@@ -30,7 +30,7 @@ _SAMPLES, _SHORT = 100, 3
 def bench_memory(
     detector: AbstractDetector,
     layouts: Sequence[Layout],
-    recipe: Recipe,
+    preset: Preset,
     *,
     steps: int = 1000,
     batches: int = 100,
@@ -43,7 +43,7 @@ def bench_memory(
     Args:
         detector: on the CPU.
         layouts: one batch of them.
-        recipe: of the inversion.
+        preset: of the inversion.
         steps: of the long one.
         batches: number of the short ones.
         seed: of the start images.
@@ -61,10 +61,10 @@ def bench_memory(
     before = _resident()
     watch = _Watch(max(steps // _SAMPLES, 1))
     ensemble = as_ensemble(detector)
-    _fit(ensemble, layouts, recipe, steps, seed, watch)
+    _fit(ensemble, layouts, preset, steps, seed, watch)
     by_batch = []
     for number in range(batches):
-        _fit(ensemble, layouts, recipe, _SHORT, seed + number)
+        _fit(ensemble, layouts, preset, _SHORT, seed + number)
         by_batch.append((number + 1, _resident()))
     # The system adds up its own counts late: a sample may lie a little above its peak.
     most = max(peak(), *(size for _, size in [*watch.resident, *by_batch]), before)
@@ -103,13 +103,13 @@ def _resident() -> float:
 def _fit(
     ensemble: Ensemble,
     layouts: Sequence[Layout],
-    recipe: Recipe,
+    preset: Preset,
     steps: int,
     seed: int,
     *callbacks: pl.Callback,
 ) -> None:
     with quiet_lightning():
-        fit_batch(ensemble, layouts, recipe, steps, seed, {"accelerator": "cpu"}, [LossRecorder(), *callbacks])
+        fit_batch(ensemble, layouts, preset, steps, seed, {"accelerator": "cpu"}, [LossRecorder(), *callbacks])
     # As a run does between its batches.
     gc.collect()
 

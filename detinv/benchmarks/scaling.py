@@ -19,7 +19,7 @@ from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.fitting import fit_batch
 from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.ensemble import as_ensemble
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning
 
@@ -32,7 +32,7 @@ _PATIENCE = 600.0
 def by_batch_size(
     detector: AbstractDetector,
     layouts: Sequence[Layout],
-    recipe: Recipe,
+    preset: Preset,
     batch_sizes: Sequence[int],
     *,
     steps: int = 20,
@@ -54,7 +54,7 @@ def by_batch_size(
     seconds: dict[int, list[float]] = {size: [] for size in batch_sizes}
     for number in range(rounds):
         for size, found in seconds.items():
-            begun, ended = _run(detector, layouts[:size], recipe, steps, seed + number)
+            begun, ended = _run(detector, layouts[:size], preset, steps, seed + number)
             found.append((ended - begun) / steps)
     return [
         {
@@ -69,7 +69,7 @@ def by_batch_size(
 def by_processes(
     detector: AbstractDetector,
     layouts: Sequence[Layout],
-    recipe: Recipe,
+    preset: Preset,
     counts: Sequence[int],
     *,
     steps: int = 20,
@@ -94,7 +94,7 @@ def by_processes(
     rates: dict[int, list[float]] = {count: [] for count in counts}
     for number in range(rounds):
         for count, found in rates.items():
-            spans = _together(detector, layouts, recipe, steps, seed + number, count)
+            spans = _together(detector, layouts, preset, steps, seed + number, count)
             seconds = max(ended for _, ended in spans) - min(begun for begun, _ in spans)
             found.append(count * len(layouts) * steps / seconds)
     return [
@@ -113,13 +113,13 @@ def _share(count: int) -> int:
 
 
 def _together(
-    detector: AbstractDetector, layouts: Sequence[Layout], recipe: Recipe, steps: int, seed: int, count: int
+    detector: AbstractDetector, layouts: Sequence[Layout], preset: Preset, steps: int, seed: int, count: int
 ) -> list[tuple[float, float]]:
     """When each process began and ended its steps."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(count), context.SimpleQueue()
     # As bytes: tensors themselves would be moved into memory that all processes share.
-    load = pickle.dumps((detector, list(layouts), recipe, steps, seed))
+    load = pickle.dumps((detector, list(layouts), preset, steps, seed))
     processes = [
         context.Process(target=_work, args=(load, _share(count), barrier, results), daemon=True) for _ in range(count)
     ]
@@ -134,9 +134,9 @@ def _together(
 
 def _work(load: bytes, threads: int, barrier: Barrier, results: Any) -> None:
     torch.set_num_threads(threads)
-    detector, layouts, recipe, steps, seed = pickle.loads(load)
+    detector, layouts, preset, steps, seed = pickle.loads(load)
     try:
-        results.put(_run(detector, layouts, recipe, steps, seed, barrier))
+        results.put(_run(detector, layouts, preset, steps, seed, barrier))
     except BaseException:
         # The others would wait for this one.
         barrier.abort()
@@ -146,7 +146,7 @@ def _work(load: bytes, threads: int, barrier: Barrier, results: Any) -> None:
 def _run(
     detector: AbstractDetector,
     layouts: Sequence[Layout],
-    recipe: Recipe,
+    preset: Preset,
     steps: int,
     seed: int,
     barrier: Barrier | None = None,
@@ -156,7 +156,7 @@ def _run(
     with quiet_lightning():
         callbacks = [LossRecorder(), span]
         fit_batch(
-            as_ensemble(detector), layouts, recipe, _WARMUP + steps, seed, {"accelerator": accelerator}, callbacks
+            as_ensemble(detector), layouts, preset, _WARMUP + steps, seed, {"accelerator": accelerator}, callbacks
         )
     return span.begun, span.ended
 

@@ -18,7 +18,7 @@ from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.fitting import fit_batch
 from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.ensemble import as_ensemble
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning
 
@@ -28,7 +28,7 @@ BARE, ACCELERATED = "unmodified", "accelerated"
 def bench_step(
     detector: AbstractDetector,
     layouts: Sequence[Layout],
-    recipe: Recipe,
+    preset: Preset,
     *,
     rounds: int = 20,
     steps_per_round: int = 5,
@@ -47,7 +47,7 @@ def bench_step(
     Args:
         detector: on the device to be measured.
         layouts: one batch of them.
-        recipe: of the full step.
+        preset: of the full step.
         rounds: that are timed; at least 2.
         steps_per_round: full steps and bare passes in each round.
         warmup: rounds before.
@@ -63,7 +63,7 @@ def bench_step(
     floors = {BARE: bare_pass(detector), ACCELERATED: bare_pass(accelerated(detector))}
     turns = Turns(floors, steps_per_round)
     first = fit_turns(
-        turns, detector, layouts, recipe, (rounds + warmup) * steps_per_round, seed, precision, compile_mode
+        turns, detector, layouts, preset, (rounds + warmup) * steps_per_round, seed, precision, compile_mode
     )
     seconds = {name: values[warmup:] for name, values in turns.seconds.items()}
     return {
@@ -81,7 +81,7 @@ def fit_turns(
     turns: Turns,
     detector: AbstractDetector,
     layouts: Sequence[Layout],
-    recipe: Recipe,
+    preset: Preset,
     steps: int,
     seed: int,
     precision: str = "32-true",
@@ -96,7 +96,7 @@ def fit_turns(
     trainer = {"accelerator": accelerator, "precision": precision}
     ensemble, first = as_ensemble(detector).compiled(compile_mode), FirstStep()
     with quiet_lightning():
-        fit_batch(ensemble, layouts, recipe, steps, seed, trainer, (), [first, LossRecorder(), turns])
+        fit_batch(ensemble, layouts, preset, steps, seed, trainer, (), [first, LossRecorder(), turns])
     return first.seconds
 
 

@@ -13,7 +13,7 @@ from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.heads.predictions import Predictions
 from detinv.errors import DetinvError
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.inversion.run import invert
 from detinv.inversion.targets.base import Targets
 from detinv.inversion.targets.matching import HungarianRule
@@ -49,7 +49,7 @@ class Verdict:
 
 def check_adapter(
     detector: AbstractDetector,
-    recipe: Recipe,
+    preset: Preset,
     image_sizes: Sequence[tuple[int, int]] = ((480, 640), (640, 480), (500, 500)),
     *,
     steps: int = 20,
@@ -60,14 +60,14 @@ def check_adapter(
 
     Args:
         detector: on the device to be tried.
-        recipe: of the short inversions.
+        preset: of the short inversions.
         image_sizes: (height, width) of images as they would come from a camera; tried at the size the detector
             resizes them to.
         steps: of the short inversions. Their images serve as input, too: they surely contain something to detect.
         seed: of layouts and images.
         images: further input, such as photographs; resized to the detector's own size if need be.
     """
-    trial = AdapterTrial(detector, recipe, image_sizes, steps, seed, images)
+    trial = AdapterTrial(detector, preset, image_sizes, steps, seed, images)
     claims: list[tuple[str, Callable[[], tuple[bool | None, str]]]] = [
         ("frozen, in evaluation mode", trial.frozen),
         ("network_size settles", trial.settles),
@@ -95,20 +95,20 @@ class AdapterTrial:
     """One adapter on trial; each public method is the proof of one claim, and returns whether it holds and the figures.
 
     Args:
-        detector, recipe, image_sizes, steps, seed, images: see `check_adapter`.
+        detector, preset, image_sizes, steps, seed, images: see `check_adapter`.
     """
 
     def __init__(
         self,
         detector: AbstractDetector,
-        recipe: Recipe,
+        preset: Preset,
         image_sizes: Sequence[tuple[int, int]],
         steps: int,
         seed: int,
         images: Sequence[Tensor],
     ) -> None:
         self.detector = detector
-        self.recipe = recipe
+        self.preset = preset
         self.steps = steps
         self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
@@ -175,7 +175,7 @@ class AdapterTrial:
         result = invert(
             self.detector,
             layouts,
-            self.recipe,
+            self.preset,
             steps=self.steps,
             seed=self.seed,
             batch_size=len(layouts),

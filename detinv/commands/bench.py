@@ -13,7 +13,7 @@ from detinv.detectors.acceleration.compile import check_mode
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.inversion.requests import check_precision
 from detinv.layouts.layout import Layout
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
@@ -104,7 +104,7 @@ def _reference(config: DictConfig, build: Build) -> Findings:
 
 
 def _inversion(config: DictConfig, build: Build) -> Findings:
-    from detinv.benchmarks.inversion import Goal, by_plain_loop, by_recipe, race
+    from detinv.benchmarks.inversion import Goal, by_plain_loop, by_preset, race
 
     options = config.inversion
     _check(options, {"layouts": 1, "every": 1, "repeats": 1, "reference_steps": 0})
@@ -112,10 +112,10 @@ def _inversion(config: DictConfig, build: Build) -> Findings:
     detector = _build(entries, config)
     layouts = _layouts(config, build, detector, options.layouts)
     contestants = {}
-    for preset, steps in ((options.preset, "steps"), (options.against, "against_steps")):
-        if preset is not None:
-            recipe = load_recipe(preset)
-            contestants[preset] = by_recipe(detector, recipe, _steps(options, steps, recipe.steps))
+    for name, steps in ((options.preset, "steps"), (options.against, "against_steps")):
+        if name is not None:
+            preset = load_preset(name)
+            contestants[name] = by_preset(detector, preset, _steps(options, steps, preset.steps))
     if options.reference_steps:
         contestants["the plain loop"] = by_plain_loop(detector, options.reference_steps)
     goal = Goal(options.average_precision, options.every)
@@ -139,9 +139,9 @@ def _scaling(config: DictConfig, build: Build) -> Findings:
     entries = _detector(config)
     detector = _build(entries, config)
     layouts = _layouts(config, build, detector, max(sizes))
-    recipe, timed = build(config.preset), {"steps": options.steps, "rounds": options.rounds, "seed": config.seed}
-    batches = by_batch_size(detector, layouts, recipe, sizes, **timed)
-    processes = by_processes(detector, layouts[: sizes[-1]], recipe, counts, **timed)
+    preset, timed = build(config.preset), {"steps": options.steps, "rounds": options.rounds, "seed": config.seed}
+    batches = by_batch_size(detector, layouts, preset, sizes, **timed)
+    processes = by_processes(detector, layouts[: sizes[-1]], preset, counts, **timed)
     lines = [
         f"batch {one['batch_size']}: {one['image_steps_per_second']:.1f} image steps per second" for one in batches
     ]

@@ -15,7 +15,7 @@ from detinv.commands.terminal import console, literal
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError, OutputError
 from detinv.inversion.modules.ensemble import Ensemble
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.run import InversionInterrupted, invert
 from detinv.layouts.sources import LayoutSource
@@ -31,7 +31,7 @@ _INTERRUPTED = 130
 
 
 def run(config: DictConfig, build: Build) -> int:
-    """Build detector, layouts and recipe; invert, or go on with it; write everything to `config.out_dir`.
+    """Build detector, layouts and preset; invert, or go on with it; write everything to `config.out_dir`.
 
     Returns:
         0; 1 when an image is missing or stopped early; 130 when interrupted.
@@ -40,7 +40,7 @@ def run(config: DictConfig, build: Build) -> int:
     source = build(config.layout)
     layouts = source.layouts(ensemble.class_names, ensemble.network_size, ensemble.detections_per_image)
     check_layouts(layouts, ensemble)
-    recipe: Recipe = build(config.preset)
+    preset: Preset = build(config.preset)
     trainer = _plain(config.trainer)
     check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer, config.compile_mode)
     if config.checkpoint_every_n_seconds < 0:
@@ -54,7 +54,7 @@ def run(config: DictConfig, build: Build) -> int:
             result = invert(
                 ensemble,
                 layouts,
-                recipe,
+                preset,
                 steps=config.steps,
                 seed=config.seed,
                 batch_size=config.batch_size,

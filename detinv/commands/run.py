@@ -1,4 +1,4 @@
-"""`detinv run`: one of the paper's experiments, from its recipe to its report."""
+"""`detinv run`: one of the paper's experiments, from its configuration to its report."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from rich.console import Console
 from detinv.commands import Build
 from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.commands.terminal import console, literal, terminal_table
-from detinv.config.help import recipes
+from detinv.config.help import experiments
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.workbench import Workbench
@@ -24,9 +24,9 @@ from detinv.runtime.processes import start_processes
 
 
 def run(config: DictConfig, build: Build) -> None:
-    """Run the experiment that the recipe describes; write everything to `config.out_dir`."""
-    if config.get("protocol") is None:
-        names = ", ".join(recipe.name for recipe in recipes() if recipe.has_protocol)
+    """Run the experiment that is configured; write everything to `config.out_dir`."""
+    if config.get("experiment") is None:
+        names = ", ".join(experiment.name for experiment in experiments() if experiment.for_run)
         raise ConfigError(f"detinv run needs an experiment: detinv run NAME (there are: {names})")
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     check_options(config.steps, config.batch_size, 1, values["trainer"], config.compile_mode)
@@ -36,9 +36,9 @@ def run(config: DictConfig, build: Build) -> None:
     team = start_processes(values["trainer"])
     # The others work in silence.
     terminal = console(quiet=not team.first)
-    experiment = build(config.protocol)
+    experiment = build(config.experiment)
     if not isinstance(experiment, AbstractExperiment):
-        raise ConfigError(f"protocol: {config.protocol.get('_target_')} is not an experiment")
+        raise ConfigError(f"experiment: {config.experiment.get('_target_')} is not an experiment")
     bench = Workbench(
         Path(config.out_dir),
         values["detectors"],

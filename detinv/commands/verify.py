@@ -35,7 +35,7 @@ def run(config: DictConfig, build: Build) -> int:
             raise ConfigError(f"unknown subject {name!r}{hint} (there are: {', '.join(SUBJECTS)})")
     if config.batch_size < 1:
         raise ConfigError(f"batch_size={config.batch_size}: choose at least 1")
-    recipe = build(config.preset)
+    preset = build(config.preset)
     parts: dict[str, Any] = OmegaConf.to_container(config.parts)  # type: ignore[assignment]
     try:
         sizes = {name: Part(**part) for name, part in parts.items()}
@@ -46,7 +46,7 @@ def run(config: DictConfig, build: Build) -> int:
     claim_folder(out_dir, config)
     means = Means(
         out_dir,
-        recipe,
+        preset,
         sizes,
         seed=config.seed,
         batch_size=config.batch_size,

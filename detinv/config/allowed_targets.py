@@ -36,7 +36,7 @@ _NAMES = {
     "detinv.inversion.optim.normalized_momentum": ("NormalizedMomentum",),
     "detinv.inversion.modules.ensemble": ("assemble_ensemble",),
     "detinv.inversion.pixels.pixels": ("FourierPixels", "RawPixels"),
-    "detinv.inversion.recipe": ("Recipe",),
+    "detinv.inversion.preset": ("Preset",),
     "detinv.inversion.optim.schedules": ("Cosine", "StepDecay"),
     "detinv.inversion.targets.code": ("CodeRule",),
     "detinv.inversion.targets.matching": ("HungarianRule",),

@@ -99,7 +99,7 @@ def _compose(command: str, overrides: Sequence[str], chosen: dict[str, str]) -> 
 
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            _store_recipe(command, chosen)
+            _store_experiment(command, chosen)
             return compose(command, list(overrides))
     except OverrideParseException as error:
         raise ConfigError(f"cannot read {error.override!r}: {_first_line(error)}; write name=value") from error
@@ -110,28 +110,28 @@ def _compose(command: str, overrides: Sequence[str], chosen: dict[str, str]) -> 
         raise ConfigError(_composition_problem(command, chosen, error)) from error
 
 
-def _store_recipe(command: str, chosen: dict[str, str]) -> None:
-    """Offer the recipe asked for as the choice of a group `experiment`, wherever the recipes lie."""
+def _store_experiment(command: str, chosen: dict[str, str]) -> None:
+    """Register the chosen experiment with Hydra, as a choice of the group `experiment`."""
     name = chosen.get("experiment", "null")
     if name == "null":
         return
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
-    from detinv.config.help import recipes
-    from detinv.config.instantiate import recipe_dir
+    from detinv.config.help import experiments
+    from detinv.config.instantiate import experiment_dir
 
-    known = {recipe.name: recipe for recipe in recipes()}
+    known = {experiment.name: experiment for experiment in experiments()}
     if name not in known:
-        fitting = [recipe.name for recipe in known.values() if recipe.has_protocol == (command == "run")]
+        fitting = [experiment.name for experiment in known.values() if experiment.for_run == (command == "run")]
         raise ConfigError(
             f"unknown experiment {name!r}{suggestion(name, fitting)} (there are: {', '.join(fitting) or 'none'})"
         )
-    if known[name].has_protocol and command != "run":
-        raise ConfigError(f"{name} is an experiment with a protocol of its own: detinv run {name}")
-    if command == "run" and not known[name].has_protocol:
-        raise ConfigError(f"{name} is a recipe without a protocol: detinv invert experiment={name}")
-    node = OmegaConf.load(recipe_dir() / f"{name}.yaml")
+    if known[name].for_run and command != "run":
+        raise ConfigError(f"{name} is an experiment of its own: detinv run {name}")
+    if command == "run" and not known[name].for_run:
+        raise ConfigError(f"{name} only sets options of an inversion: detinv invert experiment={name}")
+    node = OmegaConf.load(experiment_dir() / f"{name}.yaml")
     ConfigStore.instance().store(name=name, node=node, group="experiment", package="_global_")
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import yaml
 
 from detinv.config.commands import COMMANDS
-from detinv.config.instantiate import choices, recipe_dir
+from detinv.config.instantiate import choices, experiment_dir
 
 _MISSING = "???"
 _WIDTH = 40
-# The group whose choices are recipes, which lie in a folder of their own.
-_RECIPES = "experiment"
-_RECIPE_HEADINGS = {"run": "experiments (detinv run NAME):", "invert": "recipes (experiment=NAME):"}
+# The group whose files lie in a folder of their own.
+_EXPERIMENTS = "experiment"
+_HEADINGS = {"run": "experiments (detinv run NAME):", "invert": "experiments (experiment=NAME):"}
 
 
 @dataclass(frozen=True)
@@ -44,25 +44,25 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One recipe: its name, and the first line that its comment says about it.
+class Experiment:
+    """An experiment's name, and the first line of the comment at the head of its file.
 
     Args:
-        has_protocol: whether it is an experiment of `detinv run`; the others are overrides for `detinv invert`.
+        for_run: whether `detinv run` runs it; the others are sets of options for `detinv invert`.
     """
 
     name: str
     summary: str
-    has_protocol: bool
+    for_run: bool
 
 
-def recipes() -> list[Recipe]:
-    """All recipes there are, by name."""
+def experiments() -> list[Experiment]:
+    """List all experiments, sorted by name."""
     found = []
-    for path in sorted(recipe_dir().glob("*.yaml")):
+    for path in sorted(experiment_dir().glob("*.yaml")):
         comment = [line for line in _description(path) if line and not line.startswith("@package")]
         values = yaml.safe_load(path.read_text()) or {}
-        found.append(Recipe(path.stem, comment[0] if comment else "", "protocol" in values))
+        found.append(Experiment(path.stem, comment[0] if comment else "", "experiment" in values))
     return found
 
 
@@ -83,8 +83,8 @@ def options(folder: Path, command: str, chosen: Mapping[str, str] | None = None)
     values = {option.key: option for option in _values(folder / f"{command}.yaml", "")}
     selected = {group.name: group.default for group in groups(folder, command)}
     given = dict(chosen or {})
-    # A recipe comes last: it overrides what all other choices say.
-    for group in (*selected, _RECIPES):
+    # An experiment comes last: it overrides what all other choices say.
+    for group in (*selected, _EXPERIMENTS):
         choice = given.get(group, selected.get(group))
         for name, implied in _overridden(_file(folder, group, choice)):
             selected[name] = implied
@@ -105,12 +105,12 @@ def render(folder: Path, command: str, chosen: Mapping[str, str] | None = None) 
         "",
         f"usage: detinv {command}{f' {subject.upper()}' if subject else ''} [group=choice ...] [name=value ...]",
     ]
-    if command in _RECIPE_HEADINGS:
-        lines += ["", _RECIPE_HEADINGS[command]]
+    if command in _HEADINGS:
+        lines += ["", _HEADINGS[command]]
         lines += [
-            f"  {recipe.name:<{_WIDTH // 2}}  {recipe.summary}".rstrip()
-            for recipe in recipes()
-            if recipe.has_protocol == (command == "run")
+            f"  {experiment.name:<{_WIDTH // 2}}  {experiment.summary}".rstrip()
+            for experiment in experiments()
+            if experiment.for_run == (command == "run")
         ]
     found = groups(folder, command)
     if found:
@@ -127,7 +127,7 @@ def render(folder: Path, command: str, chosen: Mapping[str, str] | None = None) 
 
 
 def _file(folder: Path, group: str, choice: str | None) -> Path:
-    return (recipe_dir() if group == _RECIPES else folder / group) / f"{choice}.yaml"
+    return (experiment_dir() if group == _EXPERIMENTS else folder / group) / f"{choice}.yaml"
 
 
 def _description(path: Path) -> list[str]:

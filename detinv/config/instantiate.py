@@ -23,10 +23,9 @@ def config_dir() -> Path:
     return packaged if packaged.is_dir() else package.parent / "configs"
 
 
-def recipe_dir() -> Path:
-    """The folder of recipes: `recipes` inside an installed package, `experiments` beside it in a checkout."""
-    beside = config_dir().parent
-    return beside / ("recipes" if beside == Path(__file__).resolve().parents[1] else "experiments")
+def experiment_dir() -> Path:
+    """The folder of experiments, which lies next to `config_dir()`."""
+    return config_dir().parent / "experiments"
 
 
 def choices(folder: Path, group: str) -> tuple[str, ...]:

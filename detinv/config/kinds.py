@@ -27,10 +27,10 @@ _OPTIONAL = (
     "detector.",
     "preset.objective.weights.",
     "preset.objective.positive_cap",
-    "protocol.judge",
-    "protocol.layers",
-    "protocol.objects.classes",
-    "protocol.texture.",
+    "experiment.judge",
+    "experiment.layers",
+    "experiment.objects.classes",
+    "experiment.texture.",
 )
 
 

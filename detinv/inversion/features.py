@@ -17,7 +17,7 @@ from detinv.inversion.objective.losses import Terms
 from detinv.inversion.objective.objective import Objective
 from detinv.inversion.optim.schedules import Schedule
 from detinv.inversion.pixels.pixels import AbstractPixels
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning
@@ -100,7 +100,7 @@ def invert_features(
     layer: Layer,
     images: Images,
     layouts: Sequence[Layout],
-    recipe: Recipe,
+    preset: Preset,
     *,
     steps: int = 200,
     seed: int = 0,
@@ -108,7 +108,7 @@ def invert_features(
 ) -> list[UInt8[Tensor, "3 _height _width"]]:
     """Reconstructions of images from what one layer keeps of them, 8 bit; all images are optimised together.
 
-    Pixels, optimizer, schedule, updates and regularisers are the recipe's; its rules and views have no part.
+    Pixels, optimizer, schedule, updates and regularisers are the preset's; its rules and views have no part.
 
     Args:
         detector: frozen; on the device it came on afterwards.
@@ -129,16 +129,16 @@ def invert_features(
     module = FeatureInversion(
         ensemble,
         batch,
-        recipe.pixels(batch, detector.pixel_mean.cpu(), seed),
-        recipe.objective,
-        recipe.optimizer,
-        recipe.schedule,
+        preset.pixels(batch, detector.pixel_mean.cpu(), seed),
+        preset.objective,
+        preset.optimizer,
+        preset.schedule,
         steps,
         layer,
         wanted,
     )
     with quiet_lightning():
-        fit_module(module, trainer or {}, [PixelUpdates(recipe.updates), LossRecorder()])
+        fit_module(module, trainer or {}, [PixelUpdates(preset.updates), LossRecorder()])
     # Lightning leaves what it trained on the CPU.
     detector.to(home)
     return module.images()

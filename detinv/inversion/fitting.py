@@ -16,7 +16,7 @@ from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.modules.inversion import Inversion
 from detinv.inversion.modules.network import cpu_threads
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning
@@ -25,7 +25,7 @@ from detinv.runtime.quiet import quiet_lightning
 def fit_batch(
     ensemble: Ensemble,
     layouts: Sequence[Layout],
-    recipe: Recipe,
+    preset: Preset,
     steps: int,
     seed: int,
     trainer_arguments: Mapping[str, object],
@@ -46,18 +46,18 @@ def fit_batch(
     module = Inversion(
         ensemble,
         batch,
-        recipe.pixels(batch, ensemble.pixel_mean.cpu(), seed),
-        recipe.objective,
-        recipe.optimizer,
-        recipe.schedule,
+        preset.pixels(batch, ensemble.pixel_mean.cpu(), seed),
+        preset.objective,
+        preset.optimizer,
+        preset.schedule,
         steps,
-        recipe.augmentation,
+        preset.augmentation,
         seed,
     )
-    targets = PseudoTargets(recipe.rule, recipe.matching, recipe.every_n_steps)
+    targets = PseudoTargets(preset.rule, preset.matching, preset.every_n_steps)
     # What is not the network's takes no time, and sums that are shared among threads would depend on the batch.
     with cpu_threads(1):
-        fit_module(module, trainer_arguments, [targets, *guards, PixelUpdates(recipe.updates), *callbacks], checkpoint)
+        fit_module(module, trainer_arguments, [targets, *guards, PixelUpdates(preset.updates), *callbacks], checkpoint)
     return module
 
 

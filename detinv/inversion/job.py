@@ -23,7 +23,7 @@ from detinv.inversion.callbacks.stop_when_asked import StopWhenAsked
 from detinv.inversion.fitting import fit_batch
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.plan import halved, plan
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.inversion.resume.archive import Archive, Outcome
 from detinv.layouts.layout import Layout
 from detinv.runtime.interrupts import Interruption
@@ -75,7 +75,7 @@ class Job:
 
     ensemble: Ensemble
     layouts: list[Layout]
-    recipe: Recipe
+    preset: Preset
     steps: int
     seed: int
     batch_size: int
@@ -170,7 +170,7 @@ class Job:
         module = fit_batch(
             self.ensemble,
             chosen,
-            self.recipe,
+            self.preset,
             self.steps,
             self.seed,
             self.trainer,

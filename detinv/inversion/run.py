@@ -11,8 +11,7 @@ from detinv.inversion.fitting import device_of
 from detinv.inversion.job import Gathered, Job
 from detinv.inversion.judging import judge_all
 from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
-from detinv.inversion.presets import load_recipe
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset, load_preset
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.resume.archive import Archive
 from detinv.inversion.resume.fingerprint import settings_hash
@@ -37,7 +36,7 @@ class InversionInterrupted(KeyboardInterrupt):
 def invert(
     detector: AbstractDetector | str | Sequence[AbstractDetector | str] | Ensemble,
     layouts: Sequence[Layout],
-    recipe: Recipe | str = "default",
+    preset: Preset | str = "default",
     *,
     steps: int | None = None,
     seed: int = 0,
@@ -52,15 +51,15 @@ def invert(
 ) -> InversionResult:
     """Optimise one image for each layout until `detector` reports the layout in it.
 
-    An image depends on its layout, the detector, recipe, steps and seed alone; on the CPU to the last bit, whatever the
+    An image depends on its layout, the detector, preset, steps and seed alone; on the CPU to the last bit, whatever the
     batch size and the number of processes.
 
     Args:
         detector: or the name of a registered one; or several, for images that all of them read as the layout. They are
             frozen and stay unchanged.
         layouts: boxes in any frame; they are resized to the (first) detector's own input size. Labels are its own.
-        recipe: or the name of a preset.
-        steps: optimiser updates for each image, by default the recipe's; 0 gives the start images, the control of
+        preset: or the name of a preset.
+        steps: optimiser updates for each image, by default the preset's; 0 gives the start images, the control of
             every figure.
         seed: of start images and views; each layout draws its own numbers from it.
         batch_size: images optimised together; it does not change any image. Halved when memory does not suffice.
@@ -81,13 +80,13 @@ def invert(
 
     Raises:
         DetinvError: when layouts do not suit the detector, or two have the same id; when `folder` cannot be used or
-            holds images of another detector, recipe, seed or number of steps.
+            holds images of another detector, preset, seed or number of steps.
         InversionInterrupted: when interrupted, with what is done.
     """
     ensemble = as_ensemble(detector)
-    if isinstance(recipe, str):
-        recipe = load_recipe(recipe)
-    steps = recipe.steps if steps is None else steps
+    if isinstance(preset, str):
+        preset = load_preset(preset)
+    steps = preset.steps if steps is None else steps
     layouts = [layout.resized(ensemble.network_size(layout.image_size)) for layout in layouts]
     check_layouts(layouts, ensemble)
     check_options(steps, batch_size, log_images_every_n_steps, trainer or {}, compile_mode)
@@ -97,7 +96,7 @@ def invert(
     job = Job(
         ensemble,
         layouts,
-        recipe,
+        preset,
         steps,
         seed,
         batch_size,
@@ -106,7 +105,7 @@ def invert(
         Dashboard(loggers if team.first else ()),
         log_images_every_n_steps,
         checkpoint_every_n_seconds,
-        _archive(folder, layouts, recipe, before, steps, seed, trainer or {}, compile_mode, team),
+        _archive(folder, layouts, preset, before, steps, seed, trainer or {}, compile_mode, team),
     )
     started = time.perf_counter()
     with quiet_lightning():
@@ -148,7 +147,7 @@ def invert(
 def _archive(
     folder: str | Path | None,
     layouts: Sequence[Layout],
-    recipe: Recipe,
+    preset: Preset,
     hashes: Mapping[str, str],
     steps: int,
     seed: int,
@@ -160,7 +159,7 @@ def _archive(
         return None
     source = {
         "weights": ",".join(hashes.values()),
-        "recipe": settings_hash(recipe),
+        "preset": settings_hash(preset),
         "steps": steps,
         "seed": seed,
         "precision": str(trainer.get("precision", PRECISIONS[0])),

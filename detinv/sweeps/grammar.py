@@ -105,11 +105,11 @@ def _listed(command: str, override: "Override") -> Iterator[str]:
 
 
 def _names(command: str, group: str) -> list[str]:
-    """What a pattern is matched with: Hydra knows neither recipes nor the detectors of other packages."""
+    """List what a pattern is matched with; Hydra knows neither experiments nor the detectors of other packages."""
     from detinv.config.detectors import detector_names
-    from detinv.config.help import recipes
+    from detinv.config.help import experiments
     from detinv.config.instantiate import choices, config_dir
 
     if group == "experiment":
-        return [recipe.name for recipe in recipes() if recipe.has_protocol == (command == "run")]
+        return [experiment.name for experiment in experiments() if experiment.for_run == (command == "run")]
     return list(detector_names() if group == "detector" else choices(config_dir(), group))

@@ -8,7 +8,7 @@ from typing import Any
 from detinv.config.ranges import check_range
 from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.workbench import DetectorEntry, Workbench
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.layouts.sources import LayoutSource
 from detinv.results.io.files import plain, prepare_out_dir
 from detinv.results.io.versions import versions
@@ -39,7 +39,7 @@ class Means:
 
     Args:
         out_dir: existing folder; every experiment has a folder of its own below it.
-        recipe: how to invert.
+        preset: how to invert.
         parts: sizes, by name.
         seed: of start images, views and layouts.
         batch_size: images optimised together.
@@ -47,7 +47,7 @@ class Means:
     """
 
     out_dir: Path
-    recipe: Recipe
+    preset: Preset
     parts: Mapping[str, Part]
     seed: int = 0
     batch_size: int = 16
@@ -63,7 +63,7 @@ class Means:
         part: str,
         detectors: Sequence[DetectorEntry],
         source: LayoutSource,
-        recipe: Recipe | None = None,
+        preset: Preset | None = None,
     ) -> Workbench:
         """A workbench with a folder of its own.
 
@@ -75,7 +75,7 @@ class Means:
             prepare_out_dir(self.out_dir / name),
             detectors,
             source,
-            recipe or self.recipe,
+            preset or self.preset,
             steps=self.parts[part].steps,
             batch_size=self.batch_size,
             seed=self.seed,

@@ -7,7 +7,7 @@ import pytest
 from detinv.benchmarks import against_reference
 from detinv.benchmarks.against_reference import bench_against_reference
 from detinv.errors import ConfigError
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from tests.fakes import tiny_detector
 from tests.inversion.modules.test_inversion import LAYOUTS
 
@@ -23,7 +23,7 @@ def test_warm_up_does_not_count_and_ratios_are_those_of_the_rounds(monkeypatch):
     monkeypatch.setattr(against_reference, "Turns", Watched)
     detector = tiny_detector("retinanet")
     found = bench_against_reference(
-        detector, LAYOUTS[0], load_recipe("code_retinanet"), rounds=3, steps_per_round=2, warmup=1
+        detector, LAYOUTS[0], load_preset("code_retinanet"), rounds=3, steps_per_round=2, warmup=1
     )
     (turns,) = made
     seconds = {name: values[1:] for name, values in turns.seconds.items()}
@@ -36,4 +36,4 @@ def test_warm_up_does_not_count_and_ratios_are_those_of_the_rounds(monkeypatch):
 
 def test_only_a_retinanet_has_a_plain_loop():
     with pytest.raises(ConfigError, match="inverts a RetinaNet"):
-        bench_against_reference(tiny_detector("fcos"), LAYOUTS[0], load_recipe("code_fcos"), rounds=2)
+        bench_against_reference(tiny_detector("fcos"), LAYOUTS[0], load_preset("code_fcos"), rounds=2)

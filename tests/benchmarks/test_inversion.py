@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from detinv.benchmarks.inversion import Goal, Look, by_plain_loop, by_recipe, race
-from detinv.inversion.presets import load_recipe
+from detinv.benchmarks.inversion import Goal, Look, by_plain_loop, by_preset, race
+from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
 from tests.fakes import tiny_detector
 
@@ -45,11 +45,11 @@ def test_contestants_take_turns_with_seeds_of_their_own():
     assert calls == [("a", 5), ("b", 5), ("a", 6), ("b", 6)]
 
 
-@pytest.mark.parametrize("kind", ["recipe", "plain loop"])
+@pytest.mark.parametrize("kind", ["preset", "plain loop"])
 def test_a_goal_that_is_reached_ends_the_run(kind: str):
     detector, layouts = tiny_detector("retinanet"), [layout("a"), layout("b")]
     contestants = {
-        "recipe": by_recipe(detector, load_recipe("default"), 9),
+        "preset": by_preset(detector, load_preset("default"), 9),
         "plain loop": by_plain_loop(detector, 9),
     }
     at_once = contestants[kind](layouts, Goal(-1.0, 2), 0)
@@ -69,7 +69,7 @@ def test_looking_is_not_timed(monkeypatch):
         return 0.0
 
     monkeypatch.setattr("detinv.benchmarks.inversion._seen", look)
-    for contestant in (by_recipe(detector, load_recipe("default"), 4), by_plain_loop(detector, 4)):
+    for contestant in (by_preset(detector, load_preset("default"), 4), by_plain_loop(detector, 4)):
         assert [seen.seconds for seen in contestant([layout("a")], Goal(90.0, 2), 0)] == [0, 0]
 
 
@@ -79,7 +79,7 @@ def test_both_kinds_are_looked_at_in_eight_bits(monkeypatch):
     monkeypatch.setattr(
         "detinv.benchmarks.inversion._seen", lambda detector, layouts, images: seen.append(images) or 0.0
     )
-    by_recipe(detector, load_recipe("code_retinanet"), 1)([layout("a")], Goal(90.0, 1), 4)
+    by_preset(detector, load_preset("code_retinanet"), 1)([layout("a")], Goal(90.0, 1), 4)
     by_plain_loop(detector, 1)([layout("a")], Goal(90.0, 1), 4)
     (fast,), (plain,) = seen
     assert fast.dtype == plain.dtype == torch.uint8

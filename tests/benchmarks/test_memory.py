@@ -8,7 +8,7 @@ import torch
 from detinv.benchmarks import memory
 from detinv.benchmarks.memory import bench_memory, growth, peak
 from detinv.errors import ConfigError
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
 from tests.fakes import tiny_detector
 
@@ -25,7 +25,7 @@ def test_growth_is_the_slope_of_the_second_half():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_resident_memory_is_sampled_over_steps_and_batches():
-    found = bench_memory(tiny_detector("retinanet"), [LAYOUT], load_recipe("default"), steps=4, batches=3)
+    found = bench_memory(tiny_detector("retinanet"), [LAYOUT], load_preset("default"), steps=4, batches=3)
     assert [number for number, _ in found["resident_by_step"]] == [1, 2, 3, 4]
     assert [number for number, _ in found["resident_by_batch"]] == [1, 2, 3]
     every = [size for _, size in found["resident_by_step"] + found["resident_by_batch"]]
@@ -44,4 +44,4 @@ def test_memory_that_is_held_is_seen():
 def test_a_system_that_does_not_tell_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "_PAGES", tmp_path / "nothing")
     with pytest.raises(ConfigError, match="Linux"):
-        bench_memory(tiny_detector("retinanet"), [LAYOUT], load_recipe("default"), steps=1, batches=1)
+        bench_memory(tiny_detector("retinanet"), [LAYOUT], load_preset("default"), steps=1, batches=1)

@@ -10,7 +10,7 @@ from detinv.errors import ConfigError
 from detinv.inversion.fitting import fit_batch
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.modules.network import Network
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
@@ -18,7 +18,7 @@ from detinv.runtime.quiet import quiet_lightning
 from detinv.zoo.weights import weight_hash
 from tests.fakes import tiny_detector
 
-RECIPE = load_recipe("code_retinanet")
+PRESET = load_preset("code_retinanet")
 
 
 def layout(name, boxes, labels, size=(64, 64)):
@@ -43,10 +43,10 @@ def fast_loss(detector, asked, image):
     predictions = detector(pixels, batch.image_sizes, batch.boxes, batch.valid)
     dense = predictions.detach().dense
     assignment = dense.head.assigner.assign(dense.head.anchors, dense.head.level_sizes, batch.boxes, batch.valid)
-    targets = Targets(dense=RECIPE.rule.dense(dense, batch, assignment))
-    terms = RECIPE.objective.detector_terms(predictions, targets)
-    terms |= RECIPE.objective.pixel_terms(centred)
-    return RECIPE.objective.total(terms)[0]
+    targets = Targets(dense=PRESET.rule.dense(dense, batch, assignment))
+    terms = PRESET.objective.detector_terms(predictions, targets)
+    terms |= PRESET.objective.pixel_terms(centred)
+    return PRESET.objective.total(terms)[0]
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -69,7 +69,7 @@ def test_steps_give_the_image_of_a_run_with_the_published_preset(monkeypatch):
     start = reference_start(detector, asked, 3)
     *_, last = itertools.islice(reference_steps(detector, asked, start), steps)
     with quiet_lightning():
-        module = fit_batch(as_ensemble(detector), [asked], RECIPE, steps, 3, {"accelerator": "cpu"})
+        module = fit_batch(as_ensemble(detector), [asked], PRESET, steps, 3, {"accelerator": "cpu"})
     apart = (last - module.pixels.centred().detach()[0]).abs()
     # Another rounding may tip a target over in a pixel here and there, and the published steps are long.
     assert float((apart > 1e-4).float().mean()) < 0.01

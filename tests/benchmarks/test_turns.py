@@ -5,7 +5,7 @@ import torch
 
 from detinv.benchmarks.step import bare_pass, bench_step, fit_turns
 from detinv.benchmarks.turns import STEP, Turns, ratio
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
 from tests.fakes import FAMILIES, tiny_detector
 
@@ -13,7 +13,7 @@ LAYOUTS = [
     Layout(torch.tensor([[4.0, 6.0, 30.0, 28.0], [32.0, 30.0, 60.0, 62.0]]), torch.tensor([0, 2]), (64, 64), "two"),
     Layout(torch.tensor([[20.0, 12.0, 44.0, 52.0]]), torch.tensor([1]), (64, 64), "one"),
 ]
-RECIPE = load_recipe("default")
+PRESET = load_preset("default")
 
 
 def test_every_kind_has_its_turn_after_every_round():
@@ -21,7 +21,7 @@ def test_every_kind_has_its_turn_after_every_round():
     turns = Turns({"a": lambda module: order.append("a"), "b": lambda module: order.append("b")}, steps_per_round=2)
     detector = tiny_detector("retinanet")
     detector.register_forward_hook(lambda *_: order.append(STEP))
-    fit_turns(turns, detector, LAYOUTS[:1], RECIPE, 5, seed=0)
+    fit_turns(turns, detector, LAYOUTS[:1], PRESET, 5, seed=0)
     others = [name for name in order if name != STEP]
     assert others == ["a", "a", "b", "b"] * 2
     assert {name: len(seconds) for name, seconds in turns.seconds.items()} == {STEP: 2, "a": 2, "b": 2}
@@ -33,7 +33,7 @@ def test_others_have_all_threads_and_leave_them_as_they_were():
     turns = Turns({"a": lambda module: found.append(torch.get_num_threads())}, steps_per_round=1)
     torch.set_num_threads(threads + 1)
     try:
-        fit_turns(turns, tiny_detector("retinanet"), LAYOUTS[:1], RECIPE, 2, seed=0)
+        fit_turns(turns, tiny_detector("retinanet"), LAYOUTS[:1], PRESET, 2, seed=0)
         assert torch.get_num_threads() == threads + 1
     finally:
         torch.set_num_threads(threads)
@@ -57,12 +57,12 @@ def test_a_bare_pass_looks_at_the_images_of_the_run(family: str):
         detector.forward = original
 
     original = detector.forward
-    fit_turns(Turns({"watch": watch}, 1), tiny_detector(family), LAYOUTS, RECIPE, 2, seed=0)
+    fit_turns(Turns({"watch": watch}, 1), tiny_detector(family), LAYOUTS, PRESET, 2, seed=0)
     assert seen == [True, True]
 
 
 def test_step_tells_both_floors():
-    found = bench_step(tiny_detector("fcos"), LAYOUTS, RECIPE, rounds=2, steps_per_round=1, warmup=1)
+    found = bench_step(tiny_detector("fcos"), LAYOUTS, PRESET, rounds=2, steps_per_round=1, warmup=1)
     assert found["batch_size"] == 2
     assert set(found["seconds"]) == {"step", "unmodified", "accelerated"}
     for name in ("step_to_unmodified", "step_to_accelerated", "unmodified_to_accelerated"):
@@ -75,6 +75,6 @@ def test_floors_have_the_precision_of_the_steps():
     for precision, reduced in (("32-true", False), ("bf16-mixed", True)):
         seen.clear()
         turns = Turns({"floor": bare_pass(detector)}, 1)
-        fit_turns(turns, tiny_detector("fcos"), LAYOUTS, RECIPE, 2, seed=0, precision=precision)
+        fit_turns(turns, tiny_detector("fcos"), LAYOUTS, PRESET, 2, seed=0, precision=precision)
         assert seen == [reduced] * 2
     watch.remove()

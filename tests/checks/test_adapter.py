@@ -11,19 +11,19 @@ from detinv.checks.adapter import AdapterTrial, Verdict, check_adapter
 from detinv.cli import main
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from tests.fakes import FAMILIES, tiny_detector
 
 SIZES = ((64, 96), (96, 64))
 
 
 def trial(detector, steps=6):
-    return AdapterTrial(detector, load_recipe(), SIZES, steps, 3, ())
+    return AdapterTrial(detector, load_preset(), SIZES, steps, 3, ())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_right_adapter_holds_everything(family):
-    found = check_adapter(tiny_detector(family, image_size=(64, 96)), load_recipe(), SIZES, steps=6, seed=3)
+    found = check_adapter(tiny_detector(family, image_size=(64, 96)), load_preset(), SIZES, steps=6, seed=3)
     assert [verdict for verdict in found if verdict.holds is not True] == []
     assert len(found) == 10
 
@@ -110,7 +110,7 @@ def test_an_adapter_that_raises_gets_a_verdict_and_the_others_go_on():
         def detect(self, images):
             raise ValueError("no image\nfor me")
 
-    found = {v.claim: v for v in check_adapter(Raises("none"), load_recipe(), SIZES[:1], steps=1)}
+    found = {v.claim: v for v in check_adapter(Raises("none"), load_preset(), SIZES[:1], steps=1)}
     assert [claim for claim, verdict in found.items() if verdict.holds is False] == [
         "empty layout, one object, many objects",
         "raw predictions, post-processed, are its inference",

@@ -6,7 +6,7 @@ from detinv.checks.adapter import check_adapter
 from detinv.config.detectors import detector_names, detector_node
 from detinv.detectors.load import load_detector
 from detinv.errors import DetectorError
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 
 SIZES = ((96, 128), (112, 96))
 
@@ -43,7 +43,7 @@ def test_every_registered_detector_keeps_the_contract(name):
     detector = loaded(name)
     # Targets move with the image, so the first few steps may raise the loss; small networks can take more of them.
     steps = 16 if sum(value.numel() for value in detector.parameters()) < 1e7 else 6
-    found = check_adapter(detector, load_recipe(), SIZES, steps=steps)
+    found = check_adapter(detector, load_preset(), SIZES, steps=steps)
     broken = [verdict for verdict in found if verdict.holds is False]
     assert not broken, broken
     shown = {verdict.claim for verdict in found if verdict.holds}

@@ -16,7 +16,7 @@ DETECTORS = "detectors=[shapes_retinanet,shapes_maskrcnn]"
 
 
 def table1(out_dir: Path, *words: str) -> int:
-    return main(["run", "table1_transfer", DETECTORS, "protocol.joint=true", *SMALL, f"out_dir={out_dir}", *words])
+    return main(["run", "table1_transfer", DETECTORS, "experiment.joint=true", *SMALL, f"out_dir={out_dir}", *words])
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_everything_is_written(finished):
     # Real scenes are read by both, two steps from noise by nobody.
     assert min(map(float, rows[-1][1:])) > 50 > 5 > max(map(float, rows[-2][1:]))
     config = yaml.safe_load((finished / "config.yaml").read_text())
-    assert config["steps"] == 2 and config["protocol"]["joint"] is True
+    assert config["steps"] == 2 and config["experiment"]["joint"] is True
 
 
 def test_a_finished_run_is_only_written_again(finished, calls, capsys):
@@ -96,7 +96,7 @@ def test_an_interrupted_run_gives_the_same(finished, calls, capsys):
     [
         ("steps=3", "belongs to another run: steps was 2, is 3;"),
         ("layout.count=3", "layout.count was 2, is 3;"),
-        ("protocol.joint=false", "protocol.joint was True, is False;"),
+        ("experiment.joint=false", "experiment.joint was True, is False;"),
         ("detectors=[shapes_retinanet]", "detectors was ['shapes_retinanet', 'shapes_maskrcnn'], is ['shapes_"),
     ],
 )
@@ -119,9 +119,9 @@ def test_another_run_is_refused_in_the_same_folder(finished, word, problem, caps
         (["run", "table1_transfer", "detectors=[{weights: x}]"], ["has no name"]),
         (["run", "table1_transfer", "detectors=[{name: shapes_fcos, weights: x.pt}]"], ["x.pt: no such file"]),
         (["run", "table1_transfer", "detectors=[{name: shapes_fcos, colour: red}]"], ["colour"]),
-        (["run", "table1_transfer", "protocol._target_=builtins.dict"], ["builtins.dict", "trust_config=true"]),
+        (["run", "table1_transfer", "experiment._target_=builtins.dict"], ["builtins.dict", "trust_config=true"]),
         (
-            ["run", "table1_transfer", "protocol._target_=builtins.dict", "trust_config=true"],
+            ["run", "table1_transfer", "experiment._target_=builtins.dict", "trust_config=true"],
             ["builtins.dict is not an experiment"],
         ),
         (["run", "table1_transfer", "batch_size=0"], ["batch_size=0: choose at least 1"]),

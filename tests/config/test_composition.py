@@ -1,4 +1,4 @@
-"""What a command is run with: a complete configuration, recipes by name, and help that knows every value."""
+"""What a command is run with: a complete configuration, experiments by name, and help that knows every value."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from detinv import cli
 from detinv.config import help as command_help
 from detinv.config import instantiate as configuration
 from detinv.config.composition import compose_config
-from detinv.config.help import Option, Recipe, groups, options, recipes, render
+from detinv.config.help import Experiment, Option, experiments, groups, options, render
 from detinv.config.instantiate import config_dir
 from detinv.errors import ConfigError
 
@@ -36,15 +36,15 @@ def test_none_switches_a_value_off():
 
 
 @pytest.fixture
-def recipe_folder(monkeypatch, tmp_path):
-    """An empty folder of recipes."""
-    monkeypatch.setattr(configuration, "recipe_dir", lambda: tmp_path)
-    monkeypatch.setattr(command_help, "recipe_dir", lambda: tmp_path)
+def experiment_folder(monkeypatch, tmp_path):
+    """An empty folder of experiments."""
+    monkeypatch.setattr(configuration, "experiment_dir", lambda: tmp_path)
+    monkeypatch.setattr(command_help, "experiment_dir", lambda: tmp_path)
     return tmp_path
 
 
-def test_a_recipe_can_be_chosen_by_name(recipe_folder):
-    (recipe_folder / "quick.yaml").write_text("steps: 3\ndata:\n  seed: 9\n")
+def test_an_experiment_can_be_chosen_by_name(experiment_folder):
+    (experiment_folder / "quick.yaml").write_text("steps: 3\ndata:\n  seed: 9\n")
     config = compose_config("train", ["experiment=quick", "data.seed=4"])
     assert (config.steps, config.data.seed) == (3, 4)
 
@@ -128,37 +128,39 @@ def test_options_are_read_from_yaml_with_their_comments(tmp_path):
     assert options(tmp_path, "job", {"kind": "a"})[-1] == Option("kind.weight", "1.0", "")
 
 
-def test_recipes_are_read_with_what_they_say_of_themselves(recipe_folder):
-    (recipe_folder / "b.yaml").write_text("# @package _global_\n#\n# Figure 9: more.\n# And more.\nprotocol:\n  a: 1\n")
-    (recipe_folder / "a.yaml").write_text("steps: 3\n# not at the head\n")
-    assert recipes() == [Recipe("a", "", False), Recipe("b", "Figure 9: more.", True)]
+def test_experiments_are_read_with_their_summaries(experiment_folder):
+    (experiment_folder / "b.yaml").write_text(
+        "# @package _global_\n#\n# Figure 9: more.\n# More.\nexperiment:\n  a: 1\n"
+    )
+    (experiment_folder / "a.yaml").write_text("steps: 3\n# not at the head\n")
+    assert experiments() == [Experiment("a", "", False), Experiment("b", "Figure 9: more.", True)]
 
 
-def test_recipes_lie_beside_the_package_or_inside_it(monkeypatch, tmp_path):
-    assert (configuration.recipe_dir() / "table1_transfer.yaml").is_file()
+def test_experiments_lie_beside_the_configurations(monkeypatch, tmp_path):
+    assert (configuration.experiment_dir() / "table1_transfer.yaml").is_file()
     package = Path(detinv.__file__).resolve().parent
     monkeypatch.setattr(configuration, "config_dir", lambda: package / "configs")
-    assert configuration.recipe_dir() == package / "recipes"
+    assert configuration.experiment_dir() == package / "experiments"
 
 
-def test_every_recipe_says_what_it_is_and_composes():
-    assert {recipe.name for recipe in recipes() if recipe.has_protocol} >= {"table1_transfer"}
-    for recipe in recipes():
-        assert recipe.summary.endswith(".") and "package" not in recipe.summary
-        command = "run" if recipe.has_protocol else "invert"
-        needed = ["layout.annotations=somewhere"] if "annotations: ???" in layout_of(recipe.name) else []
-        config = compose_config(command, [f"experiment={recipe.name}", *needed])
-        assert ("protocol" in config) == recipe.has_protocol
+def test_every_experiment_says_what_it_is_and_composes():
+    assert {experiment.name for experiment in experiments() if experiment.for_run} >= {"table1_transfer"}
+    for experiment in experiments():
+        assert experiment.summary.endswith(".") and "package" not in experiment.summary
+        command = "run" if experiment.for_run else "invert"
+        needed = ["layout.annotations=somewhere"] if "annotations: ???" in layout_of(experiment.name) else []
+        config = compose_config(command, [f"experiment={experiment.name}", *needed])
+        assert ("experiment" in config) == experiment.for_run
 
 
-def layout_of(recipe):
-    """The file of the layouts that a recipe chooses."""
-    defaults = yaml.safe_load((configuration.recipe_dir() / f"{recipe}.yaml").read_text()).get("defaults", [])
+def layout_of(experiment):
+    """The file of the layouts that a experiment chooses."""
+    defaults = yaml.safe_load((configuration.experiment_dir() / f"{experiment}.yaml").read_text()).get("defaults", [])
     chosen = next((entry["override /layout"] for entry in defaults if "override /layout" in entry), "plain")
     return (config_dir() / "layout" / f"{chosen}.yaml").read_text()
 
 
-def test_help_of_run_lists_experiments_and_that_of_invert_the_other_recipes(capsys):
+def test_help_of_run_lists_experiments_and_that_of_invert_the_others(capsys):
     assert cli.main(["run", "--help"]) == 0
     text = capsys.readouterr().out
     assert "usage: detinv run EXPERIMENT [group" in text
@@ -166,7 +168,7 @@ def test_help_of_run_lists_experiments_and_that_of_invert_the_other_recipes(caps
     assert any(line.split()[0] == "table1_transfer" and "Table 1: inversion transfer" in line for line in section)
     assert not any("diagonal_plain" in line for line in section)
     assert cli.main(["invert", "--help"]) == 0
-    section = capsys.readouterr().out.split("recipes (experiment=NAME):\n")[1].split("\n\n")[0]
+    section = capsys.readouterr().out.split("experiments (experiment=NAME):\n")[1].split("\n\n")[0]
     assert "diagonal_plain" in section and "table1_transfer" not in section
 
 
@@ -174,22 +176,22 @@ def test_help_of_run_lists_experiments_and_that_of_invert_the_other_recipes(caps
 def test_help_of_an_experiment_shows_its_values(word, capsys):
     assert cli.main(["run", "layout=texture", word, "--help"]) == 0
     lines = {line.split("=")[0].strip(): line for line in capsys.readouterr().out.splitlines() if "=" in line}
-    assert lines["protocol.joint"].split()[0] == "protocol.joint=false"
+    assert lines["experiment.joint"].split()[0] == "experiment.joint=false"
     assert "optimiser updates of each image" in lines["steps"] and lines["steps"].split()[0] == "steps=100"
     assert lines["layout.count"].strip() == "layout.count=16"
     assert lines["layout.world"].strip() == "layout.world=texture"
     assert "shapes_retinanet" in lines["detectors"]
 
 
-def test_a_recipe_wins_over_what_it_chooses(recipe_folder):
-    (recipe_folder / "mine.yaml").write_text(
+def test_an_experiment_wins_over_what_it_chooses(experiment_folder):
+    (experiment_folder / "mine.yaml").write_text(
         "# @package _global_\n# Mine.\ndefaults:\n  - override /layout: scale\n"
-        "layout:\n  count: 3\nprotocol:\n  size: 4  # of it\n"
+        "layout:\n  count: 3\nexperiment:\n  size: 4  # of it\n"
     )
     found = {option.key: option for option in options(config_dir(), "run", {"experiment": "mine"})}
     assert found["layout.world"].default == "scale" and found["layout.count"].default == "3"
-    assert found["protocol.size"] == Option("protocol.size", "4", "of it")
-    # A choice of one's own wins over the recipe's, its values over that choice's.
+    assert found["experiment.size"] == Option("experiment.size", "4", "of it")
+    # A choice of one's own wins over the experiment's, its values over that choice's.
     found = {option.key: option for option in options(config_dir(), "run", {"experiment": "mine", "layout": "part"})}
     assert found["layout.world"].default == "part" and found["layout.count"].default == "3"
     config = compose_config("run", ["experiment=mine", "layout=part"])
@@ -201,7 +203,7 @@ def test_help_of_an_experiment_knows_all_values_that_can_be_overridden():
     listed = {
         option.key for option in options(config_dir(), "run", {"experiment": "table1_transfer", "logger": "none"})
     }
-    assert set(config["protocol"]) - {"_target_"} == {
-        key.removeprefix("protocol.") for key in listed if key.startswith("protocol.")
+    assert set(config["experiment"]) - {"_target_"} == {
+        key.removeprefix("experiment.") for key in listed if key.startswith("experiment.")
     }
     assert {key for key in config if not isinstance(config[key], dict)} - {"logger"} <= listed

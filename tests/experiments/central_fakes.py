@@ -2,7 +2,7 @@
 
 from detinv.experiments.common.central import CentralObjects
 from detinv.experiments.common.workbench import Workbench
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.layouts.random import RandomLayouts
 from tests.fakes import block_image, tiny_detector
 
@@ -12,17 +12,17 @@ QUICK = {"accelerator": "cpu"}
 
 
 class Painted(Workbench):
-    """Makes images of coloured blocks at once, and remembers the keys and recipes that were asked for."""
+    """Makes images of coloured blocks at once, and remembers the keys and experiments that were asked for."""
 
-    def invert(self, key, label, layouts, recipe=None, steps=None):
-        self.__dict__.setdefault("asked", []).append((key, recipe))
+    def invert(self, key, label, layouts, preset=None, steps=None):
+        self.__dict__.setdefault("asked", []).append((key, preset))
         return [block_image(SIZE, sum(map(ord, layout.id))) for layout in layouts]
 
 
 def bench_of(folder, families, kind=Painted, source=None, **options):
     """A bench whose detectors are those of `families`, with random weights, under the families' names."""
     source = source or RandomLayouts(count=6, image_size=SIZE)
-    bench = kind(folder, list(families), source, load_recipe("default"), trainer=QUICK, **options)
+    bench = kind(folder, list(families), source, load_preset("default"), trainer=QUICK, **options)
     bench._loaded |= {family: _sparing(tiny_detector(family, seed=seed)) for seed, family in enumerate(families)}
     return bench
 

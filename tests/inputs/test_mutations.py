@@ -196,11 +196,11 @@ def test_detector_files_with_anything_in_them(tmp_path: Path, data):
     attempt(own_detector, tmp_path / "mine.yaml")
 
 
-RECIPE = yaml.safe_load((config_dir() / "preset" / "default.yaml").read_text())
+PRESET = yaml.safe_load((config_dir() / "preset" / "default.yaml").read_text())
 
 
 @settings(EXAMPLES, max_examples=40)
-@given(changed(RECIPE))
+@given(changed(PRESET))
 def test_presets_with_other_entries(content):
     """Whatever a configuration says, nothing is built but what it may name."""
 

@@ -15,11 +15,11 @@ from detinv.config import help as command_help
 from detinv.config import instantiate as configuration
 from detinv.config import trust
 from detinv.config.allowed_targets import ALLOWED_TARGETS
-from detinv.config.instantiate import config_dir, instantiate, locate, recipe_dir
+from detinv.config.instantiate import config_dir, experiment_dir, instantiate, locate
 from detinv.config.trust import check_targets, is_trusting, trusting
 from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from tests.inputs.conftest import QUIET
 
 EVIL = "evil_module_of_the_test"
@@ -50,7 +50,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_everything_detinv_itself_names_is_allowed():
     named = set()
-    for path in (*config_dir().rglob("*.yaml"), *recipe_dir().rglob("*.yaml")):
+    for path in (*config_dir().rglob("*.yaml"), *experiment_dir().rglob("*.yaml")):
         for entry in entries(yaml.safe_load(path.read_text())):
             named |= {entry[key] for key in ("_target_", "adapter") if key in entry}
     assert len(named) > 40
@@ -263,12 +263,12 @@ def test_only_true_is_trust(value, refused, folder):
         f"detector:\n  model: {{_target_: {EVIL}.build}}\n",
     ],
 )
-def test_a_recipe_cannot_trust_itself(text, refused, folder, monkeypatch):
-    recipes = folder / "recipes"
-    recipes.mkdir()
-    (recipes / "theirs.yaml").write_text(f"# @package _global_\n# Theirs.\n{text}")
-    monkeypatch.setattr(configuration, "recipe_dir", lambda: recipes)
-    monkeypatch.setattr(command_help, "recipe_dir", lambda: recipes)
+def test_an_experiment_cannot_trust_itself(text, refused, folder, monkeypatch):
+    experiments = folder / "experiments"
+    experiments.mkdir()
+    (experiments / "theirs.yaml").write_text(f"# @package _global_\n# Theirs.\n{text}")
+    monkeypatch.setattr(configuration, "experiment_dir", lambda: experiments)
+    monkeypatch.setattr(command_help, "experiment_dir", lambda: experiments)
     # Its values are only overridden where they would be in the way.
     words = [word for word in QUIET if not word.startswith("out_dir") or "out_dir" not in text]
     words = [word for word in words if not word.startswith("logger") or "logger" not in text]
@@ -277,7 +277,7 @@ def test_a_recipe_cannot_trust_itself(text, refused, folder, monkeypatch):
 
 
 def test_weights_are_trusted_on_the_command_line_alone():
-    """The same words that a recipe may not say."""
+    """The same words that an experiment may not say."""
     bundled = ("detector=yolov8n", "detector.weights=nowhere.pt", "detector.trust_weights=true")
     assert execute.check_command("invert", [*bundled, *EMPTY]).detector.trust_weights is True
 
@@ -358,7 +358,7 @@ def test_bundled_names_need_no_trust():
     with trusting(False):
         load_detector("shapes_retinanet")
         for preset in ("default", "paper", "fourier", "code_maskrcnn"):
-            load_recipe(preset)
+            load_preset(preset)
         optimizer = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.1}
         assert isinstance(instantiate(optimizer)([torch.zeros(1, requires_grad=True)]), torch.optim.Adam)
 

@@ -10,7 +10,7 @@ from detinv.detectors.layers import find_layer
 from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError
 from detinv.inversion.features import feature_errors, invert_features, on_canvas, relative_error
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 from detinv.metrics.edges import box_region
@@ -31,10 +31,10 @@ def detector(family):
     return tiny_detector(family)
 
 
-def invert(family, layer, *, images=IMAGES, layouts=LAYOUTS, steps=30, recipe=None, **options):
+def invert(family, layer, *, images=IMAGES, layouts=LAYOUTS, steps=30, preset=None, **options):
     member = detector(family)
     found = find_layer(member, layer)
-    return invert_features(member, found, images, layouts, recipe or load_recipe(), steps=steps, trainer=CPU, **options)
+    return invert_features(member, found, images, layouts, preset or load_preset(), steps=steps, trainer=CPU, **options)
 
 
 def errors(family, layer, images):
@@ -68,7 +68,7 @@ def test_the_error_falls_by_half_and_weights_stay(layer):
 def test_the_network_may_run_at_half_precision():
     layer = find_layer(detector("retinanet"), "p3")
     trainer = {**CPU, "precision": "bf16-mixed"}
-    images = invert_features(detector("retinanet"), layer, IMAGES, LAYOUTS, load_recipe(), steps=10, trainer=trainer)
+    images = invert_features(detector("retinanet"), layer, IMAGES, LAYOUTS, load_preset(), steps=10, trainer=trainer)
     start = errors("retinanet", "p3", invert("retinanet", "p3", steps=0))
     assert all(after < 0.8 * first for first, after in zip(start, errors("retinanet", "p3", images), strict=True))
 
@@ -86,7 +86,7 @@ def test_a_box_is_reconstructed_inside_and_free_outside():
     layout = scene.layout.select(torch.arange(len(scene.layout)) == 0)
     layer = find_layer(rcnn, "roi")
     start, end = (
-        invert_features(rcnn, layer, [scene.image], [layout], load_recipe(), steps=steps, trainer=CPU)
+        invert_features(rcnn, layer, [scene.image], [layout], load_preset(), steps=steps, trainer=CPU)
         for steps in (0, 30)
     )
     before, after = (feature_errors(rcnn, layer, one, [scene.image], [layout]) for one in (start, end))
@@ -97,10 +97,10 @@ def test_a_box_is_reconstructed_inside_and_free_outside():
     assert nearness(end[0], scene.image, region).rmse < 0.95 * nearness(start[0], scene.image, region).rmse
 
 
-def test_regularisers_of_the_recipe_count():
-    recipe = load_recipe()
-    smooth = replace(recipe, objective=recipe.objective.reweighted({"total_variation": 10.0}))
-    rough, even = (invert("retinanet", "c3", steps=10, recipe=one)[0].float() for one in (recipe, smooth))
+def test_regularisers_of_the_preset_count():
+    preset = load_preset()
+    smooth = replace(preset, objective=preset.objective.reweighted({"total_variation": 10.0}))
+    rough, even = (invert("retinanet", "c3", steps=10, preset=one)[0].float() for one in (preset, smooth))
     variation = [image.diff(dim=1).square().mean() + image.diff(dim=2).square().mean() for image in (rough, even)]
     assert variation[1] < 0.5 * variation[0]
 

@@ -6,7 +6,7 @@ import torch
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.modules.inversion import Inversion
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
@@ -18,17 +18,17 @@ from tests.fakes import tiny_detector
 def test_a_step_does_not_synchronise(family: str):
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
-    recipe, device = load_recipe("default"), torch.device("cuda")
+    preset, device = load_preset("default"), torch.device("cuda")
     layout = Layout(torch.tensor([[4.0, 6.0, 30.0, 28.0]]), torch.tensor([1]), (64, 64), "one")
     detector = tiny_detector(family)
     batch = LayoutBatch.collate([layout], detector.size_divisor)
-    pixels = recipe.pixels(batch, detector.pixel_mean.flatten(), 0)
+    pixels = preset.pixels(batch, detector.pixel_mean.flatten(), 0)
     ensemble = as_ensemble(detector)
     module = Inversion(
-        ensemble, batch, pixels, recipe.objective, recipe.optimizer, recipe.schedule, 10, recipe.augmentation, 0
+        ensemble, batch, pixels, preset.objective, preset.optimizer, preset.schedule, 10, preset.augmentation, 0
     ).to(device)
     module.on_fit_start()
-    callback = PseudoTargets(recipe.rule, recipe.matching)
+    callback = PseudoTargets(preset.rule, preset.matching)
 
     def step(number: int) -> None:
         centred = module.pixels.centred()

@@ -8,7 +8,7 @@ import torch
 from detinv.config.instantiate import choices, config_dir
 from detinv.errors import ConfigError
 from detinv.inversion.pixels.pixels import FourierPixels
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.inversion.run import invert
 from detinv.inversion.targets.paper import PaperRule
 from detinv.layouts.layout import Layout
@@ -31,29 +31,29 @@ def test_every_preset_runs(name: str):
 
 
 def test_presets_differ_in_what_their_names_say():
-    assert isinstance(load_recipe("paper").rule, PaperRule)
-    assert load_recipe("fourier").pixels.func is FourierPixels
+    assert isinstance(load_preset("paper").rule, PaperRule)
+    assert load_preset("fourier").pixels.func is FourierPixels
 
 
 def test_a_preset_has_its_own_number_of_steps():
-    assert [load_recipe(name).steps for name in ("default", "fast", "code_fcos")] == [200, 120, 1000]
-    recipe = replace(load_recipe("fast"), steps=2)
+    assert [load_preset(name).steps for name in ("default", "fast", "code_fcos")] == [200, 120, 1000]
+    preset = replace(load_preset("fast"), steps=2)
     options = {"trainer": {"accelerator": "cpu"}, "progress": False}
-    own = invert(tiny_detector("fcos"), LAYOUTS, recipe, **options)
-    said = invert(tiny_detector("fcos"), LAYOUTS, recipe, steps=2, **options)
-    other = invert(tiny_detector("fcos"), LAYOUTS, recipe, steps=1, **options)
+    own = invert(tiny_detector("fcos"), LAYOUTS, preset, **options)
+    said = invert(tiny_detector("fcos"), LAYOUTS, preset, steps=2, **options)
+    other = invert(tiny_detector("fcos"), LAYOUTS, preset, steps=1, **options)
     assert all(torch.equal(a, b) for a, b in zip(own.images, said.images, strict=True))
     assert not torch.equal(own.images[0], other.images[0])
 
 
 def test_an_unknown_preset_suggests_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'default'"):
-        load_recipe("defualt")
+        load_preset("defualt")
 
 
 def test_published_numbers():
     """Hyper-parameters of the published configurations; roi_reg is what they amount to, not what they say."""
-    retina, mask = load_recipe("code_retinanet"), load_recipe("code_maskrcnn")
+    retina, mask = load_preset("code_retinanet"), load_preset("code_maskrcnn")
     assert retina.objective.weights == {
         "cls": 30,
         "reg": 30,

@@ -167,7 +167,7 @@ def test_help_is_help(capsys):
 
 def test_every_command_can_be_swept(monkeypatch, tmp_path):
     seen = []
-    stand_in(monkeypatch, "run", lambda config, build: seen.append((config.protocol["_target_"], config.steps)))
+    stand_in(monkeypatch, "run", lambda config, build: seen.append((config.experiment["_target_"], config.steps)))
     out = tmp_path / "a b, c='d'"
     assert main(["run", "-m", "fig10_context,fig11_position", quoted("out_dir", str(out))]) == 0
     assert [name.rpartition(".")[2] for name, _ in seen] == ["Context", "Position"]

@@ -6,10 +6,10 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from detinv.commands import execute
-from detinv.config.help import recipes
-from detinv.config.instantiate import recipe_dir
+from detinv.config.help import experiments
+from detinv.config.instantiate import experiment_dir
 
-FILE = recipe_dir() / "sweeps" / "wandb.yaml"
+FILE = experiment_dir() / "sweeps" / "wandb.yaml"
 
 
 def words_of(sweep, values):
@@ -38,6 +38,6 @@ def test_every_run_of_the_grid_is_a_command_with_a_folder_of_its_own():
     assert len(folders) == len(list(itertools.product(*axes.values())))
 
 
-def test_it_is_no_recipe():
+def test_it_is_no_preset():
     assert FILE.is_file()
-    assert "wandb" not in {recipe.name for recipe in recipes()}
+    assert "wandb" not in {experiment.name for experiment in experiments()}

@@ -7,9 +7,9 @@ from detinv.results.reports.findings import Findings
 
 
 class AbstractExperiment(ABC):
-    """A protocol: what is inverted, how it is looked at, and what is counted.
+    """An experiment: what is inverted, how the images are judged, and what is counted.
 
-    Options that belong to one protocol are arguments of its constructor; what all share (detectors, layouts, recipe,
+    Options that belong to one experiment are arguments of its constructor; what all share (detectors, layouts, preset,
     steps, seed, folder) is the workbench's.
     """
 

@@ -15,7 +15,7 @@ from detinv.errors import ConfigError
 from detinv.experiments.common.beside import Driven, Sighting, pixel_box, sightings
 from detinv.experiments.common.workbench import Images, Workbench
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.inversion.targets.base import Targets
 from detinv.inversion.targets.single import SingleObjectRule
 from detinv.layouts.batch import LayoutBatch
@@ -24,7 +24,7 @@ from detinv.layouts.layout import Layout
 from detinv.layouts.numbers import image_size_option
 from detinv.results.io.names import file_stems
 
-_OPTION = "protocol.objects"
+_OPTION = "experiment.objects"
 # Images that pass the network together when rows are looked up.
 _AT_ONCE = 16
 
@@ -119,21 +119,21 @@ class CentralObjects:
         label = torch.tensor([label_of(name, detector.class_names, f"{_OPTION}.classes")])
         return [Layout(box, label, (height, width), f"{name}-{seed}") for seed in range(self.seeds)]
 
-    def recipe(self, recipe: Recipe) -> Recipe:
-        """The recipe with one candidate driven and everything else free.
+    def preset(self, preset: Preset) -> Preset:
+        """The preset with one candidate driven and everything else free.
 
         Raises:
             ConfigError: when the preset gives none of `terms` a weight, or one is no term.
         """
-        kept = recipe.objective.only(self.terms)
+        kept = preset.objective.only(self.terms)
         if not set(kept.weights) & set(self.terms):
             raise ConfigError(f"{_OPTION}.terms={list(self.terms)}: the preset gives none of them a weight")
-        return replace(recipe, rule=SingleObjectRule(self.enough), objective=kept)
+        return replace(preset, rule=SingleObjectRule(self.enough), objective=kept)
 
     def images(self, bench: Workbench, label: str, name: str, count: int | None = None) -> Images:
         """The inverted images of one class, or the first `count`; made where they do not lie in the bench's folder."""
         layouts = self.layouts(bench.detector(label), name)[:count]
-        return bench.invert(self.key(bench, label, name), label, layouts, self.recipe(bench.recipe))
+        return bench.invert(self.key(bench, label, name), label, layouts, self.preset(bench.preset))
 
     def driven(self, bench: Workbench, label: str, name: str) -> list[Driven]:
         """What the driven candidate says of each of the class's images."""
@@ -142,7 +142,7 @@ class CentralObjects:
             detector = bench.detector(label)
             layouts, images = self.layouts(detector, name), self.images(bench, label, name)
             boxes, labels = [layout.boxes for layout in layouts], [layout.labels for layout in layouts]
-            rows = driven_rows(detector, bench.recipe, images, layouts)
+            rows = driven_rows(detector, bench.preset, images, layouts)
             found = read_candidates_batch(detector, images, boxes, labels, rows)
             return [
                 {
@@ -194,17 +194,17 @@ class CentralObjects:
 @torch.no_grad()
 def driven_rows(
     detector: AbstractDetector,
-    recipe: Recipe,
+    preset: Preset,
     images: Sequence[UInt8[Tensor, "3 height width"]],
     layouts: Sequence[Layout],
 ) -> list[Int64[Tensor, " _object"]] | None:
     """The rows of a dense head, or the tokens of queries, that are driven in these images; None for a second stage.
 
     Args:
-        recipe: whose matching serves heads without suppression.
+        preset: whose matching serves heads without suppression.
         images: in the frame of the detector's input, as the layouts are.
     """
-    targets = PseudoTargets(SingleObjectRule(), recipe.matching)
+    targets = PseudoTargets(SingleObjectRule(), preset.matching)
     rows: list[Tensor] = []
     for start in range(0, len(images), _AT_ONCE):
         chosen = layouts[start : start + _AT_ONCE]

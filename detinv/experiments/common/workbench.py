@@ -1,4 +1,4 @@
-"""What experiments work with: detectors, layouts, a recipe, and a folder that keeps what is finished."""
+"""What experiments work with: detectors, layouts, a preset, and a folder that keeps what is finished."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from detinv.errors import ConfigError, OutputError
 from detinv.inversion.fitting import device_of
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.pixels.pixels import batches_by_canvas
-from detinv.inversion.recipe import Recipe
+from detinv.inversion.preset import Preset
 from detinv.inversion.run import invert
 from detinv.layouts.layout import Detections, Layout
 from detinv.layouts.sources import LayoutSource
@@ -48,7 +48,7 @@ class Workbench:
             state of an interrupted batch in `unfinished/<key>/`.
         entries: the detectors to be looked at, in order.
         source: of layouts.
-        recipe: how to invert.
+        preset: how to invert.
         steps: optimiser updates of each image.
         batch_size: images optimised together.
         seed: of start images and views.
@@ -62,7 +62,7 @@ class Workbench:
     out_dir: Path
     entries: Sequence[DetectorEntry]
     source: LayoutSource
-    recipe: Recipe
+    preset: Preset
     steps: int = 200
     batch_size: int = 16
     seed: int = 0
@@ -162,7 +162,7 @@ class Workbench:
         key: str,
         label: str,
         layouts: Sequence[Layout],
-        recipe: Recipe | None = None,
+        preset: Preset | None = None,
         steps: int | None = None,
     ) -> Images:
         """Inverted images, 8 bit, one for each layout; those that lie in `images/<key>/` already are read from there.
@@ -174,7 +174,7 @@ class Workbench:
             key: names the images: letters, digits, `_`, `-`, `.` and slashes.
             label: of the detector.
             layouts: in the frame of its input, with distinct ids.
-            recipe, steps: where they differ from the bench's own.
+            preset, steps: where they differ from the bench's own.
 
         Raises:
             OutputError: when the folder holds images of other weights or another number of steps; when memory does
@@ -182,7 +182,7 @@ class Workbench:
         """
         detector = self.detector(label)
         return self._inverted(
-            key, label, detector, weight_hash(detector), detector.size_divisor, layouts, recipe, steps
+            key, label, detector, weight_hash(detector), detector.size_divisor, layouts, preset, steps
         )
 
     def invert_jointly(self, key: str, layouts: Sequence[Layout], steps: int | None = None) -> Images:
@@ -203,7 +203,7 @@ class Workbench:
         hashes: str,
         divisor: int,
         layouts: Sequence[Layout],
-        recipe: Recipe | None,
+        preset: Preset | None,
         steps: int | None,
     ) -> Images:
         steps = self.steps if steps is None else steps
@@ -212,7 +212,7 @@ class Workbench:
             result = invert(
                 judge,
                 [layouts[index] for index in members],
-                recipe or self.recipe,
+                preset or self.preset,
                 steps=steps,
                 seed=self.seed,
                 batch_size=self.batch_size,

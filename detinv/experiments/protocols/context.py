@@ -62,7 +62,7 @@ class Context(AbstractExperiment):
         self.control = control
         self.shown = shown
         if shown < 0:
-            raise ConfigError(f"protocol.shown={shown}: choose 0 or more")
+            raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
 
     def run(self, bench: Workbench) -> Findings:
         """Frequencies by driven class, their asymmetry, and how they go with the layouts' own."""

@@ -102,11 +102,11 @@ class Disentangle(AbstractExperiment):
         shown: int = 6,
     ) -> None:
         if not conditions and not rpn_off:
-            raise ConfigError("protocol.conditions=[]: name at least one, such as cls or reg")
+            raise ConfigError("experiment.conditions=[]: name at least one, such as cls or reg")
         if not 0 <= score_thresh < 1:
-            raise ConfigError(f"protocol.score_thresh={score_thresh}: choose a number from 0 to below 1")
+            raise ConfigError(f"experiment.score_thresh={score_thresh}: choose a number from 0 to below 1")
         if shown < 0:
-            raise ConfigError(f"protocol.shown={shown}: choose 0 or more")
+            raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
         self.conditions = tuple(_read(text) for text in conditions)
         self.rpn_off = tuple(replace(_read(text), proposals=False) for text in rpn_off)
         self.judge = judge
@@ -173,7 +173,7 @@ class Disentangle(AbstractExperiment):
         judge = next((other for other in [*wanted, *bench.labels] if other != label), None)
         if judge is None:
             raise ConfigError(
-                f"nobody judges the inversions of {label}: name a second detector with protocol.judge=NAME"
+                f"nobody judges the inversions of {label}: name a second detector with experiment.judge=NAME"
             )
         bench.detector(judge)
         return judge
@@ -188,8 +188,8 @@ class Disentangle(AbstractExperiment):
         for condition in (*self.conditions, *(self.rpn_off if staged else ())):
             if "mask" in condition.parts and not masks:
                 continue
-            recipe = replace(bench.recipe, objective=bench.recipe.objective.only(condition.terms))
-            made[condition.name] = bench.invert(f"{stem}/{condition.key}", label, layouts, recipe), layouts
+            preset = replace(bench.preset, objective=bench.preset.objective.only(condition.terms))
+            made[condition.name] = bench.invert(f"{stem}/{condition.key}", label, layouts, preset), layouts
         if self.references:
             made[NOISE] = bench.invert(f"{stem}/{NOISE}", label, layouts, steps=0), layouts
             if bench.has_photographs:
@@ -272,7 +272,7 @@ def proposes(detector: AbstractDetector, layout: Layout) -> bool:
 def _read(text: str) -> Condition:
     parts = tuple(part.strip() for part in str(text).split("+"))
     if not set(parts) <= set(PARTS) or len(set(parts)) < len(parts):
-        raise ConfigError(f"protocol.conditions: cannot read {text!r}; join {', '.join(PARTS)} by a plus sign")
+        raise ConfigError(f"experiment.conditions: cannot read {text!r}; join {', '.join(PARTS)} by a plus sign")
     return Condition(parts)
 
 

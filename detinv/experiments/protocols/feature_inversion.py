@@ -89,11 +89,11 @@ class FeatureInversion(AbstractExperiment):
     ) -> None:
         for name, value in (("total_variation", total_variation), ("alpha_norm", alpha_norm)):
             if value < 0:
-                raise ConfigError(f"protocol.{name}={value}: choose 0 or more")
+                raise ConfigError(f"experiment.{name}={value}: choose 0 or more")
         if not 0 <= score_thresh < 1:
-            raise ConfigError(f"protocol.score_thresh={score_thresh}: choose a number from 0 to below 1")
+            raise ConfigError(f"experiment.score_thresh={score_thresh}: choose a number from 0 to below 1")
         if shown < 0:
-            raise ConfigError(f"protocol.shown={shown}: choose 0 or more")
+            raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
         self.layers = None if layers is None else tuple(layers)
         self.priors = {"total_variation": total_variation, "alpha_norm": alpha_norm}
         self.score_thresh = score_thresh
@@ -143,7 +143,7 @@ class FeatureInversion(AbstractExperiment):
                 "inside": "the objects' boxes; for features of one box, the box of the image's largest object",
                 "AP": "with the layouts as truth; for features of one box, with the largest object alone",
                 "objective": f"relative feature error + {self.priors['total_variation']:g} total variation + "
-                f"{self.priors['alpha_norm']:g} alpha norm, with the recipe's pixels, optimizer, schedule and updates, "
+                f"{self.priors['alpha_norm']:g} alpha norm, with the preset's pixels, optimizer, schedule and updates, "
                 "without views",
                 "intervals": "95 %; bootstrap over images, Wilson's for objects found",
             },
@@ -154,7 +154,7 @@ class FeatureInversion(AbstractExperiment):
             return [find_layer(detector, name) for name in self.layers]
         found = list(named_layers(detector).values())
         if not found:
-            raise ConfigError(f"{label} has no layers with short names: give paths of its modules as protocol.layers")
+            raise ConfigError(f"{label} has no layers with short names: give paths of its modules as experiment.layers")
         return found
 
     def _reconstruct(
@@ -162,7 +162,7 @@ class FeatureInversion(AbstractExperiment):
     ) -> Images:
         detector = bench.detector(label)
         steps = bench.steps if steps is None else steps
-        recipe = replace(bench.recipe, objective=bench.recipe.objective.reweighted(self.priors))
+        preset = replace(bench.preset, objective=bench.preset.objective.reweighted(self.priors))
 
         def make(members: Sequence[int]) -> Images:
             return invert_features(
@@ -170,7 +170,7 @@ class FeatureInversion(AbstractExperiment):
                 layer,
                 [scenes.images[index] for index in members],
                 [scenes.layouts[index] for index in members],
-                recipe,
+                preset,
                 steps=steps,
                 seed=bench.seed,
                 trainer=bench.team.trainer(bench.trainer),

@@ -48,9 +48,9 @@ class Gallery(AbstractExperiment):
     def __init__(self, score_thresh: float = 0.5, iou_thresh: float = 0.5, shown: int = 8) -> None:
         for name, value in (("score_thresh", score_thresh), ("iou_thresh", iou_thresh)):
             if not 0 <= value < 1:
-                raise ConfigError(f"protocol.{name}={value}: choose a number from 0 to below 1")
+                raise ConfigError(f"experiment.{name}={value}: choose a number from 0 to below 1")
         if shown < 0:
-            raise ConfigError(f"protocol.shown={shown}: choose 0 or more")
+            raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
         self.score_thresh = score_thresh
         self.iou_thresh = iou_thresh
         self.shown = shown

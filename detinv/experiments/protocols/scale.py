@@ -85,7 +85,7 @@ class Scale(AbstractExperiment):
         judge: str | None = None,
     ) -> None:
         if not sides:
-            raise ConfigError("protocol.sides=[]: give at least one side in pixels")
+            raise ConfigError("experiment.sides=[]: give at least one side in pixels")
         self.by_side = {float(side): objects.of_side(side) for side in sorted(set(sides))}
         self.objects = objects
         self.judge = judge

@@ -39,7 +39,7 @@ class SingleObject(AbstractExperiment):
         self.objects = objects
         self.shown = shown
         if shown < 0:
-            raise ConfigError(f"protocol.shown={shown}: choose 0 or more")
+            raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
 
     def run(self, bench: Workbench) -> Findings:
         """Probability at the driven candidate, its anchor and box, and all detections, image by image."""

@@ -77,9 +77,9 @@ class Texture(AbstractExperiment):
         examples: int = 12,
     ) -> None:
         if not sizes or min(sizes) <= 0 or list(sizes) != sorted(set(sizes)):
-            raise ConfigError(f"protocol.sizes={list(sizes)}: give numbers above 0, each larger than the one before")
+            raise ConfigError(f"experiment.sizes={list(sizes)}: give numbers above 0, each larger than the one before")
         if examples < 0:
-            raise ConfigError(f"protocol.examples={examples}: choose 0 or more")
+            raise ConfigError(f"experiment.examples={examples}: choose 0 or more")
         self.texture = texture
         self.styles = styles
         self.sizes = tuple(float(size) for size in sizes)

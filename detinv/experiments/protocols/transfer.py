@@ -107,11 +107,11 @@ class Transfer(AbstractExperiment):
                 asked = layouts[label]
                 if kind != _MASKS:
                     asked = [layout.without_masks() for layout in asked]
-                recipe = bench.recipe
+                preset = bench.preset
                 if kind == _BOXES:
-                    recipe = replace(recipe, objective=recipe.objective.reweighted({"roi_mask": None}))
+                    preset = replace(preset, objective=preset.objective.reweighted({"roi_mask": None}))
                 row = f"{label}-{kind}" if kind else label
-                rows[row] = (bench.invert(row, label, asked, recipe), layouts[label], detector.class_names)
+                rows[row] = (bench.invert(row, label, asked, preset), layouts[label], detector.class_names)
         if joint is not None:
             rows[JOINT] = (joint, layouts[first], class_names)
         if real is not None:

@@ -51,13 +51,13 @@ class StyleTransfer:
         device: str = "cpu",
     ) -> None:
         if content_share < 0:
-            raise ConfigError(f"protocol.texture.content_share={content_share}: choose 0 or more")
+            raise ConfigError(f"experiment.texture.content_share={content_share}: choose 0 or more")
         if steps < 1:
-            raise ConfigError(f"protocol.texture.steps={steps}: choose at least 1")
+            raise ConfigError(f"experiment.texture.steps={steps}: choose at least 1")
         if optimizer not in ("lbfgs", "adam"):
-            raise ConfigError(f"protocol.texture.optimizer={optimizer}: choose lbfgs or adam")
+            raise ConfigError(f"experiment.texture.optimizer={optimizer}: choose lbfgs or adam")
         if not lr > 0:
-            raise ConfigError(f"protocol.texture.lr={lr}: choose a number above 0")
+            raise ConfigError(f"experiment.texture.lr={lr}: choose a number above 0")
         self.device = usable_device(device)
         self.weights = weights
         self.content_share = content_share

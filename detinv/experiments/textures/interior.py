@@ -24,7 +24,7 @@ class PatchShuffle:
 
     def __init__(self, side: int = 8) -> None:
         if side < 1:
-            raise ConfigError(f"protocol.texture.side={side}: choose at least 1 pixel")
+            raise ConfigError(f"experiment.texture.side={side}: choose at least 1 pixel")
         self.side = side
 
     def __call__(
@@ -65,7 +65,7 @@ class InteriorBlur:
 
     def __init__(self, share: float = 0.1) -> None:
         if not share > 0:
-            raise ConfigError(f"protocol.texture.share={share}: choose a number above 0")
+            raise ConfigError(f"experiment.texture.share={share}: choose a number above 0")
         self.share = share
 
     def __call__(

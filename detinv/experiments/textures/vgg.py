@@ -96,7 +96,7 @@ def _downloaded(name: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"protocol.texture.weights={name}: torchvision's VGG-19 cannot be downloaded ({reason}); give the path "
+            f"experiment.texture.weights={name}: torchvision's VGG-19 cannot be downloaded ({reason}); give the path "
             "of a .pth or .safetensors file of them, or choose a texture that needs none, such as "
             "detinv.experiments.textures.phase.PhaseRandomised"
         ) from error
@@ -107,7 +107,7 @@ def _file(weights: str) -> Path:
     if not path.suffix:
         known = ", ".join(VGG19_Weights.__members__)
         raise ConfigError(
-            f"protocol.texture.weights={weights}: neither of torchvision ({known}) nor the path of a .pth or "
+            f"experiment.texture.weights={weights}: neither of torchvision ({known}) nor the path of a .pth or "
             f".safetensors file, nor {RANDOM}"
         )
     return path

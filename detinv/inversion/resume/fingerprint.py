@@ -22,7 +22,7 @@ def layout_hash(layout: Layout) -> str:
 
 
 def settings_hash(settings: object) -> str:
-    """Of every value in `settings`, whatever its parts are: a recipe, an experiment."""
+    """Of every value in `settings`, whatever its parts are: a preset, an experiment."""
     return hashlib.sha256(repr(_described(settings)).encode()).hexdigest()[:_LENGTH]
 
 

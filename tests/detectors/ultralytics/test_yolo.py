@@ -359,8 +359,8 @@ def test_ten_steps_lower_the_loss(name, terms):
 
     before = weight_hash(detector)
     with quiet_lightning():
-        recipe = instantiate(compose_choice("preset", "default"))
-        fit_batch(as_ensemble(detector), layouts, recipe, 10, 0, {"accelerator": "cpu"}, (), [Record()])
+        preset = instantiate(compose_choice("preset", "default"))
+        fit_batch(as_ensemble(detector), layouts, preset, 10, 0, {"accelerator": "cpu"}, (), [Record()])
     assert set(losses[0].terms) == terms
     assert all(outcome.total.isfinite().all() for outcome in losses)
     assert losses[-1].total[0] < losses[0].total[0]

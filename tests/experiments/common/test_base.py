@@ -1,17 +1,17 @@
-"""Every recipe with a protocol describes an experiment that says what it shows."""
+"""Every experiment of `detinv run` says what it shows."""
 
 import pytest
 
 from detinv.config.composition import compose_config
-from detinv.config.help import recipes
+from detinv.config.help import experiments
 from detinv.config.instantiate import instantiate
 from detinv.experiments.common.base import AbstractExperiment
 
 
-@pytest.mark.parametrize("name", [recipe.name for recipe in recipes() if recipe.has_protocol])
+@pytest.mark.parametrize("name", [experiment.name for experiment in experiments() if experiment.for_run])
 def test_every_protocol_is_an_experiment_with_a_title(name):
     config = compose_config("run", [f"experiment={name}"])
-    experiment = instantiate(config.protocol)
+    experiment = instantiate(config.experiment)
     assert isinstance(experiment, AbstractExperiment)
     assert experiment.title.strip() and "\n" not in experiment.title
     assert config.detectors

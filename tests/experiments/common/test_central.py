@@ -9,7 +9,7 @@ from detinv.detectors.candidates import read_candidates
 from detinv.errors import ConfigError, LayoutError
 from detinv.experiments.common.central import CentralObjects, driven_rows
 from detinv.experiments.common.workbench import Workbench
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.inversion.targets.single import SingleObjectRule
 from detinv.zoo.weights import weight_hash
 from tests.experiments.central_fakes import OBJECTS, SIZE, bench_of
@@ -45,15 +45,15 @@ def test_what_cannot_be_asked_for_is_refused():
         with pytest.raises(ConfigError, match=next(iter(options))):
             CentralObjects(**options)
     with pytest.raises(ConfigError, match="encoder_positive"):
-        CentralObjects(terms=["encoder_positive"]).recipe(load_recipe("default"))
+        CentralObjects(terms=["encoder_positive"]).preset(load_preset("default"))
     with pytest.raises(ConfigError, match="positive"):
-        CentralObjects(terms=["positiv"]).recipe(load_recipe("default"))
+        CentralObjects(terms=["positiv"]).preset(load_preset("default"))
 
 
 def test_only_the_named_terms_are_kept():
-    recipe = CentralObjects(terms=["positive", "rpn_cls"]).recipe(load_recipe("default"))
-    assert set(recipe.objective.weights) == {"positive", "rpn_cls"}
-    assert isinstance(recipe.rule, SingleObjectRule)
+    preset = CentralObjects(terms=["positive", "rpn_cls"]).preset(load_preset("default"))
+    assert set(preset.objective.weights) == {"positive", "rpn_cls"}
+    assert isinstance(preset.rule, SingleObjectRule)
 
 
 @pytest.mark.parametrize("family", ["retinanet", "fcos", "ssd"])
@@ -62,7 +62,7 @@ def test_driven_rows_are_those_training_gives_first_and_their_anchors_are_stored
     detector = bench.detector(family)
     layouts = OBJECTS.layouts(detector, "class2")
     images = [block_image(SIZE, seed) for seed in range(3)]
-    rows = driven_rows(detector, bench.recipe, images, layouts)
+    rows = driven_rows(detector, bench.preset, images, layouts)
     with torch.no_grad():
         head = detector(
             torch.rand(1, 3, *SIZE), [SIZE], layouts[0].boxes[None], torch.ones(1, 1, dtype=bool)
@@ -80,7 +80,7 @@ def test_numbers_are_those_of_the_saved_images(tmp_path):
     detector = bench.detector("fasterrcnn")
     found = OBJECTS.driven(bench, "fasterrcnn", "class1")
     layouts, images = OBJECTS.layouts(detector, "class1"), OBJECTS.images(bench, "fasterrcnn", "class1")
-    assert driven_rows(detector, bench.recipe, images, layouts) is None
+    assert driven_rows(detector, bench.preset, images, layouts) is None
     for one, layout, image in zip(found, layouts, images, strict=True):
         read = read_candidates(detector, image, layout.boxes, layout.labels)
         assert one.anchor == one.asked == tuple(layout.boxes[0].tolist())

@@ -16,7 +16,7 @@ from detinv.errors import ConfigError, DetectorError, OutputError
 from detinv.experiments.common import workbench
 from detinv.experiments.common.workbench import Workbench
 from detinv.inversion import job
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.layouts.sources import CocoLayouts
 from detinv.results.io.read import read_image
 from detinv.worlds.sources import WorldLayouts
@@ -28,7 +28,7 @@ CPU = {"accelerator": "cpu"}
 def bench(out_dir: Path, entries=("shapes_retinanet",), **options) -> Workbench:
     options = {"steps": 2, "batch_size": 2, "trainer": CPU} | options
     source = options.pop("source", WorldLayouts("plain", count=3))
-    return Workbench(out_dir, entries, source, load_recipe(), **options)
+    return Workbench(out_dir, entries, source, load_preset(), **options)
 
 
 @pytest.fixture
@@ -155,15 +155,15 @@ def test_images_of_another_source_are_refused(tmp_path, options, label, problem)
     assert len(other.invert("b", label, other.layouts(label)[:1])) == 1
 
 
-def test_steps_and_recipe_may_differ_by_key(tmp_path, calls):
+def test_steps_and_preset_may_differ_by_key(tmp_path, calls):
     one = bench(tmp_path)
     layouts = one.layouts("shapes_retinanet")[:1]
     start = one.invert("start", "shapes_retinanet", layouts, steps=0)
     plain = detinv.invert("shapes_retinanet", layouts, steps=0, trainer=CPU, progress=False)
     assert same(start, plain.images)
     whole = one.invert("whole", "shapes_retinanet", layouts)
-    recipe = load_recipe()
-    part = one.invert("part", "shapes_retinanet", layouts, replace(recipe, objective=recipe.objective.only(["cls"])))
+    preset = load_preset()
+    part = one.invert("part", "shapes_retinanet", layouts, replace(preset, objective=preset.objective.only(["cls"])))
     assert not same(whole, part) and not same(whole, start)
     assert json.loads((tmp_path / "images" / "start" / "source.json").read_text())["steps"] == 0
 

@@ -9,7 +9,7 @@ from detinv.errors import ConfigError
 from detinv.experiments.common.workbench import Workbench
 from detinv.experiments.protocols.disentangle import NOISE, PARTS, PROPOSALS, REAL, Condition, Disentangle, proposes
 from detinv.inversion.objective.objective import TERM_NAMES
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
 from detinv.worlds.scene import Scene
 from tests.fakes import block_image, tiny_detector
@@ -43,8 +43,8 @@ class Scenes:
 class Recorded(Workbench):
     """Makes images of noise at once, and remembers what was asked for."""
 
-    def invert(self, key, label, layouts, recipe=None, steps=None):
-        weights = set((recipe or self.recipe).objective.weights)
+    def invert(self, key, label, layouts, preset=None, steps=None):
+        weights = set((preset or self.preset).objective.weights)
         self.__dict__.setdefault("asked", {})[key] = (weights, steps)
         return [block_image(SIZE, len(self.asked)) for _ in layouts]
 
@@ -55,7 +55,7 @@ def detector(family):
 
 
 def bench_of(folder, families, kind=Recorded, source=None, **options):
-    bench = kind(folder, list(families), source or Scenes(), load_recipe("default"), **options)
+    bench = kind(folder, list(families), source or Scenes(), load_preset("default"), **options)
     bench._loaded |= {family: detector(family) for family in families}
     return bench
 
@@ -148,7 +148,7 @@ def test_the_images_differ_by_the_terms_that_are_there(tmp_path):
 
 
 def test_nobody_judges_its_own_images(tmp_path):
-    with pytest.raises(ConfigError, match=r"nobody judges the inversions of retinanet: .*protocol\.judge=NAME"):
+    with pytest.raises(ConfigError, match=r"nobody judges the inversions of retinanet: .*experiment\.judge=NAME"):
         Disentangle(judge="retinanet").run(bench_of(tmp_path, ["retinanet"]))
 
 

@@ -10,7 +10,7 @@ from detinv.errors import ConfigError, OutputError
 from detinv.experiments.common.workbench import Workbench
 from detinv.experiments.protocols.feature_inversion import MEASURES, ORIGINAL, FeatureInversion
 from detinv.inversion.features import feature_errors
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
 from detinv.metrics.intervals import mean_interval
 from detinv.metrics.reconstruction import nearness
@@ -53,7 +53,7 @@ def detector(family):
 
 def bench_of(folder, family, source=None, **options):
     options = {"steps": 2, "trainer": {"accelerator": "cpu"}, **options}
-    bench = Workbench(folder, [family], source or Scenes(), load_recipe(), **options)
+    bench = Workbench(folder, [family], source or Scenes(), load_preset(), **options)
     bench._loaded[family] = detector(family)
     return bench
 
@@ -142,5 +142,5 @@ def test_a_layer_that_is_not_there_is_named():
     "options", [{"total_variation": -1.0}, {"alpha_norm": -1.0}, {"score_thresh": 1.0}, {"shown": -1}]
 )
 def test_numbers_out_of_range_are_named(options):
-    with pytest.raises(ConfigError, match=rf"protocol\.{next(iter(options))}="):
+    with pytest.raises(ConfigError, match=rf"experiment\.{next(iter(options))}="):
         FeatureInversion(**options)

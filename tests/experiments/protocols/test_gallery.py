@@ -9,7 +9,7 @@ from detinv.errors import ConfigError
 from detinv.experiments.common.judging import borders
 from detinv.experiments.common.workbench import Workbench
 from detinv.experiments.protocols.gallery import INVERTED, RATES, REAL, Gallery
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.intervals import mean_interval, wilson
 from detinv.worlds.scene import Scene
@@ -38,7 +38,7 @@ class Scenes(Layouts):
 class Recorded(Workbench):
     """Makes images at once, and remembers what was asked for."""
 
-    def invert(self, key, label, layouts, recipe=None, steps=None):
+    def invert(self, key, label, layouts, preset=None, steps=None):
         self.__dict__.setdefault("asked", {})[key] = list(layouts)
         return [block_image(SIZE, 7 + number) for number in range(len(layouts))]
 
@@ -49,7 +49,7 @@ def detector(family):
 
 
 def bench_of(folder, families, source=None, kind=Recorded, **options):
-    bench = kind(folder, list(families), source or Scenes(), load_recipe(), **options)
+    bench = kind(folder, list(families), source or Scenes(), load_preset(), **options)
     bench._loaded |= {family: detector(family) for family in families}
     return bench
 
@@ -125,5 +125,5 @@ def test_images_are_inverted_and_kept(tmp_path):
 
 @pytest.mark.parametrize("options", [{"score_thresh": 1.0}, {"iou_thresh": -0.1}, {"shown": -1}])
 def test_numbers_out_of_range_are_named(options):
-    with pytest.raises(ConfigError, match=rf"protocol\.{next(iter(options))}="):
+    with pytest.raises(ConfigError, match=rf"experiment\.{next(iter(options))}="):
         Gallery(**options)

@@ -15,7 +15,7 @@ from detinv.errors import ConfigError, LayoutError
 from detinv.experiments.common.workbench import Workbench
 from detinv.experiments.protocols.texture import END_TO_END, FIXED, Texture, best_detection, nearest_size
 from detinv.experiments.textures.phase import PhaseRandomised
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Detections, Layout
 from detinv.results.io.files import write_png
 from detinv.worlds.scene import Scene
@@ -113,7 +113,7 @@ class Broken:
 
 
 def bench_of(folder, detectors, source=None, **options):
-    bench = Workbench(folder, list(detectors), source or Scenes(), load_recipe("default"), **options)
+    bench = Workbench(folder, list(detectors), source or Scenes(), load_preset("default"), **options)
     bench._loaded |= detectors
     return bench
 
@@ -254,7 +254,7 @@ def test_no_picture_without_examples(tmp_path):
     assert not (tmp_path / "images").exists()
 
 
-def test_the_recipe_describes_the_experiment():
+def test_the_preset_describes_the_experiment():
     path = config_dir().parent / "experiments" / "fig13_texture.yaml"
-    experiment = instantiate(yaml.safe_load(path.read_text())["protocol"])
+    experiment = instantiate(yaml.safe_load(path.read_text())["experiment"])
     assert isinstance(experiment, Texture) and isinstance(experiment.texture, PhaseRandomised)

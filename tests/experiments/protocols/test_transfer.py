@@ -14,13 +14,13 @@ import detinv
 from detinv.detectors.base import AbstractDetector
 from detinv.experiments.common.workbench import Workbench
 from detinv.experiments.protocols.transfer import JOINT, NOISE, PAPER, PAPER_COLUMNS, REAL, Transfer, summary
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.worlds.sources import WorldLayouts
 
 
 def bench(out_dir: Path, *labels: str, **options) -> Workbench:
     source = options.pop("source", WorldLayouts("plain", count=4))
-    return Workbench(out_dir, labels, source, load_recipe(), steps=1, trainer={"accelerator": "cpu"}, **options)
+    return Workbench(out_dir, labels, source, load_preset(), steps=1, trainer={"accelerator": "cpu"}, **options)
 
 
 class Renumbered(AbstractDetector):
@@ -58,8 +58,8 @@ def test_rows_are_asked_for_what_their_name_says(tmp_path, monkeypatch):
     """Boxes alone without the mask term, boxes and masks with it, the start images, all at once, the photographs."""
     one, asked = bench(tmp_path, "shapes_retinanet", "shapes_maskrcnn"), {}
 
-    def invert(key, label, layouts, recipe=None, steps=None):
-        asked[key] = (label, layouts[0].masks is not None, (recipe or one.recipe).objective.weights, steps)
+    def invert(key, label, layouts, preset=None, steps=None):
+        asked[key] = (label, layouts[0].masks is not None, (preset or one.preset).objective.weights, steps)
         return [torch.zeros(3, *layout.image_size, dtype=torch.uint8) for layout in layouts]
 
     monkeypatch.setattr(one, "invert", invert)
@@ -78,7 +78,7 @@ def test_rows_are_asked_for_what_their_name_says(tmp_path, monkeypatch):
         "joint": ("both", True, None),
         NOISE: ("shapes_retinanet", True, 0),
     }
-    weights = one.recipe.objective.weights
+    weights = one.preset.objective.weights
     assert asked["shapes_maskrcnn-m"][2] == asked["shapes_retinanet"][2] == weights and "roi_mask" in weights
     assert asked["shapes_maskrcnn-b"][2] == {name: value for name, value in weights.items() if name != "roi_mask"}
 

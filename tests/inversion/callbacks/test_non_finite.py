@@ -10,7 +10,7 @@ from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.non_finite import StopNonFinite
 from detinv.inversion.fitting import fit_batch
 from detinv.inversion.modules.ensemble import as_ensemble
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.runtime.quiet import quiet_lightning
 from tests.fakes import tiny_detector
 from tests.inversion.modules.test_inversion import LAYOUTS
@@ -40,15 +40,15 @@ class Watch(pl.Callback):
 
 
 def run(*callbacks: pl.Callback, optimizer=None):
-    recipe = load_recipe("default")
+    preset = load_preset("default")
     if optimizer is not None:
-        object.__setattr__(recipe, "optimizer", optimizer)
-    object.__setattr__(recipe, "updates", ())
+        object.__setattr__(preset, "optimizer", optimizer)
+    object.__setattr__(preset, "updates", ())
     guard, recorder = StopNonFinite(), LossRecorder(every_n_steps=1)
     trainer = {"accelerator": "cpu"}
     ensemble = as_ensemble(tiny_detector("retinanet"))
     with quiet_lightning():
-        fit_batch(ensemble, LAYOUTS[:2], recipe, STEPS, 0, trainer, [recorder, *callbacks], [guard])
+        fit_batch(ensemble, LAYOUTS[:2], preset, STEPS, 0, trainer, [recorder, *callbacks], [guard])
     return guard, recorder
 
 

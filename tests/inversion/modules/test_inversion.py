@@ -22,7 +22,7 @@ from detinv.inversion.optim.schedules import Cosine
 from detinv.inversion.pixels.augmentation import Augmentation
 from detinv.inversion.pixels.pixels import FourierPixels, RawPixels
 from detinv.inversion.pixels.updates import Clamp, PeriodicBlur
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.inversion.run import invert
 from detinv.inversion.targets.base import Targets
 from detinv.inversion.targets.code import CodeRule
@@ -55,12 +55,12 @@ def inversion(
     detector, layouts, *, steps=STEPS, pixels=RawPixels, augmentation=None, optimizer=None, seed=0, slots=None
 ):
     batch = LayoutBatch.collate(layouts, detector.size_divisor, slots)
-    recipe = load_recipe("default")
+    preset = load_preset("default")
     return Inversion(
         as_ensemble(detector),
         batch,
         pixels(batch, detector.pixel_mean.flatten(), seed, 0.05),
-        recipe.objective,
+        preset.objective,
         optimizer or partial(NormalizedMomentum, lr=0.01),
         Cosine(),
         steps,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detinv.errors import OutputError
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.inversion.resume import archive as module
 from detinv.inversion.resume.archive import Archive, Outcome
 from detinv.inversion.resume.fingerprint import layout_hash, settings_hash
@@ -156,8 +156,8 @@ def test_finishing_a_batch_forgets_its_state(tmp_path: Path):
     assert archive.interrupted() == []
 
 
-def test_hashes_tell_recipes_and_layouts_apart():
-    default, again, paper = load_recipe("default"), load_recipe("default"), load_recipe("paper")
+def test_hashes_tell_presets_and_layouts_apart():
+    default, again, paper = load_preset("default"), load_preset("default"), load_preset("paper")
     assert settings_hash(default) == settings_hash(again) != settings_hash(paper)
     object.__setattr__(again, "objective", again.objective.reweighted({"cls": 31}))
     assert settings_hash(default) != settings_hash(again)

@@ -10,7 +10,7 @@ from detinv.errors import ConfigError
 from detinv.experiments.common.central import driven_rows
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.objective.objective import TERM_NAMES, Objective
-from detinv.inversion.presets import load_recipe
+from detinv.inversion.preset import load_preset
 from detinv.inversion.run import invert
 from detinv.inversion.targets.base import Targets
 from detinv.inversion.targets.single import SingleObjectRule
@@ -33,7 +33,7 @@ def looked_at(detector, rule, objective=EVERYTHING):
     predictions = detector(pixels.requires_grad_(), batch.image_sizes, batch.boxes, batch.valid)
     for output in predictions.outputs():
         output.retain_grad()
-    targets = PseudoTargets(rule, load_recipe("default").matching).build("x", predictions.detach(), batch, Targets())
+    targets = PseudoTargets(rule, load_preset("default").matching).build("x", predictions.detach(), batch, Targets())
     terms = objective.detector_terms(predictions, targets)
     objective.total(terms).sum().backward()
     return predictions, targets, terms
@@ -111,12 +111,12 @@ def test_a_candidate_that_is_sure_enough_is_left_alone(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_driven_probability_rises(family):
     detector, layout = tiny_detector(family), LAYOUTS[0]
-    recipe = load_recipe("default")
-    recipe = replace(recipe, rule=SingleObjectRule(), objective=recipe.objective.only(["positive", "roi_cls"]))
+    preset = load_preset("default")
+    preset = replace(preset, rule=SingleObjectRule(), objective=preset.objective.only(["positive", "roi_cls"]))
     found = []
     for steps in (0, 12):
-        images = invert(detector, [layout], recipe, steps=steps, trainer={"accelerator": "cpu"}, progress=False).images
-        rows = driven_rows(detector, recipe, images, [layout])
+        images = invert(detector, [layout], preset, steps=steps, trainer={"accelerator": "cpu"}, progress=False).images
+        rows = driven_rows(detector, preset, images, [layout])
         read = read_candidates(detector, images[0], layout.boxes, layout.labels, None if rows is None else rows[0])
         found.append(float(read.class_scores[0, 2]))
     assert found[1] > found[0] + 0.02

@@ -1,10 +1,12 @@
-"""Everything that says how to invert, but not what: a preset, made of named parts."""
+"""A preset: everything that says how to invert, but not what."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from detinv.config.instantiate import choices, compose_choice, config_dir, instantiate
+from detinv.config.printable import suggestion
 from detinv.config.ranges import check_range
 from detinv.errors import ConfigError
 from detinv.inversion.modules.base import OptimizerFactory
@@ -19,7 +21,7 @@ from detinv.layouts.layout import Layout
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Preset:
     """A way of inverting.
 
     Args:
@@ -53,7 +55,22 @@ class Recipe:
         check_range(self, "steps")
         check_range(self, "every_n_steps", least=1)
         if not all(map(callable, (*self.updates, self.schedule, self.pixels, self.optimizer))):
-            raise ConfigError("updates, schedule, pixels or optimizer: something else than what a recipe is made of")
+            raise ConfigError("updates, schedule, pixels or optimizer: something else than what a preset is made of")
         # Parts that are built in the middle of a run are tried once, on next to nothing: a mistake in them shows here.
         empty = Layout(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), (8, 8), "empty")
         self.optimizer(self.pixels(LayoutBatch.collate([empty]), torch.full((3,), 0.5), 0).parameters())
+
+
+def load_preset(name: str = "default") -> Preset:
+    """Load a preset that ships with detinv.
+
+    Args:
+        name: of a file in configs/preset, without its ending.
+
+    Raises:
+        ConfigError: when there is no preset of that name; suggests the nearest.
+    """
+    names = choices(config_dir(), "preset")
+    if name not in names:
+        raise ConfigError(f"unknown preset {name!r}{suggestion(name, names)} (known: {', '.join(names)})")
+    return instantiate(compose_choice("preset", name))
