@@ -1,6 +1,6 @@
-"""detinv: pixels that a frozen object detector reads as the layout you asked for.
+"""detinv: optimises the pixels of an image until a frozen object detector reports the layout you asked for.
 
-The public names load on first use, so importing the package costs nothing and has no side effect.
+Public names are imported on first use, so that importing the package is fast and has no side effect.
 """
 
 from importlib import import_module
@@ -8,25 +8,54 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detinv.detectors.load import load_detector
-    from detinv.inversion.run import invert
+    from detinv.errors import DetinvError
+    from detinv.inversion.preset import Preset, load_preset
+    from detinv.inversion.run import InversionInterrupted, invert
     from detinv.layouts.layout import Detections, Layout
+    from detinv.layouts.random import RandomLayouts
+    from detinv.layouts.sources import CocoLayouts, FileLayouts
+    from detinv.results.reports.inversion_result import InversionResult
+    from detinv.worlds.sources import WorldLayouts
 
 __version__ = "0.1.0"
-__all__ = ["Detections", "Layout", "invert", "load_detector"]
+__all__ = [
+    "CocoLayouts",
+    "Detections",
+    "DetinvError",
+    "FileLayouts",
+    "InversionInterrupted",
+    "InversionResult",
+    "Layout",
+    "Preset",
+    "RandomLayouts",
+    "WorldLayouts",
+    "invert",
+    "load_detector",
+    "load_preset",
+]
 
-_HOMES = {
+_MODULES = {
+    "CocoLayouts": "detinv.layouts.sources",
     "Detections": "detinv.layouts.layout",
+    "DetinvError": "detinv.errors",
+    "FileLayouts": "detinv.layouts.sources",
+    "InversionInterrupted": "detinv.inversion.run",
+    "InversionResult": "detinv.results.reports.inversion_result",
     "Layout": "detinv.layouts.layout",
+    "Preset": "detinv.inversion.preset",
+    "RandomLayouts": "detinv.layouts.random",
+    "WorldLayouts": "detinv.worlds.sources",
     "invert": "detinv.inversion.run",
     "load_detector": "detinv.detectors.load",
+    "load_preset": "detinv.inversion.preset",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'detinv' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULES])

@@ -11,7 +11,7 @@ from detinv.commands.terminal import console, literal
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
-from detinv.results.io.read import read_images
+from detinv.results.io.images import read_images
 from detinv.runtime.devices import usable_device
 from detinv.zoo.weights import weight_hash
 

@@ -20,7 +20,7 @@ from detinv.layouts.fitting import network_frame
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import coco_ground_truth, coco_results
 from detinv.results.io.files import prepare_out_dir, write_json, write_png, write_text
-from detinv.results.io.read import read_images
+from detinv.results.io.images import read_images
 from detinv.runtime.devices import usable_device
 from detinv.viz.overview import detections_overview
 from detinv.zoo.weights import weight_hash

@@ -14,18 +14,16 @@ from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.commands.terminal import console, literal
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError, OutputError
+from detinv.inversion.judging import planted_cues
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.preset import Preset
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.run import InversionInterrupted, invert
-from detinv.layouts.sources import LayoutSource
-from detinv.metrics.cues import orientation_agreement
 from detinv.results.io.files import prepare_out_dir, write_json
-from detinv.results.io.record import InversionResult
 from detinv.results.io.resume import claim_folder
+from detinv.results.reports.inversion_result import InversionResult
 from detinv.results.reports.write_inversion import write_inversion
 from detinv.runtime.processes import start_processes
-from detinv.worlds.sources import WorldLayouts, by_label
 
 _INTERRUPTED = 130
 
@@ -68,7 +66,8 @@ def run(config: DictConfig, build: Build) -> int:
         except InversionInterrupted as stop:
             result, interrupted = stop.result, True
         if team.first:
-            result = replace(result, metrics={**result.metrics, **_cues(source, result)})
+            cues = planted_cues(source, result.layouts, result.images, result.class_names)
+            result = replace(result, metrics={**result.metrics, **cues})
             _write(result, out_dir, OmegaConf.to_yaml(config), f"{config.detector.name} inverted")
             board.log({f"final/{name}": value for name, value in numbers_of(result.metrics).items()})
     if interrupted:
@@ -89,12 +88,12 @@ def _write(result: InversionResult, out_dir: Path, config_yaml: str, title: str)
         write_json(out_dir / "metrics.json", result.metrics)
     else:
         try:
-            picture = write_inversion(result, out_dir, config_yaml, title)
+            report = write_inversion(result, out_dir, title, config_yaml)
         except OutputError as error:
             rescue = Path(tempfile.mkdtemp(prefix="detinv-rescued-"))
-            write_inversion(result, rescue, config_yaml, title)
+            write_inversion(result, rescue, title, config_yaml)
             raise OutputError(f"{error}. All results were written to {rescue} instead") from error
-        _show(terminal, result, picture)
+        _show(terminal, result, report)
     for reasons in (result.missing, result.stopped):
         for layout_id, reason in reasons.items():
             terminal.print(literal(f"{layout_id}: {reason}"), highlight=False, soft_wrap=True)
@@ -109,36 +108,18 @@ def _ensemble(entries: DictConfig, build: Build) -> Ensemble:
     return Ensemble({str(entries.name): build_detector(entries)})
 
 
-def _cues(source: LayoutSource, result: InversionResult) -> dict[str, Any]:
-    """In a world whose textures are known: do the images show them?"""
-    planted = (
-        by_label(source.world.planted_orientations, result.class_names) if isinstance(source, WorldLayouts) else {}
-    )
-    if not planted:
-        return {}
-    found = orientation_agreement(result.layouts, result.images, planted)
-    return {
-        "striped_objects": found["objects"],
-        "planted_orientation": round(found["share"], 3),
-        **{
-            f"planted_orientation/{result.class_names[label]}": round(share, 3)
-            for label, share in found["per_class"].items()
-        },
-    }
-
-
 def _plain(node: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(node)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
 
-def _show(terminal: Console, result: InversionResult, picture: Path) -> None:
-    joint = len(result.readings) > 1
+def _show(terminal: Console, result: InversionResult, report: Path) -> None:
+    joint = len(result.member_detections) > 1
     headings = ("images", "steps", "seconds", "AP", "AP50", "redetected", "false positives")
     table = Table(*([Column("detector", overflow="fold", min_width=20)] if joint else []), *headings)
     metrics = result.metrics
-    for name in result.readings:
+    for name in result.member_detections:
         prefix = f"{name}/" if joint else ""
         table.add_row(
             *((name,) if joint else ()),
@@ -150,5 +131,5 @@ def _show(terminal: Console, result: InversionResult, picture: Path) -> None:
             str(metrics[prefix + "false_positives"]),
         )
     terminal.print(table)
-    terminal.print(literal(f"picture: {picture}"), soft_wrap=True)
-    terminal.print(literal(f"report:  {picture.with_name('report.html')}"), soft_wrap=True)
+    terminal.print(literal(f"picture: {report.with_name('overview.png')}"), soft_wrap=True)
+    terminal.print(literal(f"report:  {report}"), soft_wrap=True)

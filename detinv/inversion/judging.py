@@ -3,9 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxtyping import UInt8
+from torch import Tensor
+
 from detinv.layouts.layout import Detections, Layout
+from detinv.layouts.sources import LayoutSource
 from detinv.metrics.coco_ap import average_precision, box_and_mask_ap
+from detinv.metrics.cues import orientation_agreement
 from detinv.metrics.redetection import redetection
+from detinv.worlds.sources import WorldLayouts, by_label
 
 _DECIMALS = 3
 
@@ -18,11 +24,11 @@ def judge(layouts: Sequence[Layout], detections: Sequence[Detections], class_nam
 
 
 def judge_all(
-    layouts: Sequence[Layout], readings: Mapping[str, Sequence[Detections]], class_names: Sequence[str]
+    layouts: Sequence[Layout], member_detections: Mapping[str, Sequence[Detections]], class_names: Sequence[str]
 ) -> dict[str, Any]:
     """`judge` of what each detector sees; of several, the worst of each number, then all of them by detector."""
     judged = {}
-    for name, detections in readings.items():
+    for name, detections in member_detections.items():
         control = {"AP_of_other_layouts": _mismatched(layouts, detections, class_names)}
         judged[name] = judge(layouts, detections, class_names) | control
     if len(judged) == 1:
@@ -33,6 +39,33 @@ def judge_all(
     bad = ("false_positives", "AP_of_other_layouts")
     worst = {key: (max if key in bad else min)(one[key] for one in everyone) for key in shared}
     return worst | {f"{name}/{key}": value for name, one in judged.items() for key, value in one.items()}
+
+
+def planted_cues(
+    source: Sequence[Layout] | LayoutSource,
+    layouts: Sequence[Layout],
+    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    """Return how many objects show the stripes that their world gives them; nothing for layouts of no such world.
+
+    Args:
+        source: where the layouts come from; only a world says which orientation each class was given.
+        layouts: targets of the images, in their pixels.
+        images: inverted images.
+        class_names: names of the classes that the labels number.
+
+    Returns:
+        "striped_objects", and as a share from 0 to 1 "planted_orientation" and "planted_orientation/<class>".
+    """
+    if not isinstance(source, WorldLayouts):
+        return {}
+    planted = by_label(source.world.planted_orientations, class_names)
+    if not planted:
+        return {}
+    found = orientation_agreement(layouts, images, planted)
+    by_class = {f"planted_orientation/{class_names[k]}": round(v, _DECIMALS) for k, v in found["per_class"].items()}
+    return {"striped_objects": found["objects"], "planted_orientation": round(found["share"], _DECIMALS), **by_class}
 
 
 def _mismatched(

@@ -9,15 +9,16 @@ import pytorch_lightning as pl
 from detinv.detectors.base import AbstractDetector
 from detinv.inversion.fitting import device_of
 from detinv.inversion.job import Gathered, Job
-from detinv.inversion.judging import judge_all
+from detinv.inversion.judging import judge_all, planted_cues
 from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.preset import Preset, load_preset
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.resume.archive import Archive
 from detinv.inversion.resume.fingerprint import settings_hash
 from detinv.layouts.layout import Layout
-from detinv.results.io.record import InversionResult
+from detinv.layouts.sources import LayoutSource
 from detinv.results.io.versions import versions
+from detinv.results.reports.inversion_result import InversionResult
 from detinv.runtime.loggers import Dashboard
 from detinv.runtime.processes import Processes, start_processes
 from detinv.runtime.quiet import quiet_lightning
@@ -35,7 +36,7 @@ class InversionInterrupted(KeyboardInterrupt):
 
 def invert(
     detector: AbstractDetector | str | Sequence[AbstractDetector | str] | Ensemble,
-    layouts: Sequence[Layout],
+    layouts: Sequence[Layout] | LayoutSource,
     preset: Preset | str = "default",
     *,
     steps: int | None = None,
@@ -57,7 +58,9 @@ def invert(
     Args:
         detector: or the name of a registered one; or several, for images that all of them read as the layout. They are
             frozen and stay unchanged.
-        layouts: boxes in any frame; they are resized to the (first) detector's own input size. Labels are its own.
+        layouts: a list, or a source of layouts such as `WorldLayouts`, which is asked for layouts of the detector's
+            classes. Boxes may be in any frame: they are resized to the (first) detector's own input size. Labels are
+            the detector's own class numbers.
         preset: or the name of a preset.
         steps: optimiser updates for each image, by default the preset's; 0 gives the start images, the control of
             every figure.
@@ -87,6 +90,9 @@ def invert(
     if isinstance(preset, str):
         preset = load_preset(preset)
     steps = preset.steps if steps is None else steps
+    source = layouts
+    if isinstance(source, LayoutSource):
+        layouts = source.layouts(ensemble.class_names, ensemble.network_size, ensemble.detections_per_image)
     layouts = [layout.resized(ensemble.network_size(layout.image_size)) for layout in layouts]
     check_layouts(layouts, ensemble)
     check_options(steps, batch_size, log_images_every_n_steps, trainer or {}, compile_mode)
@@ -119,9 +125,10 @@ def invert(
     shown, images = [layouts[index] for index in kept], [done.images[index] for index in kept]
     # Lightning leaves what it trained on the CPU; judging is faster where it was trained.
     ensemble.to(device_of(job.trainer))
-    readings = {member.name: team.share(member.detect, images) for member in ensemble}
+    member_detections = {member.name: team.share(member.detect, images) for member in ensemble}
     ensemble.to(home)
-    metrics = judge_all(shown, readings, ensemble.class_names) if shown else {}
+    metrics = judge_all(shown, member_detections, ensemble.class_names) if shown else {}
+    metrics |= planted_cues(source, shown, images, ensemble.class_names) if shown else {}
     if done.interrupted:
         reason = "interrupted before it was finished"
         done.missing |= {index: reason for index in range(len(layouts)) if index not in done.images}
@@ -138,7 +145,7 @@ def invert(
         "weight_hash": before if len(ensemble) > 1 else next(iter(before.values())),
         "versions": versions(),
     }
-    result = InversionResult(shown, images, readings, ensemble.class_names, metrics, done.losses())
+    result = InversionResult(shown, images, member_detections, ensemble.class_names, metrics, done.losses())
     if done.interrupted:
         raise InversionInterrupted(result)
     return result

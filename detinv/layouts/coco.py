@@ -14,8 +14,9 @@ from detinv.errors import LayoutError
 from detinv.layouts.coco_file import read_coco
 from detinv.layouts.fitting import NetworkSize, fitted, network_frame
 from detinv.layouts.labels import label_of
-from detinv.layouts.layout import Layout, box_problem
+from detinv.layouts.layout import Layout
 from detinv.layouts.numbers import is_coordinate
+from detinv.layouts.objects import box_problem
 from detinv.layouts.segmentations import rasterised
 
 # Boxes were drawn on whole pixels and rounded: they may stick out by that much and are then clipped.

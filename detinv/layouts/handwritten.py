@@ -11,9 +11,9 @@ import yaml
 from detinv.config.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
 from detinv.config.printable import reason_of, shown, suggestion
 from detinv.errors import LayoutError
-from detinv.layouts.labels import label_of
-from detinv.layouts.layout import Layout, box_problem
-from detinv.layouts.numbers import is_coordinate, is_image_size, is_whole
+from detinv.layouts.layout import Layout
+from detinv.layouts.numbers import is_image_size, is_whole
+from detinv.layouts.objects import parse_object
 
 _LAYOUT_KEYS = ("image_size", "id", "objects")
 _FILE_KEYS = ("image_size", "layouts")
@@ -22,24 +22,25 @@ _LARGEST_ID = 10**18
 
 
 def load_handwritten(path: str | Path, class_names: Sequence[str], image_size: tuple[int, int]) -> list[Layout]:
-    """The layouts of one file, which holds a list of objects, one layout or several.
+    """Read the layouts of one file, which holds a list of objects, one layout or several layouts.
 
     A list is one layout, `[]` an empty one:
 
         - {label: star, box: [x0, y0, x1, y1]}
 
-    A mapping `{image_size: [height, width], id: name, objects: [...]}` says more about it, and a mapping
-    `{image_size: [height, width], layouts: [...]}` holds several of either form. Boxes are in pixels of the image.
+    A mapping `{image_size: [height, width], id: name, objects: [...]}` is one layout with its size and name, and
+    `{image_size: [height, width], layouts: [...]}` holds several layouts of either form. Boxes are in
+    pixels of the image.
 
     Args:
-        class_names: of the detector; labels are matched by name.
-        image_size: (height, width) where the file says nothing.
+        class_names: names of the detector's classes; labels are matched by name.
+        image_size: (height, width) of layouts for which the file gives none.
 
     Returns:
-        Layouts without masks, named by their `id`; without one, by the file, numbered from 1 if there are several.
+        Layouts without masks, named by their `id`, or else after the file, numbered from 1 if there are several.
 
     Raises:
-        LayoutError: one line that names the file, the entry (counted from 1) and the mend.
+        LayoutError: one line that names the file, the entry (counted from 1) and what to change.
     """
     path = Path(path)
     content = _parsed(path)
@@ -121,17 +122,7 @@ def _object(where: str, thing: Any, class_names: Sequence[str], image_size: tupl
     for key in _OBJECT_KEYS:
         if key not in thing:
             raise LayoutError(f"{where}: '{key}' is missing")
-    label, box = thing["label"], thing["box"]
-    if not isinstance(label, str):
-        raise LayoutError(f"{where}: its label {shown(label)} must be a class name; put quotes around it")
-    if not isinstance(box, list) or len(box) != 4 or not all(is_coordinate(value) for value in box):
-        raise LayoutError(f"{where}: its box {shown(box)} must be four finite numbers x0, y0, x1, y1")
-    # In the precision the layout will have, where a sliver may vanish.
-    corners = torch.tensor([float(value) for value in box]).tolist()
-    problem = box_problem(corners, *image_size)
-    if problem:
-        raise LayoutError(f"{where}: {problem}")
-    return label_of(label, class_names, where), corners
+    return parse_object(thing["label"], thing["box"], class_names, image_size, where)
 
 
 def _image_size(where: str, entry: dict[str, Any], default: tuple[int, int]) -> tuple[int, int]:
@@ -142,7 +133,7 @@ def _image_size(where: str, entry: dict[str, Any], default: tuple[int, int]) -> 
 
 
 def _name(where: str, given: Any) -> str:
-    # Files are named after it.
+    # Files are named after the id.
     name = str(given) if isinstance(given, str) or (is_whole(given) and abs(given) < _LARGEST_ID) else ""
     if not name.strip() or not name.isprintable() or name.startswith(".") or set(name) & set('/\\:*?"<>|'):
         raise LayoutError(f"{where}: id {shown(given)} must be a name that a file can have")

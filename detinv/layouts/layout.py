@@ -1,25 +1,27 @@
 """`Layout`, what a detector should report, and `Detections`, what it did report."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from detinv.config.printable import shown
 from detinv.errors import LayoutError
-
-# Annotation files round to two decimals; a box may stick out by that much.
-_BORDER_TOLERANCE = 0.02
+from detinv.layouts.numbers import is_image_size
+from detinv.layouts.objects import box_problem, parse_object
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Objects of one image: boxes, classes and, optionally, masks. No object at all is legal.
+    """Objects of one image: boxes, classes and, optionally, masks. A layout may have no object at all.
 
     Args:
         boxes: XYXY in pixels, float32, continuous coordinates (no +1), inside the image.
         labels: contiguous class numbers 0 ... K-1, no background.
-        image_size: (height, width) of the frame the boxes live in.
+        image_size: (height, width) of the frame of the boxes, in pixels.
         id: name of the layout, also the stem of the files written for it.
         masks: one boolean mask per object, of `image_size`.
 
@@ -58,10 +60,40 @@ class Layout:
         return len(self.labels)
 
     @classmethod
+    def from_objects(
+        cls,
+        objects: Iterable[tuple[str, Sequence[int | float] | np.ndarray | Tensor]],
+        size: tuple[int, int],
+        class_names: Sequence[str],
+        id: str = "layout",
+    ) -> "Layout":
+        """Build a layout from class names and boxes: `Layout.from_objects([("star", (6, 6, 58, 56))], ...)`.
+
+        Args:
+            objects: pairs of a class name and an XYXY box in pixels.
+            size: (height, width) of the image, in pixels.
+            class_names: names of the detector's classes, such as `detector.class_names`.
+            id: name of the layout; layouts that are inverted together need different ones.
+
+        Raises:
+            LayoutError: naming the object (counted from 0), for an unknown class, suggesting the nearest one, and for
+                a box that is not finite, is reversed or empty, or lies outside the image; for an impossible size.
+        """
+        if not is_image_size(*size):
+            raise LayoutError(f"layout {id}: size {shown(size)} must be (height, width) in whole pixels")
+        labels, boxes = [], []
+        for row, (label, box) in enumerate(objects):
+            numbers = [value.item() if isinstance(value, np.generic | Tensor) else value for value in box]
+            number, corners = parse_object(label, numbers, class_names, size, f"layout {id}: object {row}")
+            labels.append(number)
+            boxes.append(corners)
+        return cls(torch.tensor(boxes).reshape(-1, 4), torch.tensor(labels, dtype=torch.int64), size, id)
+
+    @classmethod
     def from_masks(
         cls, masks: Bool[Tensor, "object height width"], labels: Int64[Tensor, " object"], id: str
     ) -> "Layout":
-        """Layout whose boxes are the tight bounds of the masks; a mask without a pixel is an error."""
+        """Build a layout whose boxes are the tight bounds of the masks; a mask without a pixel is an error."""
         boxes = torch.zeros(len(masks), 4)
         for row, mask in enumerate(masks):
             ys, xs = torch.nonzero(mask, as_tuple=True)
@@ -71,16 +103,16 @@ class Layout:
         return cls(boxes, labels, (masks.shape[1], masks.shape[2]), id, masks)
 
     def select(self, keep: Bool[Tensor, " object"]) -> "Layout":
-        """The same layout with only the objects where `keep` is true."""
+        """Return the layout with only the objects where `keep` is true."""
         masks = None if self.masks is None else self.masks[keep]
         return replace(self, boxes=self.boxes[keep], labels=self.labels[keep], masks=masks)
 
     def without_masks(self) -> "Layout":
-        """The same layout as boxes only."""
+        """Return the layout without its masks."""
         return replace(self, masks=None)
 
     def resized(self, image_size: tuple[int, int]) -> "Layout":
-        """The layout in a frame of another size: boxes scaled, masks by nearest neighbour (pixel centres).
+        """Return the layout in a frame of another size: boxes scaled, masks by nearest neighbour (pixel centres).
 
         Args:
             image_size: (height, width); the two axes may scale differently.
@@ -100,7 +132,7 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a detector's own inference reported for one image, in the frame of that image.
+    """Objects that a detector's own inference reported for one image, in the pixel frame of that image.
 
     Args:
         boxes: XYXY in pixels.
@@ -126,21 +158,7 @@ class Detections:
         return len(self.labels)
 
     def above(self, threshold: float) -> "Detections":
-        """Only the detections with a score above `threshold`."""
+        """Return only the detections with a score above `threshold`."""
         keep = self.scores > threshold
         masks = None if self.masks is None else self.masks[keep]
         return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep], masks=masks)
-
-
-def box_problem(box: list[float], height: int, width: int) -> str:
-    """What is wrong with an XYXY box in an image of `height` x `width` pixels; empty if nothing is."""
-    x0, y0, x1, y1 = box
-    shown = "[" + ", ".join(f"{value:g}" for value in box) + "]"
-    if not all(-1e9 < value < 1e9 for value in box):
-        return f"box {shown} is not finite"
-    if x1 <= x0 or y1 <= y0:
-        return f"box {shown} is reversed or empty (expected x0 < x1 and y0 < y1)"
-    edge = _BORDER_TOLERANCE
-    if x0 < -edge or y0 < -edge or x1 > width + edge or y1 > height + edge:
-        return f"box {shown} lies outside its image of {width} x {height} pixels"
-    return ""

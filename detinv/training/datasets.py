@@ -14,7 +14,7 @@ from detinv.layouts.coco import load_coco
 from detinv.layouts.coco_file import read_coco
 from detinv.layouts.file_names import within
 from detinv.layouts.layout import Layout
-from detinv.results.io.read import read_image
+from detinv.results.io.images import read_image
 from detinv.training.data import PhotographSource, Sample, SceneSource, World
 from detinv.worlds.registry import load_world
 

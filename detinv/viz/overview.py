@@ -14,7 +14,7 @@ from detinv.viz.sheet import Row, sheet
 def overview(
     layouts: Sequence[Layout],
     images: Sequence[UInt8[Tensor, "3 _ _"]],
-    readings: Mapping[str, Sequence[Detections]],
+    member_detections: Mapping[str, Sequence[Detections]],
     class_names: Sequence[str],
     *,
     max_rows: int = 8,
@@ -24,24 +24,26 @@ def overview(
 
     Args:
         layouts, images: of equal length, in the same pixels; sizes may differ from row to row.
-        readings: by detector, what it reports in each image.
+        member_detections: by detector, what it reports in each image.
         max_rows: further layouts are left out, and a line says so.
         score_thresh: detections with a score above it are drawn.
 
     Raises:
         ValueError: if there is nothing to show or the lengths differ.
     """
-    _check_lengths(layouts=len(layouts), images=len(images), **{name: len(found) for name, found in readings.items()})
+    _check_lengths(
+        layouts=len(layouts), images=len(images), **{name: len(found) for name, found in member_detections.items()}
+    )
     rows = []
     for number, (layout, image) in enumerate(zip(layouts[:max_rows], images, strict=False)):
         scale = display_scale(layout.image_size)
-        found = [detections[number] for detections in readings.values()]
+        found = [detections[number] for detections in member_detections.values()]
         seen = [draw_detections(image, one, class_names, scale=scale, score_thresh=score_thresh) for one in found]
         wanted = draw_layout(layout, class_names, scale=scale)
         cells = (wanted, rescale(image, scale), rescale(stretch_contrast(image), scale), *seen)
         counts = [_count(len(one.above(score_thresh)), "detection") for one in found]
         rows.append(Row(f"{layout.id}:  {', '.join([_count(len(layout), 'object'), *counts])}", cells))
-    readers = ["the detector"] if len(readings) == 1 else list(readings)
+    readers = ["the detector"] if len(member_detections) == 1 else list(member_detections)
     headings = (
         "target layout",
         "inverted image",

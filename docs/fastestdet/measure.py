@@ -26,7 +26,7 @@ from detinv.layouts.coco import load_coco
 from detinv.layouts.coco_file import read_coco
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import coco_ground_truth, coco_results
-from detinv.results.io.read import read_images
+from detinv.results.io.images import read_images
 
 LEAST_AREA = 32.0**2
 SCORE_THRESH = IOU_THRESH = 0.5

@@ -19,7 +19,7 @@ from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.redetection import redetection
-from detinv.results.io.read import read_images
+from detinv.results.io.images import read_images
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDER = DOCS / "fastestdet"

@@ -23,7 +23,7 @@ from detinv.config.trust import check_resolved, trusting
 from detinv.errors import DetinvError
 from detinv.layouts.coco import load_coco
 from detinv.layouts.handwritten import load_handwritten
-from detinv.results.io.read import read_image
+from detinv.results.io.images import read_image
 from detinv.zoo.weights import load_weights, read_metadata
 
 NAMES = ("star", "ring")

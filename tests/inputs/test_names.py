@@ -18,9 +18,9 @@ from detinv.detectors.class_names import read_class_names
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections, Layout
 from detinv.results.io.names import file_stems
-from detinv.results.io.record import InversionResult
 from detinv.results.reports.escape import escaped, escaped_lines
 from detinv.results.reports.findings import Figure, Findings, Table
+from detinv.results.reports.inversion_result import InversionResult
 from detinv.results.reports.report import render_report
 from detinv.results.reports.write_findings import render_findings
 

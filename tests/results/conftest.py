@@ -6,7 +6,7 @@ import torch
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.redetection import redetection
-from detinv.results.io.record import InversionResult
+from detinv.results.reports.inversion_result import InversionResult
 from detinv.worlds.plain import PlainWorld
 
 

@@ -25,8 +25,8 @@ from detinv.inversion.run import invert
 from detinv.layouts.layout import Detections, Layout
 from detinv.layouts.sources import LayoutSource
 from detinv.results.io.files import plain, prepare_out_dir, write_json, write_png
+from detinv.results.io.images import read_image
 from detinv.results.io.names import file_stems
-from detinv.results.io.read import read_image
 from detinv.runtime.processes import Processes
 from detinv.zoo.weights import weight_hash
 

@@ -22,8 +22,8 @@ from detinv.layouts.labels import label_of
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.intervals import Interval, mean_interval
 from detinv.results.io.files import prepare_out_dir, write_csv, write_png
+from detinv.results.io.images import read_image, read_images
 from detinv.results.io.names import file_stems
-from detinv.results.io.read import read_image, read_images
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.runtime.seeds import layout_generator
 from detinv.viz.captioned import Captioned, captioned_grid, close_up

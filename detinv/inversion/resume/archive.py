@@ -22,8 +22,8 @@ from detinv.errors import ConfigError, OutputError
 from detinv.inversion.resume.fingerprint import layout_hash
 from detinv.layouts.layout import Layout
 from detinv.results.io.files import TEMPORARY, prepare_out_dir, write_json, write_png, write_with
+from detinv.results.io.images import read_image
 from detinv.results.io.names import file_stems
-from detinv.results.io.read import read_image
 
 _LOG = logging.getLogger("detinv")
 _IDS = "detinv_ids"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from detinv.metrics.redetection import redetection
-from detinv.results.io.record import InversionResult
 from detinv.results.reports.curves import curves_svg, loss_curves
 from detinv.results.reports.escape import escaped, escaped_lines
 from detinv.results.reports.figures import detections_figure, image_figure, layout_figure, stretched_figure
+from detinv.results.reports.inversion_result import InversionResult
 from detinv.results.reports.page import page
 from detinv.results.reports.tables import class_table, curve_table, metrics_table, reader_table, tiles, versions_table
 
@@ -41,11 +41,13 @@ def render_report(result: InversionResult, config_yaml: str, title: str, *, max_
         '<p class="faint">Scores and boxes come from the detector&rsquo;s own inference on the saved 8-bit images.'
         f"{capped}</p>",
         *layouts,
-        f"<h2>Detectors</h2>{reader_table(result)}" if len(result.readings) > 1 else "",
+        f"<h2>Detectors</h2>{reader_table(result)}" if len(result.member_detections) > 1 else "",
         f"<h2>Classes</h2>{class_table(result)}",
         f"<h2>All metrics</h2>{metrics_table(result.metrics)}" if result.metrics else "",
         "<h2>How it was made</h2>",
-        f"<details><summary>Configuration</summary><pre>{escaped_lines(config_yaml)}</pre></details>",
+        f"<details><summary>Configuration</summary><pre>{escaped_lines(config_yaml)}</pre></details>"
+        if config_yaml
+        else "",
         _versions(result.metrics),
     ]
     return page(title, sections)
@@ -70,7 +72,7 @@ def _losses(result: InversionResult) -> str:
 def _layout_sections(result: InversionResult, max_layouts: int) -> list[str]:
     sections: list[str] = []
     size = 0
-    named = len(result.readings) > 1
+    named = len(result.member_detections) > 1
     for number, (layout, image) in enumerate(zip(result.layouts[:max_layouts], result.images, strict=False)):
         key = f"image-{number}"
         figures = [
@@ -79,7 +81,7 @@ def _layout_sections(result: InversionResult, max_layouts: int) -> list[str]:
             (stretched_figure(image, key, layout.id), "contrast stretched (for viewing only)"),
         ]
         verdicts = []
-        for name, detections in result.readings.items():
+        for name, detections in result.member_detections.items():
             found = detections[number]
             reader = escaped(name) if named else "the detector"
             figure = detections_figure(found.above(0.5), result.class_names, key, layout.id)

@@ -7,9 +7,9 @@ import torch
 
 from detinv.layouts.layout import Detections
 from detinv.metrics.redetection import redetection
-from detinv.results.io.record import InversionResult
 from detinv.results.reports.curves import COLOURS, Curve
 from detinv.results.reports.escape import escaped
+from detinv.results.reports.inversion_result import InversionResult
 from detinv.viz.palette import class_colour, hex_code
 
 _MEANINGS = {
@@ -92,7 +92,7 @@ def reader_table(result: InversionResult) -> str:
     """What each detector of a joint inversion reads in the images."""
     keys = ("AP", "AP50", "AP75", "mask_AP", "redetected", "false_positives")
     rows = []
-    for name in result.readings:
+    for name in result.member_detections:
         values = [result.metrics.get(f"{name}/{key}") for key in keys]
         shown = [_percent(value) if "AP" in key else _number(value) for key, value in zip(keys, values, strict=True)]
         cells = "".join(f'<td class="number">{cell}</td>' for cell in shown)

@@ -9,45 +9,51 @@ from torch import Tensor
 from detinv.errors import ConfigError
 from detinv.metrics.coco_ap import coco_ground_truth, coco_results
 from detinv.results.io.files import prepare_out_dir, write_csv, write_json, write_png, write_text
+from detinv.results.io.images import read_image
 from detinv.results.io.names import file_stems
-from detinv.results.io.read import read_image
-from detinv.results.io.record import InversionResult
+from detinv.results.reports.inversion_result import InversionResult
 from detinv.results.reports.report import render_report
 from detinv.viz.overview import overview
 
 
-def write_inversion(result: InversionResult, out_dir: str | Path, config_yaml: str, title: str) -> Path:
-    """Write images, layouts, detections, metrics, losses, configuration, overview and report into `out_dir`.
+def write_inversion(result: InversionResult, out_dir: str | Path, title: str, config_yaml: str = "") -> Path:
+    """Write images, layouts, detections, metrics, losses, overview and report into `out_dir`.
 
     The files are `images/<layout id>.png` (8-bit RGB; ids made safe as file names), `layouts.json` (COCO ground
-    truth that names those files), `detections.json` (COCO results; after a joint inversion
-    `detections/<detector>.json`), `metrics.json`, `losses.csv`, `config.yaml`,
-    `overview.png` and `report.html`. Each is whole or absent; everything is computed before anything is written,
-    and `metrics.json` comes last, so a folder that has it has the rest.
+    truth that names those files), `detections.json` (COCO results; of several detectors
+    `detections/<detector>.json`), `metrics.json`, `losses.csv`, `overview.png`, `report.html` and, if there is a
+    configuration, `config.yaml`. Each file is written whole or not at all. Everything is computed before anything is
+    written, and `metrics.json` is written last, so a folder that has it has the rest. A result without images leaves
+    `metrics.json` alone.
 
     Args:
-        config_yaml: the complete configuration of the run.
+        result: the outcome of an inversion.
+        out_dir: folder, created where it does not exist.
         title: heading of the report.
+        config_yaml: the complete configuration of the run.
 
     Returns:
-        The path of `overview.png`.
+        The path of `report.html`, or of `metrics.json` when there is no image.
 
     Raises:
         OutputError: naming the path that cannot be written.
     """
     out_dir = Path(out_dir)
+    if not result.images:
+        write_json(prepare_out_dir(out_dir) / "metrics.json", result.metrics)
+        return out_dir / "metrics.json"
     stems = file_stems([layout.id for layout in result.layouts])
     truth = coco_ground_truth(result.layouts, result.class_names)
     for entry, stem in zip(truth["images"], stems, strict=True):
         entry["file_name"] = f"{stem}.png"
-    results = {name: coco_results(result.layouts, found) for name, found in result.readings.items()}
-    picture = overview(result.layouts, result.images, result.readings, result.class_names)
+    results = {name: coco_results(result.layouts, found) for name, found in result.member_detections.items()}
+    picture = overview(result.layouts, result.images, result.member_detections, result.class_names)
     report = render_report(result, config_yaml, title)
 
     prepare_out_dir(out_dir)
     prepare_out_dir(out_dir / "images")
     for stem, image in zip(stems, result.images, strict=True):
-        # A run that keeps its folder wrote its images when they were finished; to read one takes a quarter of the time.
+        # A run that can be resumed has written its finished images already; reading one takes a quarter of the time.
         if not _holds(out_dir / "images" / f"{stem}.png", image):
             write_png(out_dir / "images" / f"{stem}.png", image)
     write_json(out_dir / "layouts.json", truth)
@@ -58,15 +64,16 @@ def write_inversion(result: InversionResult, out_dir: str | Path, config_yaml: s
         for stem, found in zip(file_stems(list(results)), results.values(), strict=True):
             write_json(out_dir / "detections" / f"{stem}.json", found)
     write_csv(out_dir / "losses.csv", result.losses)
-    write_text(out_dir / "config.yaml", config_yaml)
+    if config_yaml:
+        write_text(out_dir / "config.yaml", config_yaml)
     write_png(out_dir / "overview.png", picture)
     write_text(out_dir / "report.html", report)
     write_json(out_dir / "metrics.json", result.metrics)
-    return out_dir / "overview.png"
+    return out_dir / "report.html"
 
 
 def _holds(path: Path, image: UInt8[Tensor, "3 _ _"]) -> bool:
-    """Whether a file is this image already."""
+    """Whether the file at `path` holds exactly this image."""
     try:
         return torch.equal(read_image(path), image.cpu())
     except ConfigError:

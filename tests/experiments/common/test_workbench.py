@@ -18,7 +18,7 @@ from detinv.experiments.common.workbench import Workbench
 from detinv.inversion import job
 from detinv.inversion.preset import load_preset
 from detinv.layouts.sources import CocoLayouts
-from detinv.results.io.read import read_image
+from detinv.results.io.images import read_image
 from detinv.worlds.sources import WorldLayouts
 from detinv.zoo.weights import bundled_weights, weight_hash
 

@@ -14,7 +14,7 @@ from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
 from detinv.metrics.intervals import mean_interval
 from detinv.metrics.reconstruction import nearness
-from detinv.results.io.read import read_image
+from detinv.results.io.images import read_image
 from detinv.worlds.scene import Scene
 from tests.fakes import block_image, tiny_detector
 

@@ -108,7 +108,7 @@ def test_a_gradient_of_zero_stays_zero():
 def test_a_joint_inversion_is_read_by_all_and_judged_by_each():
     ensemble = both()
     result = invert(ensemble, [layout("x"), layout("y")], steps=6, **OPTIONS)
-    assert list(result.readings) == ["a", "b"]
+    assert list(result.member_detections) == ["a", "b"]
     terms = set(result.losses[0]) - {"step", "batch", "total"}
     assert terms == {f"{name}/{term}" for name in "ab" for term in ("cls", "reg", "positive")} | {"b/centerness"}
     assert result.metrics["AP"] == min(result.metrics["a/AP"], result.metrics["b/AP"])
@@ -116,7 +116,9 @@ def test_a_joint_inversion_is_read_by_all_and_judged_by_each():
     assert set(result.metrics["weight_hash"]) == {"a", "b"}
     for name, detector in (("a", ensemble.members[0].detector), ("b", ensemble.members[1].detector)):
         again = detector.detect(result.images)
-        assert all(torch.equal(one.boxes, two.boxes) for one, two in zip(again, result.readings[name], strict=True))
+        assert all(
+            torch.equal(one.boxes, two.boxes) for one, two in zip(again, result.member_detections[name], strict=True)
+        )
 
 
 def test_the_image_is_not_that_of_either_detector_alone():

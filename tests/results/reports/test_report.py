@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import torch
 
 from detinv.layouts.layout import Detections, Layout
-from detinv.results.io.record import InversionResult
 from detinv.results.reports import report as module
+from detinv.results.reports.inversion_result import InversionResult
 from detinv.results.reports.report import render_report
 
 _VOID = {"meta", "rect", "line", "circle", "polyline", "path", "image", "use", "fefuncr", "fefuncg", "fefuncb"}

@@ -3,8 +3,8 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from detinv.results.io.record import InversionResult
 from detinv.results.reports.curves import loss_curves
+from detinv.results.reports.inversion_result import InversionResult
 from detinv.results.reports.tables import class_table, curve_table, metrics_table, tiles, versions_table
 
 
@@ -17,7 +17,7 @@ def test_class_table_counts_per_class(sample: Callable[..., InversionResult]) ->
     result = sample(6)
     # The first image's detections are lost: its objects are not found.
     lost = result.detections[0].above(2.0)
-    result = replace(result, readings={"tiny": [lost, *result.detections[1:]]})
+    result = replace(result, member_detections={"tiny": [lost, *result.detections[1:]]})
     rows = {row[0]: row[1:] for row in _cells(class_table(result))[1:]}
     for label, name in enumerate(result.class_names):
         objects = sum(int((layout.labels == label).sum()) for layout in result.layouts)

@@ -13,7 +13,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from detinv.errors import OutputError
-from detinv.results.io.record import InversionResult
+from detinv.results.reports.inversion_result import InversionResult
 from detinv.results.reports.write_inversion import write_inversion
 
 FILES = {"layouts.json", "detections.json", "metrics.json", "losses.csv", "config.yaml", "overview.png", "report.html"}
@@ -22,8 +22,8 @@ FILES = {"layouts.json", "detections.json", "metrics.json", "losses.csv", "confi
 def test_write_inversion_leaves_everything(sample: Callable[..., InversionResult], tmp_path: Path) -> None:
     result = sample(3)
     out_dir = tmp_path / "deep" / "run"
-    picture = write_inversion(result, out_dir, "steps: 20\n", "a run")
-    assert picture == out_dir / "overview.png"
+    report = write_inversion(result, out_dir, "a run", "steps: 20\n")
+    assert report == out_dir / "report.html"
     assert {entry.name for entry in out_dir.iterdir()} == FILES | {"images"}
     for layout, image in zip(result.layouts, result.images, strict=True):
         with Image.open(out_dir / "images" / f"{layout.id}.png") as file:
@@ -38,7 +38,7 @@ def test_write_inversion_leaves_everything(sample: Callable[..., InversionResult
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_write_inversion_speaks_coco(sample: Callable[..., InversionResult], tmp_path: Path) -> None:
     result = sample(3)
-    write_inversion(result, tmp_path, "", "t")
+    write_inversion(result, tmp_path, "t")
     truth = COCO(tmp_path / "layouts.json")
     found = truth.loadRes(str(tmp_path / "detections.json"))
     for number, layout in enumerate(result.layouts, 1):
@@ -53,7 +53,7 @@ def test_write_inversion_makes_ids_safe_and_unique(sample: Callable[..., Inversi
     result = sample(3)
     ids = ["../a b", "../a/b", "A_B"]
     layouts = [replace(layout, id=name) for layout, name in zip(result.layouts, ids, strict=True)]
-    write_inversion(replace(result, layouts=layouts), tmp_path / "run", "", "t")
+    write_inversion(replace(result, layouts=layouts), tmp_path / "run", "t")
     names = [entry["file_name"] for entry in json.loads((tmp_path / "run" / "layouts.json").read_text())["images"]]
     assert names == ["_a_b.png", "_a_b-2.png", "A_B.png"]
     assert sorted(entry.name for entry in (tmp_path / "run" / "images").iterdir()) == sorted(names)
@@ -65,12 +65,12 @@ def test_write_inversion_writes_no_image_twice_and_mends_a_wrong_one(
     sample: Callable[..., InversionResult], tmp_path: Path, left: str
 ) -> None:
     result = sample(3)
-    write_inversion(result, tmp_path, "", "t")
+    write_inversion(result, tmp_path, "t")
     paths = sorted((tmp_path / "images").iterdir())
     before = [path.read_bytes() for path in paths]
     stamps = [path.stat().st_mtime_ns for path in paths]
     paths[1].write_bytes(before[0] if left == "another image" else b"PNG")
-    write_inversion(result, tmp_path, "", "t")
+    write_inversion(result, tmp_path, "t")
     assert [path.read_bytes() for path in paths] == before
     assert [path.stat().st_mtime_ns == stamp for path, stamp in zip(paths, stamps, strict=True)] == [True, False, True]
 
@@ -78,14 +78,14 @@ def test_write_inversion_writes_no_image_twice_and_mends_a_wrong_one(
 def test_write_inversion_into_a_file_changes_nothing(sample: Callable[..., InversionResult], tmp_path: Path) -> None:
     (tmp_path / "run").write_text("kept")
     with pytest.raises(OutputError, match="run is a file, not a folder"):
-        write_inversion(sample(1), tmp_path / "run", "", "t")
+        write_inversion(sample(1), tmp_path / "run", "t")
     assert (tmp_path / "run").read_text() == "kept"
 
 
 def test_write_inversion_on_a_full_disk_leaves_whole_files_only(
     sample: Callable[..., InversionResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_inversion(sample(1), tmp_path, "old", "t")
+    write_inversion(sample(1), tmp_path, "t", "old")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     real = os.replace
 
@@ -96,7 +96,7 @@ def test_write_inversion_on_a_full_disk_leaves_whole_files_only(
 
     monkeypatch.setattr(os, "replace", replace_until_full)
     with pytest.raises(OutputError, match="config.yaml cannot be written: no space left"):
-        write_inversion(sample(2), tmp_path, "new", "t")
+        write_inversion(sample(2), tmp_path, "t", "new")
     assert (tmp_path / "config.yaml").read_text() == "old"
     for name in ("metrics.json", "report.html", "overview.png"):
         assert (tmp_path / name).read_bytes() == before[tmp_path / name]

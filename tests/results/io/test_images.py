@@ -7,7 +7,7 @@ from PIL import Image
 
 from detinv.errors import ConfigError
 from detinv.results.io.files import write_png
-from detinv.results.io.read import read_images
+from detinv.results.io.images import read_images
 
 
 def _image(seed: int) -> torch.Tensor:
