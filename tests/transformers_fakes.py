@@ -108,8 +108,7 @@ def randomise_weights(detector: Any, seed: int = 0) -> None:
                     handles.append(module.register_forward_pre_hook(_Rescale()))
         height, width = detector.network_size((64, 64))
         images = torch.stack([block_image((height, width), k).float() / 255 for k in range(4)])
-        sizes = [(height, width)] * 4
-        detector(images, sizes, torch.zeros(4, 0, 4), torch.zeros(4, 0, dtype=torch.bool))
+        detector(images)
         for handle in handles:
             handle.remove()
 

@@ -84,7 +84,7 @@ def by_preset(detector: AbstractDetector, preset: Preset, steps: int) -> Contest
 
     def run(layouts: Sequence[Layout], goal: Goal, seed: int) -> list[Look]:
         watch = _Watch(layouts, goal)
-        accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
+        accelerator = "gpu" if detector.device.type == "cuda" else "cpu"
         with quiet_lightning():
             fit_batch(as_ensemble(detector), layouts, preset, steps, seed, {"accelerator": accelerator}, [watch])
         return watch.looks
@@ -97,7 +97,7 @@ def by_plain_loop(detector: AbstractDetector, steps: int) -> Contestant:
 
     def run(layouts: Sequence[Layout], goal: Goal, seed: int) -> list[Look]:
         loops = [reference_steps(detector, layout, reference_start(detector, layout, seed)) for layout in layouts]
-        mean, device = detector.pixel_mean[:, None, None], detector.pixel_mean.device
+        mean, device = detector.pixel_mean[:, None, None], detector.device
         looks: list[Look] = []
         seconds = 0.0
         for done in range(goal.every, steps + goal.every, goal.every):

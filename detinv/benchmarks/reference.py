@@ -13,6 +13,7 @@ import copy
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
@@ -20,9 +21,10 @@ from torch import Tensor
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.predictions import DenseHead
+from detinv.detectors.regions import Regions
 from detinv.errors import ConfigError
 from detinv.inversion.pixels.pixels import start_noise
-from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.batch import LayoutBatch, canvas_size
 from detinv.layouts.layout import Layout
 
 Image = Float[Tensor, "3 height width"]
@@ -52,7 +54,7 @@ def reference_steps(detector: AbstractDetector, layout: Layout, start: Image) ->
     Raises:
         ConfigError: when the detector is none for which the procedure was published.
     """
-    if detector.pixel_mean.device.type != "cpu":
+    if detector.device.type != "cpu":
         raise ConfigError("the plain loop runs on the CPU; use device=cpu")
     network = copy.deepcopy(detector).requires_grad_(True)
     image = start.clone().requires_grad_()
@@ -86,12 +88,10 @@ def reference_start(detector: AbstractDetector, layout: Layout, seed: int) -> Im
 def reference_loss(detector: AbstractDetector, layout: Layout, image: Image) -> Float[Tensor, ""]:
     """The loss that a step descends; differentiable."""
     height, width = layout.image_size
-    divisor = detector.size_divisor
-    canvas = torch.zeros(3, -(-height // divisor) * divisor, -(-width // divisor) * divisor, dtype=image.dtype)
-    canvas[:, :height, :width] = image
+    rows, columns = canvas_size([layout.image_size], detector.size_divisor)
+    canvas = F.pad(image, (0, columns - width, 0, rows - height))
     pixels = detector.pixel_mean[:, None, None] + canvas
-    valid = torch.ones(1, len(layout), dtype=torch.bool)
-    predictions = detector.forward(pixels[None], [layout.image_size], layout.boxes[None], valid)
+    predictions = detector.forward(pixels[None], [layout.image_size], Regions.of(layout.boxes[None]))
     dense, head = predictions.dense, predictions.dense.head
     logits, assigner = dense.logits[0], head.assigner
     one_stage = predictions.roi is None and predictions.encoder is None and dense.quality_logits is None

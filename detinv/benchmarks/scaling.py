@@ -152,7 +152,7 @@ def _run(
     barrier: Barrier | None = None,
 ) -> tuple[float, float]:
     span = _Span(barrier)
-    accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
+    accelerator = "gpu" if detector.device.type == "cuda" else "cpu"
     with quiet_lightning():
         callbacks = [LossRecorder(), span]
         fit_batch(

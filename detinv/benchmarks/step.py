@@ -13,6 +13,7 @@ import torch
 from detinv.benchmarks.turns import STEP, Turns, ratio
 from detinv.detectors.acceleration.accelerate import accelerated
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.regions import Regions
 from detinv.inversion.callbacks.first_step import FirstStep
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.fitting import fit_batch
@@ -92,7 +93,7 @@ def fit_turns(
     Returns:
         Seconds of the first step.
     """
-    accelerator = "gpu" if detector.pixel_mean.device.type == "cuda" else "cpu"
+    accelerator = "gpu" if detector.device.type == "cuda" else "cpu"
     trainer = {"accelerator": accelerator, "precision": precision}
     ensemble, first = as_ensemble(detector).compiled(compile_mode), FirstStep()
     with quiet_lightning():
@@ -111,7 +112,7 @@ def bare_pass(detector: AbstractDetector) -> Callable[[AbstractPixelModule], obj
         layouts = module.layouts
         with module.trainer.precision_plugin.forward_context():
             # Not by calling the detector: its hooks belong to the full step.
-            predictions = detector.forward(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
+            predictions = detector.forward(pixels, layouts.image_sizes, Regions(layouts.boxes, layouts.valid))
         total = torch.stack([output.sum() for output in predictions.outputs()]).sum()
         torch.autograd.grad(total, pixels)
 

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from detinv.checks.images import random_image
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.canvas import on_canvas
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.heads.predictions import Predictions
+from detinv.detectors.regions import Regions
 from detinv.errors import DetinvError
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.preset import Preset
@@ -134,7 +136,7 @@ class AdapterTrial:
     def gradient(self) -> tuple[bool, str]:
         """Of a random combination of all outputs, to all pixels: each in some image, where a maximum may choose."""
         size = self.sizes[0]
-        missed = torch.ones(size, dtype=torch.bool, device=self.detector.pixel_mean.device)
+        missed = torch.ones(size, dtype=torch.bool, device=self.detector.device)
         finite, tried = True, 0
         while finite and missed.any() and tried < _GRADIENT_IMAGES:
             pixels, layouts = self._input([random_image(size, self.generator)], [self._layout(size, 1)])
@@ -171,7 +173,7 @@ class AdapterTrial:
         """A few steps towards layouts of no, one and many objects; the images join those to detect in."""
         size = self.sizes[0]
         layouts = [replace(self._layout(size, count), id=f"layout{count}") for count in (0, 1, _MANY)]
-        accelerator = "gpu" if self.detector.pixel_mean.device.type == "cuda" else "cpu"
+        accelerator = "gpu" if self.detector.device.type == "cuda" else "cpu"
         result = invert(
             self.detector,
             layouts,
@@ -231,7 +233,7 @@ class AdapterTrial:
         """Outputs under autocast are float32, and close to those without."""
         size = self.sizes[0]
         pixels, layouts = self._input([random_image(size, self.generator)], [self._layout(size, 2)])
-        device = self.detector.pixel_mean.device.type
+        device = self.detector.device.type
         with torch.no_grad():
             exact = self._comparable(self._predict(pixels, layouts))
             with torch.autocast(device, dtype=torch.bfloat16):
@@ -260,15 +262,11 @@ class AdapterTrial:
         self, images: Sequence[Tensor], layouts: Sequence[Layout], slots: int | None = None
     ) -> tuple[Tensor, LayoutBatch]:
         """Images on a canvas, as the inversion would put them there."""
-        device = self.detector.pixel_mean.device
         batch = LayoutBatch.collate(layouts, self.detector.size_divisor, slots)
-        pixels = self.detector.pixel_mean.cpu()[None, :, None, None].expand(len(images), 3, *batch.canvas_size).clone()
-        for row, image in enumerate(images):
-            pixels[row, :, : image.shape[1], : image.shape[2]] = image.float() / 255
-        return pixels.to(device), batch.to(device)
+        return on_canvas(self.detector, images, batch.canvas_size), batch.to(self.detector.device)
 
     def _predict(self, pixels: Tensor, layouts: LayoutBatch) -> Predictions:
-        return self.detector(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
+        return self.detector(pixels, layouts.image_sizes, Regions(layouts.boxes, layouts.valid))
 
     def _comparable(self, predictions: Predictions) -> list[Tensor]:
         """Outputs whose rows mean the same in two passes.

@@ -1,14 +1,23 @@
 """The contract every detector meets: pixels to raw predictions, and images to detections."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from jaxtyping import Bool, Float, UInt8
+import torch
+from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
+from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.predictions import Predictions
+from detinv.detectors.probing import ModuleOutput, level_strides, module_outputs, probed_layers, probed_levels
+from detinv.detectors.regions import Regions
+from detinv.errors import DetectorError
+from detinv.layouts.batch import canvas_size
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
+
+PROBE_SIZE = (128, 128)
+"""(height, width) of the image with which a network of any input size is tried."""
 
 
 class AbstractDetector(nn.Module, ABC):
@@ -26,6 +35,7 @@ class AbstractDetector(nn.Module, ABC):
     pixel_mean: Tensor
     size_divisor: int
     detections_per_image: int
+    _layers: tuple[FeatureLayer, ...] | None = None
 
     def freeze(self) -> None:
         """Evaluation mode and no gradient to any parameter, for good; subclasses call it when they are complete."""
@@ -35,6 +45,11 @@ class AbstractDetector(nn.Module, ABC):
     def train(self, mode: bool = True) -> "AbstractDetector":
         """Stays in evaluation mode, whatever a trainer asks for."""
         return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the detector is."""
+        return self.pixel_mean.device
 
     @property
     def has_masks(self) -> bool:
@@ -55,18 +70,17 @@ class AbstractDetector(nn.Module, ABC):
     def forward(
         self,
         pixels: Pixels,
-        image_sizes: Sequence[tuple[int, int]],
-        rois: Float[Tensor, "batch object 4"],
-        rois_valid: Bool[Tensor, "batch object"],
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        regions: Regions | None = None,
     ) -> Predictions:
         """Raw predictions, with gradient to the pixels.
 
         Args:
             pixels: RGB in [0, 1] on a canvas whose sides are multiples of `size_divisor`; beyond an image's own
                 size the canvas holds `pixel_mean`.
-            image_sizes: (height, width) of each image on its canvas, at its upper left.
-            rois: boxes at which a second stage, where there is one, is evaluated besides its own proposals.
-            rois_valid: false for rows that only fill up.
+            image_sizes: (height, width) of each image on its canvas, at its upper left; by default the whole canvas.
+            regions: boxes at which a second stage, where there is one, is evaluated in addition to its own proposals;
+                by default none.
         """
 
     @abstractmethod
@@ -75,3 +89,76 @@ class AbstractDetector(nn.Module, ABC):
 
         Boxes and masks come back in each image's own pixels, on the CPU.
         """
+
+    def feature_layers(self) -> tuple[FeatureLayer, ...]:
+        """Return where features can be captured: stages of the backbone, levels of the neck, regions; finest first.
+
+        Found in one forward pass on noise, and kept. Of these layers every one takes part in `forward`.
+        """
+        if self._layers is None:
+            outputs, predictions = self._probe()
+            self._layers = tuple(self._find_layers(outputs, predictions))
+        return self._layers
+
+    def level_layers(self, head: HeadName = "dense") -> tuple[FeatureLayer, ...]:
+        """Return the layer that each level of a head receives, finest first.
+
+        The default takes the last feature layer whose stride is that of the level's anchors.
+
+        Args:
+            head: "dense", the one-stage head, the proposal head or the queries; "roi", the second stage; or "encoder".
+
+        Raises:
+            DetectorError: when the detector has no such head, or its layers are not known.
+        """
+        if head != "dense":
+            raise DetectorError(
+                f"{type(self).__name__}: the layers of head {head!r} are not known; declare level_layers"
+            )
+        canvas = canvas_size([self._probe_size()], self.size_divisor)
+        with torch.no_grad():
+            constants = self(self.pixel_mean[:, None, None].repeat(1, 1, *canvas)).dense.head
+        strides = level_strides(constants.anchors, constants.level_sizes, canvas)
+        try:
+            return tuple(probed_levels(self.feature_layers(), strides))
+        except LookupError as error:
+            raise DetectorError(f"{type(self).__name__}: {error} for the dense head; declare level_layers") from error
+
+    def row_levels(self, predictions: Predictions, head: HeadName = "dense") -> Int64[Tensor, "batch row"]:
+        """Return the number of the level, in `level_layers`, that each row of a head was predicted from.
+
+        Raises:
+            DetectorError: when the predictions have no such head.
+        """
+        if head == "roi" and predictions.roi is not None:
+            return predictions.roi.levels
+        part = predictions.dense if head == "dense" else predictions.encoder
+        if head == "roi" or part is None:
+            raise DetectorError(f"{type(self).__name__}: the predictions have no head {head!r}")
+        return part.head.levels.expand(len(part.logits), -1)
+
+    def layer_of_row(self, predictions: Predictions, image: int, row: int, head: HeadName = "dense") -> FeatureLayer:
+        """Return the layer that one row of one image was predicted from.
+
+        Raises:
+            DetectorError: when the predictions have no such head, or its layers are not known.
+        """
+        return self.level_layers(head)[int(self.row_levels(predictions, head)[image, row])]
+
+    def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
+        """Return the feature layers among what all modules returned in one pass; adapters say which they are."""
+        return probed_layers(outputs, predictions.outputs())
+
+    def _probe_size(self) -> tuple[int, int]:
+        """(height, width) of the image with which feature layers are found."""
+        return self.network_size(PROBE_SIZE)
+
+    @torch.no_grad()
+    def _probe(self) -> tuple[list[ModuleOutput], Predictions]:
+        """Return what all modules returned for one image of noise, and the raw predictions."""
+        canvas = canvas_size([self._probe_size()], self.size_divisor)
+        pixels = torch.rand(1, 3, *canvas, generator=torch.Generator().manual_seed(0)).to(self.device)
+        regions = Regions.of(pixels.new_tensor([[[0.0, 0.0, canvas[1] / 2, canvas[0] / 2]]]))
+        found: list[Predictions] = []
+        outputs = module_outputs(self, canvas, lambda: found.append(self.forward(pixels, regions=regions)))
+        return outputs, found[0]

@@ -12,8 +12,10 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.canvas import on_canvas
 from detinv.detectors.heads.assigners import Assignment, DynamicAssigner
 from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
+from detinv.detectors.regions import Regions
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import clip, pairwise_iou
 from detinv.layouts.layout import Layout
@@ -115,7 +117,7 @@ def _read(
     rows: Sequence[Tensor] | None,
 ) -> list[Candidates]:
     """Candidates of images of one size."""
-    device = detector.pixel_mean.device
+    device = detector.device
     height, width = images.shape[2:]
     size = detector.network_size((height, width))
     layouts = LayoutBatch.collate(
@@ -129,8 +131,7 @@ def _read(
         predictions = detector(
             _canvas(detector, images.to(device), size, layouts.canvas_size),
             layouts.image_sizes,
-            layouts.boxes,
-            layouts.valid,
+            Regions(layouts.boxes, layouts.valid),
         )
         if predictions.roi is not None:
             found = _at_regions(predictions.roi, layouts)
@@ -172,9 +173,7 @@ def _canvas(
     pixels = images.float() / 255
     if tuple(pixels.shape[2:]) != size:
         pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
-    canvas = detector.pixel_mean[:, None, None].repeat(len(pixels), 1, *canvas_size)
-    canvas[..., : size[0], : size[1]] = pixels
-    return canvas
+    return on_canvas(detector, pixels, canvas_size)
 
 
 def _at_regions(predictions: RoIPredictions, layouts: LayoutBatch) -> _Found:

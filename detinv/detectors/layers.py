@@ -12,8 +12,10 @@ from torch.utils.hooks import RemovableHandle
 
 from detinv.config.printable import suggestion
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.canvas import blank_canvas
+from detinv.detectors.regions import Regions
 from detinv.errors import ConfigError
-from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.batch import LayoutBatch, canvas_size
 from detinv.types import Pixels
 
 _BACKBONE, _PYRAMID, _POOLER = "model.backbone", "model.backbone.fpn", "model.roi_heads.box_roi_pool"
@@ -48,9 +50,8 @@ def named_layers(detector: AbstractDetector) -> dict[str, Layer]:
     """
     if not _has(detector, _BACKBONE):
         return {}
-    divisor = detector.size_divisor
-    height, width = (-(-side // divisor) * divisor for side in detector.network_size((_PROBE, _PROBE)))
-    pixels = detector.pixel_mean[:, None, None].expand(1, 3, height, width)
+    height, width = canvas_size([detector.network_size((_PROBE, _PROBE))], detector.size_divisor)
+    pixels = blank_canvas(detector, 1, (height, width))
     stages: dict[str, Layer] = {}
     for letter, module, taken in (("c", _PYRAMID, True), ("p", _BACKBONE, False)):
         if not _has(detector, module):
@@ -101,7 +102,7 @@ def read_features(detector: AbstractDetector, layer: Layer, pixels: Pixels, layo
         ConfigError: when the module takes no part, has no such entry, or does not give one row an image.
     """
     with _watched(detector, layer.module, layer.taken) as found:
-        detector(pixels, layouts.image_sizes, layouts.boxes, layouts.valid)
+        detector(pixels, layouts.image_sizes, Regions(layouts.boxes, layouts.valid))
     if not found:
         raise ConfigError(f"layer {layer.name}: {layer.module} takes no part when the detector looks at an image")
     features = []

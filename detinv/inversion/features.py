@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.canvas import on_canvas
 from detinv.detectors.layers import Layer, read_features
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
@@ -124,8 +125,8 @@ def invert_features(
     """
     ensemble = as_ensemble(detector)
     batch = LayoutBatch.collate(layouts, detector.size_divisor)
-    home = detector.pixel_mean.device
-    wanted = on_canvas(detector, images, batch)
+    home = detector.device
+    wanted = _on_layout_canvas(detector, images, batch)
     module = FeatureInversion(
         ensemble,
         batch,
@@ -151,23 +152,21 @@ def feature_errors(
     """`relative_error` of the features of each image from those of the wanted one, at full precision."""
     found = []
     for image, other, layout in zip(images, wanted, layouts, strict=True):
-        batch = LayoutBatch.collate([layout], detector.size_divisor).to(detector.pixel_mean.device)
+        batch = LayoutBatch.collate([layout], detector.size_divisor).to(detector.device)
         features, reference = (
-            read_features(detector, layer, on_canvas(detector, [one], batch), batch) for one in (image, other)
+            read_features(detector, layer, _on_layout_canvas(detector, [one], batch), batch) for one in (image, other)
         )
         found.append(float(relative_error(features, reference)))
     return found
 
 
-def on_canvas(detector: AbstractDetector, images: Images, batch: LayoutBatch) -> Pixels:
+def _on_layout_canvas(detector: AbstractDetector, images: Images, batch: LayoutBatch) -> Pixels:
     """Images in [0, 1] at the upper left of the batch's canvas, the detector's mean colour beyond.
 
     Raises:
         ValueError: when an image has not its layout's size.
     """
-    pixels = detector.pixel_mean[:, None, None].repeat(len(batch), 1, *batch.canvas_size)
-    for row, (image, size) in enumerate(zip(images, batch.image_sizes, strict=True)):
+    for image, size in zip(images, batch.image_sizes, strict=True):
         if tuple(image.shape[1:]) != size:
             raise ValueError(f"an image of size {tuple(image.shape[1:])} for a layout of size {size}")
-        pixels[row, :, : size[0], : size[1]] = image.to(pixels) / 255
-    return pixels
+    return on_canvas(detector, images, batch.canvas_size)

@@ -1,5 +1,6 @@
 """Layouts of one batch, padded to the same number of objects and put on one canvas."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,12 @@ from torch import Tensor
 
 from detinv.errors import LayoutError
 from detinv.layouts.layout import Layout
+
+
+def canvas_size(image_sizes: Sequence[tuple[int, int]], divisor: int) -> tuple[int, int]:
+    """Return (height, width) of the smallest canvas that holds every image and has sides that `divisor` divides."""
+    height, width = (max(sides) for sides in zip(*image_sizes, strict=True))
+    return math.ceil(height / divisor) * divisor, math.ceil(width / divisor) * divisor
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,7 @@ class LayoutBatch:
             if slots < count:
                 raise LayoutError(f"{count} objects do not fit into {slots} slots")
             count = slots
-        height, width = (
-            -(-max(layout.image_size[axis] for layout in layouts) // divisor) * divisor for axis in range(2)
-        )
+        height, width = canvas_size([layout.image_size for layout in layouts], divisor)
         size = len(layouts)
         boxes = torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(size, count, 1)
         labels = torch.zeros(size, count, dtype=torch.int64)

@@ -14,6 +14,7 @@ from detinv.detectors.class_names import read_class_names
 from detinv.detectors.heads.assigners import Assignment
 from detinv.detectors.heads.predictions import DenseHead, DensePredictions, PostProcessing, Predictions
 from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections
 from detinv.layouts.matching import distinct_best
@@ -98,9 +99,12 @@ class FastestDetDetector(AbstractDetector):
         return self.image_size
 
     def forward(
-        self, pixels: Tensor, image_sizes: Sequence[tuple[int, int]], rois: Tensor, rois_valid: Tensor
+        self,
+        pixels: Tensor,
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `rois`."""
+        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         # The network learnt from images in OpenCV's order: blue, green, red.
         objectness, regression, classes = self.network.logits(pixels.flip(1))
         head = self._head(*objectness.shape[-2:], pixels.device)
@@ -135,7 +139,7 @@ class FastestDetDetector(AbstractDetector):
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """FastestDet's own evaluation, in fp32, one image at a time."""
-        device = self.pixel_mean.device
+        device = self.device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             return [self._infer(image.to(device)) for image in images]
 

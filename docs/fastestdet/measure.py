@@ -143,8 +143,7 @@ def main(weights: str, images: str, annotations: str) -> None:
     crowds: list[str] = []
     missed: list[str | None] = []
     for layout, picture, found in zip(layouts, pictures, detections, strict=True):
-        rois, rois_valid = torch.zeros(1, 1, 4), torch.zeros(1, 1, dtype=torch.bool)
-        dense = detector(picture[None].float() / 255, [layout.image_size], rois, rois_valid).dense
+        dense = detector(picture[None].float() / 255).dense
         anchors = dense.head.anchors
         reach = dense.head.codec.expresses(layout.boxes[None], anchors)[0] & (anchors[:, :2] > 0).all(-1)
         scores, labels = dense.scores()[0].max(-1)

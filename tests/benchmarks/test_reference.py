@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from detinv.benchmarks.reference import reference_loss, reference_start, reference_steps
+from detinv.detectors.regions import Regions
 from detinv.errors import ConfigError
 from detinv.inversion.fitting import fit_batch
 from detinv.inversion.modules.ensemble import as_ensemble
@@ -40,7 +41,7 @@ def fast_loss(detector, asked, image):
     centred = torch.zeros(1, 3, *batch.canvas_size)
     centred[0, :, : image.shape[1], : image.shape[2]] = image
     pixels = detector.pixel_mean[:, None, None] + centred
-    predictions = detector(pixels, batch.image_sizes, batch.boxes, batch.valid)
+    predictions = detector(pixels, batch.image_sizes, Regions(batch.boxes, batch.valid))
     dense = predictions.detach().dense
     assignment = dense.head.assigner.assign(dense.head.anchors, dense.head.level_sizes, batch.boxes, batch.valid)
     targets = Targets(dense=PRESET.rule.dense(dense, batch, assignment))

@@ -43,7 +43,7 @@ class Broken(TorchvisionRetinaNet):
         height, width = super().network_size(image_size)
         return (height + 1, width) if self.kind == "settles" else (height, width)
 
-    def forward(self, pixels, image_sizes, rois, rois_valid) -> Predictions:
+    def forward(self, pixels, image_sizes=None, regions=None) -> Predictions:
         self.calls += 1
         if self.kind == "gradient":
             # Behind this, the left half of the image has no gradient.
@@ -55,7 +55,7 @@ class Broken(TorchvisionRetinaNet):
             self.model.backbone.register_forward_hook(lambda *_: None)
         if self.kind == "weights" and self.calls == 2:
             next(self.model.parameters()).data.mul_(1.001)
-        found = super().forward(pixels, image_sizes, rois, rois_valid).dense
+        found = super().forward(pixels, image_sizes, regions).dense
         if self.kind == "classes":
             found = replace(found, logits=found.logits.roll(1, -1))
         if self.kind == "boxes":
@@ -88,9 +88,9 @@ def test_what_is_broken_is_found(kind, proof):
 
 def test_a_pixel_is_reached_if_any_of_several_images_brings_it_a_gradient():
     class Choosing(Broken):
-        def forward(self, pixels, image_sizes, rois, rois_valid) -> Predictions:
+        def forward(self, pixels, image_sizes=None, regions=None) -> Predictions:
             chosen = torch.arange(pixels.shape[-1]) % 3 == self.calls % 3
-            return super().forward(torch.where(chosen, pixels, pixels.detach()), image_sizes, rois, rois_valid)
+            return super().forward(torch.where(chosen, pixels, pixels.detach()), image_sizes, regions)
 
     holds, measured = trial(Choosing("none")).gradient()
     assert holds, measured

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from detinv.detectors.candidates import read_candidates, read_candidates_batch
+from detinv.detectors.regions import Regions
 from detinv.errors import LayoutError
 from detinv.layouts.boxes import pairwise_iou
 from tests.fakes import block_image, tiny_detector
@@ -19,9 +20,8 @@ def detectors():
 
 def raw(detector, image):
     pixels = image[None].float() / 255
-    size = (image.shape[1], image.shape[2])
     with torch.no_grad():
-        return detector(pixels, [size], BOXES[None], torch.ones(1, 3, dtype=torch.bool))
+        return detector(pixels, regions=Regions.of(BOXES[None]))
 
 
 @pytest.mark.parametrize("family", ["retinanet", "fcos", "ssd"])
@@ -102,7 +102,7 @@ def test_an_image_is_resized_and_padded_and_boxes_come_back_in_its_pixels():
         image[None].float() / 255, (64, 48), mode="bilinear", align_corners=False, antialias=True
     )
     with torch.no_grad():
-        dense = detector(canvas, [(64, 48)], boxes[None] / 2, torch.ones(1, 3, dtype=torch.bool)).dense
+        dense = detector(canvas, [(64, 48)]).dense
     torch.testing.assert_close(found.class_scores, dense.scores()[0, found.rows])
     limits = torch.tensor([96.0, 128.0, 96.0, 128.0])
     torch.testing.assert_close(found.boxes, torch.minimum(dense.boxes()[0, found.rows].clamp(min=0) * 2, limits))
@@ -142,7 +142,7 @@ def test_queries_that_are_chosen_anew_go_by_their_token():
     for image in images[1:]:
         with torch.no_grad():
             pixels, valid = image[None].float() / 255, torch.ones(1, 3, dtype=torch.bool)
-            dense = detector(pixels, [(64, 96)], boxes[None], valid).dense
+            dense = detector(pixels, [(64, 96)], Regions(boxes[None], valid)).dense
         after = read_candidates(detector, image, boxes, labels, before.rows)
         for number, token in enumerate(before.rows.tolist()):
             places = (dense.identities[0] == token).nonzero()[:, 0].tolist()
@@ -163,7 +163,7 @@ def test_a_set_prediction_without_overlap_takes_the_nearest_box():
     found = read_candidates(detector, image, box, LABELS[:1])
     with torch.no_grad():
         pixels, valid = image[None].float() / 255, torch.ones(1, 1, dtype=torch.bool)
-        boxes = detector(pixels, [(64, 96)], box[None], valid).dense.boxes()[0]
+        boxes = detector(pixels, [(64, 96)], Regions(box[None], valid)).dense.boxes()[0]
     iou = pairwise_iou(box, boxes)[0]
     assert iou.max() < 0.5
     assert found.rows[0] == iou.argmax()

@@ -155,7 +155,7 @@ class Brightness(AbstractDetector):
     def network_size(self, image_size):
         return image_size
 
-    def forward(self, pixels, image_sizes, rois, rois_valid):
+    def forward(self, pixels, image_sizes=None, regions=None):
         self.mean(pixels)
 
     def detect(self, images):

@@ -7,6 +7,7 @@ import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
+from detinv.detectors.regions import Regions
 from tests.fakes import FAMILIES, tiny_detector
 
 SIZES = [(64, 96), (64, 80), (48, 96)]
@@ -29,7 +30,7 @@ def predict(detector, images, canvas_size, rois=None):
         rois = torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(len(images), 1, 1)
     sizes = [tuple(image.shape[1:]) for image in images]
     valid = torch.ones(rois.shape[:2], dtype=torch.bool)
-    return detector(on_canvas(detector, images, canvas_size), sizes, rois, valid)
+    return detector(on_canvas(detector, images, canvas_size), sizes, Regions(rois, valid))
 
 
 def sigmoid(value):

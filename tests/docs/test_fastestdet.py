@@ -67,8 +67,7 @@ def lively(image_size=(64, 96), num_classes=5, score_thresh=0.001):
 
 def predict(detector, images):
     pixels = torch.stack([image.float() / 255 for image in images])
-    sizes = [(image.shape[1], image.shape[2]) for image in images]
-    return detector(pixels, sizes, torch.zeros(len(images), 1, 4), torch.zeros(len(images), 1, dtype=torch.bool))
+    return detector(pixels)
 
 
 def random_images(size, count, seed=0):
@@ -166,7 +165,7 @@ def test_gradient_reaches_every_pixel_in_some_image():
     detector, missed = lively(), torch.ones(64, 96, dtype=torch.bool)
     for image in random_images((64, 96), 8):
         pixels = (image.float() / 255)[None].requires_grad_()
-        outputs = detector(pixels, [(64, 96)], torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool)).outputs()
+        outputs = detector(pixels).outputs()
         assert len(outputs) == 3
         # Squared, because normalised outputs could cancel out.
         (gradient,) = torch.autograd.grad(sum(output.square().sum() for output in outputs), pixels)
@@ -179,9 +178,8 @@ def test_red_goes_where_the_network_expects_it():
     red = torch.zeros(1, 3, 64, 96)
     red[:, 0] = 1
     wanted = detector.network.logits(red.flip(1))[0].flatten()
-    sizes, rois, valid = [(64, 96)], torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool)
-    torch.testing.assert_close(detector(red, sizes, rois, valid).dense.quality_logits[0], wanted)
-    assert not torch.allclose(detector(red.flip(1), sizes, rois, valid).dense.quality_logits[0], wanted)
+    torch.testing.assert_close(detector(red).dense.quality_logits[0], wanted)
+    assert not torch.allclose(detector(red.flip(1)).dense.quality_logits[0], wanted)
 
 
 def test_every_image_is_stretched_to_one_size():
@@ -195,7 +193,7 @@ def test_constants_made_in_inference_mode_serve_a_later_backward():
     with torch.inference_mode():
         predict(detector, random_images((64, 96), 1))
     pixels = torch.rand(1, 3, 64, 96, requires_grad=True)
-    dense = detector(pixels, [(64, 96)], torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool)).dense
+    dense = detector(pixels).dense
     dense.boxes().sum().backward()
     assert pixels.grad is not None
 

@@ -9,9 +9,8 @@ import torch
 from detinv.detectors.layers import find_layer
 from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError
-from detinv.inversion.features import feature_errors, invert_features, on_canvas, relative_error
+from detinv.inversion.features import feature_errors, invert_features, relative_error
 from detinv.inversion.preset import load_preset
-from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 from detinv.metrics.edges import box_region
 from detinv.metrics.reconstruction import nearness
@@ -105,16 +104,11 @@ def test_regularisers_of_the_preset_count():
     assert variation[1] < 0.5 * variation[0]
 
 
-def test_images_of_other_sizes_share_a_canvas():
+def test_an_image_has_the_size_of_its_layout():
     small = Layout(BOX, torch.tensor([1]), (40, 64), "small")
-    batch = LayoutBatch.collate([LAYOUTS[0], small])
-    pixels = on_canvas(detector("retinanet"), [IMAGES[0], IMAGES[1][:, :40]], batch)
-    torch.testing.assert_close(pixels[0], IMAGES[0] / 255)
-    torch.testing.assert_close(pixels[1, :, :40], IMAGES[1][:, :40] / 255)
-    mean = detector("retinanet").pixel_mean[:, None, None].expand(3, 24, 64)
-    torch.testing.assert_close(pixels[1, :, 40:], mean)
+    layer = find_layer(detector("retinanet"), "c3")
     with pytest.raises(ValueError, match="an image of size"):
-        on_canvas(detector("retinanet"), [IMAGES[0], IMAGES[1]], batch)
+        invert_features(detector("retinanet"), layer, IMAGES[:2], [LAYOUTS[0], small], load_preset(), steps=1)
 
 
 def test_a_layer_that_cannot_be_read_is_named():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from detinv.detectors.regions import Regions
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.modules.inversion import Inversion
@@ -33,7 +34,7 @@ def test_a_step_does_not_synchronise(family: str):
     def step(number: int) -> None:
         centred = module.pixels.centred()
         view, layouts = module.views.at(number, centred, module.pixels.mean, module.pixels.mask)
-        predictions = detector(module.pixels.mean + view, batch.image_sizes, layouts.boxes, layouts.valid)
+        predictions = detector(module.pixels.mean + view, batch.image_sizes, Regions(layouts.boxes, layouts.valid))
         targets = callback.build("one", predictions.detach(), layouts, Targets())
         module.objective.total(module.objective.detector_terms(predictions, targets)).sum().backward()
         module.pixels.clamp_()

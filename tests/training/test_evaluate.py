@@ -35,7 +35,7 @@ class Oracle(AbstractDetector):
     def network_size(self, image_size):
         return image_size
 
-    def forward(self, pixels, image_sizes, rois, rois_valid):
+    def forward(self, pixels, image_sizes=None, regions=None):
         raise AssertionError("only the detector's own inference is measured")
 
     def detect(self, images):

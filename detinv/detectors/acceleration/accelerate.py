@@ -21,6 +21,8 @@ from detinv.detectors.acceleration.strided_stem import StridedStem
 from detinv.detectors.acceleration.winograd import WinogradConv2d
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.heads.predictions import Predictions
+from detinv.detectors.regions import Regions
+from detinv.layouts.batch import canvas_size
 
 TOLERANCE = 1e-3
 """Largest difference of a raw output, in standard deviations of it, that is taken for rounding."""
@@ -45,7 +47,7 @@ def accelerated(detector: AbstractDetector, compile_mode: str | None = None) -> 
         lower = _sharing_copy(detector)
         probe, expected = _fold_norms(lower)
         lower.drop_unused_outputs()
-        if detector.pixel_mean.device.type == "cpu":
+        if detector.device.type == "cpu":
             _arrange_for_cpu(lower)
         found = difference(expected, _look(lower, probe))
     except Exception as error:  # other people's networks may raise anything; all of them can run as they are
@@ -91,8 +93,7 @@ def _sharing_copy(detector: AbstractDetector) -> AbstractDetector:
 def _look(detector: AbstractDetector, probe: Tensor) -> Predictions:
     height, width = probe.shape[-2:]
     boxes = probe.new_tensor([[[0.1, 0.2, 0.5, 0.7], [0.0, 0.0, 1.0, 1.0]]]) * probe.new_tensor([width, height] * 2)
-    valid = torch.ones(1, 2, dtype=torch.bool, device=probe.device)
-    return detector.forward(probe, [(height, width)], boxes, valid)
+    return detector.forward(probe, regions=Regions.of(boxes))
 
 
 def _fold_norms(detector: AbstractDetector) -> tuple[Tensor, Predictions]:
@@ -114,10 +115,10 @@ def _fold_norms(detector: AbstractDetector) -> tuple[Tensor, Predictions]:
 
 def _probes(detector: AbstractDetector) -> Iterator[Tensor]:
     """Noise in a small size, and in the size that the detector's own preprocessing gives."""
-    mean, divisor = detector.pixel_mean, detector.size_divisor
+    mean = detector.pixel_mean
     generator = torch.Generator().manual_seed(0)
     for size in ((_SIDE, _SIDE), detector.network_size((_SIDE, _SIDE))):
-        height, width = (-(-side // divisor) * divisor for side in size)
+        height, width = canvas_size([size], detector.size_divisor)
         yield torch.rand(1, 3, height, width, generator=generator).to(mean.device, mean.dtype)
 
 

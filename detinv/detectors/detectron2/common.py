@@ -1,7 +1,7 @@
 """What Detectron2's detection models share: preprocessing, anchors and inference."""
 
-from abc import ABC
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,11 +13,14 @@ from detectron2.structures import Boxes, Instances
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from detinv.detectors.base import AbstractDetector
+from detinv.detectors.base import PROBE_SIZE, AbstractDetector
+from detinv.detectors.canvas import check_canvas, settled_size
+from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.assigners import Assigner
 from detinv.detectors.heads.codec import BoxCodec, DeltaCodec
-from detinv.detectors.heads.predictions import DenseHead, PostProcessing
+from detinv.detectors.heads.predictions import DenseHead, PostProcessing, Predictions
 from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections
 from detinv.types import Inputs, Pixels
@@ -27,6 +30,8 @@ SUPPORTED = (
     "panoptic or rotated boxes"
 )
 """Which of Detectron2's models there is an adapter for, to end an error message with."""
+
+_BACKBONE, _BOTTOM_UP = "model.backbone", "bottom_up"
 
 
 @dataclass(frozen=True)
@@ -142,10 +147,33 @@ class AbstractDetectron2Detector(AbstractDetector, ABC):
 
         Where rounding makes the library resize its own result once more, the size it settles at.
         """
-        settled = self.preprocessing.resized(image_size)
-        while (again := self.preprocessing.resized(settled)) != settled:
-            settled = again
-        return settled
+        return settled_size(image_size, self.preprocessing.resized)
+
+    def level_layers(self, head: HeadName = "dense") -> tuple[FeatureLayer, ...]:
+        """Return the layer that each level of a head receives, finest first.
+
+        Raises:
+            DetectorError: when the detector has no such head.
+        """
+        names = self._neck_levelss(head)
+        by_output = {layer.output: layer for layer in self.feature_layers() if layer.module == _BACKBONE}
+        return tuple(by_output[name] for name in names)
+
+    @abstractmethod
+    def _neck_levelss(self, head: HeadName) -> Sequence[str]:
+        """Return the backbone's names of the feature maps that a head receives, finest first."""
+
+    def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
+        """Stages of the backbone below its pyramid, then the levels that the pyramid returns."""
+        levels = neck_levels(find_outputs(outputs, _BACKBONE))
+        parts = dict(self.model.backbone.named_children())
+        if _BOTTOM_UP in parts:
+            return [*backbone_stages(outputs, [f"{_BACKBONE}.{_BOTTOM_UP}"]), *levels]
+        finest = min(layer.stride for layer in levels if layer.stride)
+        return [*backbone_stages(outputs, [f"{_BACKBONE}.{name}" for name in parts], finest), *levels]
+
+    def _probe_size(self) -> tuple[int, int]:
+        return PROBE_SIZE
 
     def _inputs(self, pixels: Pixels) -> Inputs:
         """What the library's preprocessing makes of images that have their final size already.
@@ -153,9 +181,7 @@ class AbstractDetectron2Detector(AbstractDetector, ABC):
         Detectron2 works on 0 ... 255, in which 8-bit pixels are whole numbers again; `pixel_mean` becomes exactly zero,
         as the library's padding is.
         """
-        height, width = pixels.shape[-2:]
-        if height % self.size_divisor or width % self.size_divisor:
-            raise ValueError(f"a canvas of {height} x {width} pixels: sides must be multiples of {self.size_divisor}")
+        check_canvas(pixels, self.size_divisor)
         mean, std = 255 * self.pixel_mean[:, None, None], 255 * self.pixel_std[:, None, None]
         return self._as_rgb((255 * pixels - mean) / std, 1)
 
@@ -176,7 +202,7 @@ class AbstractDetectron2Detector(AbstractDetector, ABC):
         array = np.ascontiguousarray(self._as_rgb(image, 0).permute(1, 2, 0).cpu().numpy())
         resized = ResizeTransform(height, width, *self.preprocessing.resized((height, width))).apply_image(array)
         inputs = torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))
-        with torch.no_grad(), torch.autocast(self.pixel_mean.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             (output,) = self.model([{"image": inputs, "height": height, "width": width}])
         return _detections(output["instances"], (height, width))
 

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 from detectron2.modeling.box_regression import Box2BoxTransformLinear
 from detectron2.modeling.meta_arch.fcos import FCOS
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from detinv.detectors.detectron2.common import AbstractDetectron2Detector, AnchorCache, Preprocessing, unsupported
+from detinv.detectors.feature_layers import HeadName
 from detinv.detectors.heads.assigners import PointAssigner
 from detinv.detectors.heads.codec import DistanceCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
 from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.common import flatten_rows
+from detinv.errors import DetectorError
 from detinv.types import Pixels
 
 
@@ -48,14 +49,18 @@ class Detectron2FCOS(AbstractDetectron2Detector):
             Scoring(class_power=0.5, quality_power=0.5),
         )
 
+    def _level_names(self, head: HeadName) -> Sequence[str]:
+        if head != "dense":
+            raise DetectorError(f"{type(self).__name__} has no head {head!r}")
+        return self.model.head_in_features
+
     def forward(
         self,
         pixels: Pixels,
-        image_sizes: Sequence[tuple[int, int]],
-        rois: Float[Tensor, "batch object 4"],
-        rois_valid: Bool[Tensor, "batch object"],
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions; `image_sizes` and `rois` do not matter to a one-stage detector.
+        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`.
 
         The head gives distances before the ReLU, which Detectron2 has in its decoder.
         """

@@ -1,7 +1,7 @@
 """Faster and Mask R-CNN of Detectron2."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from detectron2.structures import Boxes
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from detinv.detectors.canvas import whole_canvas
 from detinv.detectors.detectron2.common import (
     AbstractDetectron2Detector,
     AnchorCache,
@@ -21,11 +22,18 @@ from detinv.detectors.detectron2.common import (
     delta_codec,
     unsupported,
 )
+from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
 from detinv.detectors.heads.proposals import propose, size_limits
+from detinv.detectors.probing import ModuleOutput, find_outputs
+from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.common import flatten_rows
+from detinv.errors import DetectorError
 from detinv.types import Pixels
+
+# What is computed for each region, for proposals and given regions or, of masks, for the given ones alone.
+_REGION_LAYERS = {"roi": "box_pooler", "roi_head": "box_head", "mask_roi": "mask_pooler"}
 
 
 class Detectron2RCNN(AbstractDetectron2Detector):
@@ -72,29 +80,45 @@ class Detectron2RCNN(AbstractDetectron2Detector):
         """Whether the model is a Mask R-CNN."""
         return bool(self.model.roi_heads.mask_on)
 
+    def _level_names(self, head: HeadName) -> Sequence[str]:
+        if head == "encoder":
+            raise DetectorError(f"{type(self).__name__} has no head {head!r}")
+        return self.model.proposal_generator.in_features if head == "dense" else self.model.roi_heads.box_in_features
+
+    def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
+        """Stages and levels, then what the second stage pools of each region and what its box head makes of it."""
+        layers = list(super()._find_layers(outputs, predictions))
+        for name, module in _REGION_LAYERS.items():
+            layers += [
+                one.layer(name, stride=None, per_region=True)
+                for one in find_outputs(outputs, f"model.roi_heads.{module}")
+            ]
+        return layers
+
     def forward(
         self,
         pixels: Pixels,
-        image_sizes: Sequence[tuple[int, int]],
-        rois: Float[Tensor, "batch object 4"],
-        rois_valid: Bool[Tensor, "batch object"],
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions of both stages; the second one at the network's own proposals, then at `rois`."""
+        """Raw predictions of both stages; the second one at the network's own proposals, then at `regions`."""
         features = self.model.backbone(self._inputs(pixels))
         rpn = self.model.proposal_generator
         levels = [features[name] for name in rpn.in_features]
         objectness, deltas = rpn.rpn_head(levels)
         dense = DensePredictions(flatten_rows(objectness, 1), flatten_rows(deltas, 4), self._anchors.head(levels))
-        limits = size_limits(tuple((height, width) for height, width in image_sizes), pixels.device)
+        sizes = whole_canvas(pixels) if image_sizes is None else image_sizes
+        limits = size_limits(tuple((height, width) for height, width in sizes), pixels.device)
         with torch.autocast(pixels.device.type, enabled=False):
             proposals, proposals_valid = propose(dense.detach(), limits, self._min_size, by_logit=True)
-        given = rois.detach().float()
+        regions = Regions.none(pixels) if regions is None else regions
+        given = regions.boxes.detach().float()
         return Predictions(
             dense,
             self._second_stage(
                 features,
                 torch.cat([proposals, given], dim=1),
-                torch.cat([proposals_valid, rois_valid], dim=1),
+                torch.cat([proposals_valid, regions.valid], dim=1),
                 given,
             ),
         )

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from detinv.detectors.detectron2.common import AbstractDetectron2Detector, AnchorCache, Preprocessing, delta_codec
+from detinv.detectors.feature_layers import HeadName
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
+from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.common import flatten_rows
+from detinv.errors import DetectorError
 from detinv.types import Pixels
 
 
@@ -39,14 +40,18 @@ class Detectron2RetinaNet(AbstractDetectron2Detector):
             ),
         )
 
+    def _level_names(self, head: HeadName) -> Sequence[str]:
+        if head != "dense":
+            raise DetectorError(f"{type(self).__name__} has no head {head!r}")
+        return self.model.head_in_features
+
     def forward(
         self,
         pixels: Pixels,
-        image_sizes: Sequence[tuple[int, int]],
-        rois: Float[Tensor, "batch object 4"],
-        rois_valid: Bool[Tensor, "batch object"],
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions; `image_sizes` and `rois` do not matter to a one-stage detector."""
+        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         features = self.model.backbone(self._inputs(pixels))
         levels = [features[name] for name in self.model.head_in_features]
         logits, deltas = self.model.head(levels)

@@ -13,14 +13,19 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBo
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from detinv.detectors.base import AbstractDetector
+from detinv.detectors.base import PROBE_SIZE, AbstractDetector
+from detinv.detectors.canvas import check_canvas, settled_size
+from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.assigners import Assigner
 from detinv.detectors.heads.codec import BoxCodec
-from detinv.detectors.heads.predictions import DenseHead, PostProcessing
+from detinv.detectors.heads.predictions import DenseHead, PostProcessing, Predictions
 from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections
 from detinv.types import Inputs, Pixels
+
+_BACKBONE, _PYRAMID = "model.backbone", "fpn"
 
 
 class AnchorCache:
@@ -128,10 +133,7 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
 
         Where rounding makes the library resize its own result once more, the size it settles at.
         """
-        settled = self._resized(image_size)
-        while (again := self._resized(settled)) != settled:
-            settled = again
-        return settled
+        return settled_size(image_size, self._resized)
 
     def _resized(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Size after the library's preprocessing, applied once."""
@@ -142,11 +144,31 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         factor = min(shortest / min(image_size), longest / max(image_size))
         return math.floor(image_size[0] * factor), math.floor(image_size[1] * factor)
 
+    def level_layers(self, head: HeadName = "dense") -> tuple[FeatureLayer, ...]:
+        """Return the layer that each level of a head receives, finest first: the backbone's outputs, all of them.
+
+        Raises:
+            DetectorError: when the detector has no such head.
+        """
+        if head != "dense":
+            raise DetectorError(f"{type(self).__name__} has no head {head!r}")
+        return tuple(layer for layer in self.feature_layers() if layer.module == _BACKBONE)
+
+    def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
+        """Stages of the backbone, then the levels it returns; without a pyramid the coarse stages are those levels."""
+        levels = neck_levels(find_outputs(outputs, _BACKBONE))
+        parts = dict(self.model.backbone.named_children())
+        finest = min(layer.stride for layer in levels if layer.stride)
+        inside = [f"{_BACKBONE}.{name}" for name in parts if name != _PYRAMID]
+        stages = backbone_stages(outputs, inside) if _PYRAMID in parts else backbone_stages(outputs, inside, finest)
+        return [*stages, *levels]
+
+    def _probe_size(self) -> tuple[int, int]:
+        return PROBE_SIZE if self._transform.fixed_size is None else self.network_size(PROBE_SIZE)
+
     def _inputs(self, pixels: Pixels) -> Inputs:
         """What the library's preprocessing makes of images that have their final size already."""
-        height, width = pixels.shape[-2:]
-        if height % self.size_divisor or width % self.size_divisor:
-            raise ValueError(f"a canvas of {height} x {width} pixels: sides must be multiples of {self.size_divisor}")
+        check_canvas(pixels, self.size_divisor)
         return (pixels - self.pixel_mean[:, None, None]) / self.pixel_std[:, None, None]
 
     def _features(self, inputs: Inputs) -> "OrderedDict[str, Tensor]":
@@ -187,7 +209,7 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         return [self._infer(image) for image in images]
 
     def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
-        device = self.pixel_mean.device
+        device = self.device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             (output,) = self.model([image.to(device, torch.float32) / 255])
         return self._detections(output, (image.shape[1], image.shape[2]))

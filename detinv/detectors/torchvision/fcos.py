@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Bool, Float
-from torch import Tensor
 from torchvision.models.detection import FCOS
 
 from detinv.detectors.heads.assigners import PointAssigner
 from detinv.detectors.heads.codec import DistanceCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
 from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache, flatten_rows
 from detinv.types import Pixels
 
@@ -42,11 +41,10 @@ class TorchvisionFCOS(AbstractTorchvisionDetector):
     def forward(
         self,
         pixels: Pixels,
-        image_sizes: Sequence[tuple[int, int]],
-        rois: Float[Tensor, "batch object 4"],
-        rois_valid: Bool[Tensor, "batch object"],
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions; `image_sizes` and `rois` do not matter to a one-stage detector."""
+        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         inputs = self._inputs(pixels)
         features = list(self._features(inputs).values())
         logits = self._known_columns(self.model.head.classification_head(features).float())

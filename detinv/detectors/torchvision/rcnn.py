@@ -1,22 +1,33 @@
 """Faster and Mask R-CNN of torchvision."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
+from detinv.detectors.canvas import whole_canvas
+from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.codec import DeltaCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
 from detinv.detectors.heads.proposals import propose, size_limits
+from detinv.detectors.probing import ModuleOutput, find_outputs
+from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache, flatten_rows
 from detinv.types import Pixels
 
 # Of a detection, in pixels; the library has it written into its second stage.
 _MIN_SIZE = 1e-2
+# What is computed for each region, for proposals and given regions or, of masks, for the given ones alone.
+_REGION_LAYERS = {
+    "roi": "box_roi_pool",
+    "roi_head": "box_head",
+    "mask_roi": "mask_roi_pool",
+    "mask_head": "mask_head",
+}
 
 
 class TorchvisionRCNN(AbstractTorchvisionDetector):
@@ -65,14 +76,30 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         """Whether the model is a Mask R-CNN."""
         return bool(self.model.roi_heads.has_mask())
 
+    def level_layers(self, head: HeadName = "dense") -> tuple[FeatureLayer, ...]:
+        """Return the layer that each level of a head receives: of the proposal head all, of the second stage some."""
+        if head != "roi":
+            return super().level_layers(head)
+        names = self.model.roi_heads.box_roi_pool.featmap_names
+        return tuple(layer for layer in super().level_layers() if (layer.output or "0") in names)
+
+    def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
+        """Stages and levels, then what the second stage pools of each region and what its heads make of it."""
+        layers = list(super()._find_layers(outputs, predictions))
+        for name, module in _REGION_LAYERS.items():
+            layers += [
+                one.layer(name, stride=None, per_region=True)
+                for one in find_outputs(outputs, f"model.roi_heads.{module}")
+            ]
+        return layers
+
     def forward(
         self,
         pixels: Pixels,
-        image_sizes: Sequence[tuple[int, int]],
-        rois: Float[Tensor, "batch object 4"],
-        rois_valid: Bool[Tensor, "batch object"],
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions of both stages; the second one at the network's own proposals, then at `rois`."""
+        """Raw predictions of both stages; the second one at the network's own proposals, then at `regions`."""
         inputs = self._inputs(pixels)
         features = self._features(inputs)
         levels = list(features.values())
@@ -80,14 +107,16 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         dense = DensePredictions(
             flatten_rows(objectness, 1), flatten_rows(deltas, 4), self._anchors.head(inputs, levels)
         )
-        limits = size_limits(tuple((height, width) for height, width in image_sizes), inputs.device)
+        sizes = whole_canvas(pixels) if image_sizes is None else image_sizes
+        limits = size_limits(tuple((height, width) for height, width in sizes), inputs.device)
         with torch.autocast(inputs.device.type, enabled=False):
             proposals, proposals_valid = propose(dense.detach(), limits, self.model.rpn.min_size)
-        given = rois.detach().float()
+        regions = Regions.none(pixels) if regions is None else regions
+        given = regions.boxes.detach().float()
         roi = self._second_stage(
             features,
             torch.cat([proposals, given], dim=1),
-            torch.cat([proposals_valid, rois_valid], dim=1),
+            torch.cat([proposals_valid, regions.valid], dim=1),
             given,
             (inputs.shape[2], inputs.shape[3]),
         )

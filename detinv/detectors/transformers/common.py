@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.canvas import settled_size
 from detinv.detectors.heads.predictions import DenseHead, PostProcessing
 from detinv.detectors.heads.scoring import Scoring
 from detinv.detectors.transformers.codec import RelativeCodec
@@ -90,10 +91,7 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
 
         Where rounding makes the processor resize its own result once more, the size it settles at.
         """
-        settled = self._resized(image_size)
-        while (again := self._resized(settled)) != settled:
-            settled = again
-        return settled
+        return settled_size(image_size, self._resized)
 
     def _resized(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Size after the image processor, applied once: it is asked itself, with an image that has no memory."""
@@ -103,10 +101,10 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         _, height, width = self.processor.resize(image, size=self.processor.size).shape
         return height, width
 
-    def _inputs(self, pixels: Pixels, image_sizes: Sequence[tuple[int, int]]) -> Inputs:
+    def _inputs(self, pixels: Pixels, image_sizes: Sequence[tuple[int, int]] | None) -> Inputs:
         """What the image processor makes of images that have their final size already."""
         canvas = (pixels.shape[2], pixels.shape[3])
-        if any(tuple(size) != canvas for size in image_sizes):
+        if image_sizes is not None and any(tuple(size) != canvas for size in image_sizes):
             raise ValueError(f"images of {list(image_sizes)} on a canvas of {canvas}: every image must fill it")
         if not self.processor.do_normalize:
             return pixels
@@ -118,7 +116,7 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
 
     def _head(self, canvas: tuple[int, int], level_sizes: tuple[int, ...]) -> DenseHead:
         """The constants of rows that each give a box as fractions of the image; made once for each size."""
-        device = self.pixel_mean.device
+        device = self.device
         key = (canvas, level_sizes, device)
         if key not in self._heads:
             rows = sum(level_sizes)
@@ -156,7 +154,7 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         return [self._infer(image) for image in images]
 
     def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
-        device, size = self.pixel_mean.device, (image.shape[1], image.shape[2])
+        device, size = self.device, (image.shape[1], image.shape[2])
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             inputs = self.processor(images=image.to(device), input_data_format="channels_first", return_tensors="pt")
             outputs = self.model(**inputs)

@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.predictions import DensePredictions, Predictions
 from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
+from detinv.detectors.regions import Regions
 from detinv.detectors.transformers.common import AbstractTransformersDetector, at_least_fp32, take
 from detinv.errors import DetectorError
 from detinv.types import Pixels
+
+_ENCODER = "model.model.encoder"
 
 
 class TransformersRTDETR(AbstractTransformersDetector):
@@ -59,14 +64,37 @@ class TransformersRTDETR(AbstractTransformersDetector):
     def _scoring(self) -> Scoring:
         return Scoring("sigmoid")
 
+    def level_layers(self, head: HeadName = "dense") -> tuple[FeatureLayer, ...]:
+        """Return the encoder's maps, of whose cells tokens and queries are made.
+
+        Every query attends to all of them; see `row_levels` for the one it was made from.
+
+        Raises:
+            DetectorError: when the detector has no such head.
+        """
+        if head == "roi":
+            raise DetectorError(f"{type(self).__name__} has no head {head!r}")
+        return tuple(layer for layer in self.feature_layers() if layer.module == _ENCODER)
+
+    def row_levels(self, predictions: Predictions, head: HeadName = "dense") -> Int64[Tensor, "batch row"]:
+        """Return the level of each row; of a query, the level of the token it was made from."""
+        if head != "dense" or predictions.dense.identities is None:
+            return super().row_levels(predictions, head)
+        ends = self._constants(self.device).starts[1:]
+        return torch.bucketize(predictions.dense.identities, ends, right=True)
+
+    def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
+        """Stages of the backbone, then the maps that the encoder returns."""
+        levels = neck_levels(find_outputs(outputs, _ENCODER))
+        return [*backbone_stages(outputs, ["model.model.backbone"]), *levels]
+
     def forward(
         self,
         pixels: Pixels,
-        image_sizes: Sequence[tuple[int, int]],
-        rois: Float[Tensor, "batch object 4"],
-        rois_valid: Bool[Tensor, "batch object"],
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions of the queries and of the encoder's tokens; `rois` do not matter to them."""
+        """Raw predictions of the queries and of the encoder's tokens; they do not depend on `regions`."""
         inputs, network = self._inputs(pixels, image_sizes), self.model.model
         canvas = (pixels.shape[2], pixels.shape[3])
         everywhere = torch.ones(len(inputs), *canvas, device=inputs.device)

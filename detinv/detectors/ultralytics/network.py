@@ -12,6 +12,19 @@ def head_of(network: Any) -> Any:
     return network.model[-1] if isinstance(getattr(network, "model", None), nn.Sequential) else network
 
 
+def head_sources(network: Any) -> list[int]:
+    """Return the numbers of the layers whose outputs the head takes, finest level first."""
+    head = network.model[-1]
+    numbers = [head.f] if isinstance(head.f, int) else head.f
+    # Negative numbers count back from the head.
+    return [number if number >= 0 else len(network.model) - 1 + number for number in numbers]
+
+
+def neck_start(network: Any) -> int:
+    """Return the number of the first layer of the neck: the first that upsamples, or else the head."""
+    return next((layer.i for layer in network.model if isinstance(layer, nn.Upsample)), len(network.model) - 1)
+
+
 def head_inputs(network: Any, inputs: Inputs) -> list[Tensor]:
     """What the layers before the head hand to it, finest level first, with gradient to the inputs."""
     outputs: list[Tensor | None] = []

@@ -5,17 +5,21 @@ need none.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from detinv.detectors.base import AbstractDetector
+from detinv.detectors.base import PROBE_SIZE, AbstractDetector
+from detinv.detectors.canvas import check_canvas
+from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.predictions import DenseHead, DensePredictions, PostProcessing, Predictions
 from detinv.detectors.heads.task_aligned import TaskAlignedAssigner
+from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
+from detinv.detectors.regions import Regions
 from detinv.detectors.ultralytics.codec import PointCodec
 from detinv.detectors.ultralytics.library import (
     RANDOM,
@@ -23,8 +27,9 @@ from detinv.detectors.ultralytics.library import (
     load_network,
     require_ultralytics,
 )
-from detinv.detectors.ultralytics.network import head_inputs, head_of
+from detinv.detectors.ultralytics.network import head_inputs, head_of, head_sources, neck_start
 from detinv.errors import DetectorError
+from detinv.layouts.batch import canvas_size
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
 
@@ -159,29 +164,47 @@ class UltralyticsYOLO(AbstractDetector):
         image that has the letterbox's own size is neither scaled nor padded.
         """
         factor = min(self.image_size / side for side in image_size)
-        height, width = (self._padded(max(round(side * factor), 1)) for side in image_size)
-        return height, width
+        height, width = (max(round(side * factor), 1) for side in image_size)
+        return canvas_size([(height, width)], self.size_divisor)
 
-    def _padded(self, side: int) -> int:
-        return math.ceil(side / self.size_divisor) * self.size_divisor
+    def level_layers(self, head: HeadName = "dense") -> tuple[FeatureLayer, ...]:
+        """Return the layer that each level of the head receives, finest first.
+
+        Raises:
+            DetectorError: for any head but the dense one.
+        """
+        if head != "dense":
+            raise DetectorError(f"{type(self).__name__} has no head {head!r}")
+        by_module = {layer.module: layer for layer in self.feature_layers()}
+        return tuple(by_module[path] for path in self._level_paths())
+
+    def _level_paths(self) -> list[str]:
+        """Return the paths of the layers whose outputs the head takes."""
+        return [f"model.model.{number}" for number in head_sources(self.model)]
+
+    def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
+        """Stages of the backbone, which ends where maps become finer again, then what the head takes."""
+        inside = [f"model.model.{number}" for number in range(neck_start(self.model))]
+        levels = neck_levels(one for path in self._level_paths() for one in find_outputs(outputs, path))
+        return [*backbone_stages(outputs, inside), *levels]
+
+    def _probe_size(self) -> tuple[int, int]:
+        return PROBE_SIZE
 
     def forward(
         self,
         pixels: Pixels,
-        image_sizes: Sequence[tuple[int, int]],
-        rois: Float[Tensor, "batch object 4"],
-        rois_valid: Bool[Tensor, "batch object"],
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions; `image_sizes` and `rois` do not matter to a one-stage detector."""
-        height, width = pixels.shape[-2:]
-        if height % self.size_divisor or width % self.size_divisor:
-            raise ValueError(f"a canvas of {height} x {width} pixels: sides must be multiples of {self.size_divisor}")
+        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
+        check_canvas(pixels, self.size_divisor)
         features = head_inputs(self.model, pixels)
         head = self._head
         boxes, classes = (head.one2one_cv2, head.one2one_cv3) if self.end_to_end else (head.cv2, head.cv3)
         regressed = _rows([branch(feature) for branch, feature in zip(boxes, features, strict=True)])
         logits = _rows([branch(feature) for branch, feature in zip(classes, features, strict=True)])
-        constants = self._constants((height, width), pixels.device)
+        constants = self._constants((pixels.shape[2], pixels.shape[3]), pixels.device)
         if head.reg_max == 1:
             return Predictions(DensePredictions(logits, regressed * constants.factors, constants.head))
         bins = regressed.unflatten(-1, (4, head.reg_max))
@@ -221,7 +244,7 @@ class UltralyticsYOLO(AbstractDetector):
         from ultralytics.utils.nms import non_max_suppression
         from ultralytics.utils.ops import scale_boxes
 
-        device, size = self.pixel_mean.device, (image.shape[1], image.shape[2])
+        device, size = self.device, (image.shape[1], image.shape[2])
         # The predictor takes arrays as BGR and turns them into RGB behind the letterbox, which treats colours alike.
         canvas = self._letterbox(image=image.permute(1, 2, 0).contiguous().cpu().numpy())
         inputs = torch.from_numpy(canvas).to(device).permute(2, 0, 1)[None].contiguous().float() / 255

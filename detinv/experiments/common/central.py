@@ -11,6 +11,8 @@ from torch import Tensor
 from detinv.config.printable import shown
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.candidates import read_candidates_batch
+from detinv.detectors.canvas import on_canvas
+from detinv.detectors.regions import Regions
 from detinv.errors import ConfigError
 from detinv.experiments.common.beside import Driven, Sighting, pixel_box, sightings
 from detinv.experiments.common.workbench import Images, Workbench
@@ -208,11 +210,9 @@ def driven_rows(
     rows: list[Tensor] = []
     for start in range(0, len(images), _AT_ONCE):
         chosen = layouts[start : start + _AT_ONCE]
-        batch = LayoutBatch.collate(chosen, detector.size_divisor).to(detector.pixel_mean.device)
-        canvas = detector.pixel_mean.view(1, 3, 1, 1).repeat(len(batch), 1, *batch.canvas_size)
-        for place, image in zip(canvas, images[start : start + _AT_ONCE], strict=True):
-            place[:, : image.shape[1], : image.shape[2]] = image.to(canvas.device) / 255
-        predictions = detector(canvas, batch.image_sizes, batch.boxes, batch.valid)
+        batch = LayoutBatch.collate(chosen, detector.size_divisor).to(detector.device)
+        pixels = on_canvas(detector, images[start : start + _AT_ONCE], batch.canvas_size)
+        predictions = detector(pixels, batch.image_sizes, Regions(batch.boxes, batch.valid))
         dense = targets.build(str(start), predictions, batch, Targets()).dense
         if dense is None:
             return None

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.canvas import blank_canvas
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.judging import MEASURES, SCORES, Look, look
 from detinv.experiments.common.workbench import Images, Workbench
-from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.batch import canvas_size
 from detinv.layouts.layout import Layout
 from detinv.layouts.relabelling import relabelled
 from detinv.metrics.intervals import Interval
@@ -262,10 +263,8 @@ class Disentangle(AbstractExperiment):
 
 def proposes(detector: AbstractDetector, layout: Layout) -> bool:
     """Whether a detector proposes before it decides: two stages, or a transformer that chooses its queries."""
-    batch = LayoutBatch.collate([layout], detector.size_divisor).to(detector.pixel_mean.device)
-    pixels = detector.pixel_mean[:, None, None].expand(1, 3, *batch.canvas_size)
     with torch.no_grad():
-        predictions = detector(pixels, batch.image_sizes, batch.boxes, batch.valid)
+        predictions = detector(blank_canvas(detector, 1, canvas_size([layout.image_size], detector.size_divisor)))
     return predictions.roi is not None or predictions.encoder is not None
 
 

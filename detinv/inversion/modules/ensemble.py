@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from detinv.detectors.acceleration.compile import check_mode
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.canvas import on_canvas
 from detinv.detectors.load import build_detector, load_detector
 from detinv.errors import ConfigError, DetectorError
 from detinv.inversion.modules.network import Network
-from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.batch import LayoutBatch, canvas_size
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
 
@@ -47,7 +48,7 @@ class Member(nn.Module):
         self.network = Network(detector)
         self._foreign = frame_of is not None and frame_of is not detector
         own = [detector.class_names.index(label) for label in class_names]
-        device = detector.pixel_mean.device
+        device = detector.device
         self.register_buffer("_own_label", torch.tensor(own, device=device), persistent=False)
         back = torch.full((len(detector.class_names),), -1)
         back[own] = torch.arange(len(own))
@@ -71,13 +72,11 @@ class Member(nn.Module):
         image = image[..., :height, :width]
         if size != (height, width):
             image = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
-        canvas = tuple(-(-side // self.detector.size_divisor) * self.detector.size_divisor for side in size)
+        canvas = canvas_size([size], self.detector.size_divisor)
         if canvas != size:
-            padded = self.detector.pixel_mean[:, None, None].expand(len(image), 3, *canvas).clone()
-            padded[..., : size[0], : size[1]] = image
-            image = padded
+            image = on_canvas(self.detector, image, canvas)
         if layouts is not self._source:
-            self._source, self._shown = layouts, self._translated(layouts, size, (canvas[0], canvas[1]))
+            self._source, self._shown = layouts, self._translated(layouts, size, canvas)
         assert self._shown is not None
         return image, self._shown
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from detinv.detectors.heads.predictions import Predictions
+from detinv.detectors.regions import Regions
 from detinv.errors import TargetError
 from detinv.inversion.modules.base import AbstractPixelModule, OptimizerFactory, StepOutcome
 from detinv.inversion.modules.ensemble import Ensemble, Member
@@ -87,7 +88,7 @@ class Inversion(AbstractPixelModule):
     def _look(self, member: Member, image: Pixels, layouts: LayoutBatch) -> Terms:
         """The terms of one detector."""
         pixels, shown = member.show(self.ensemble.weigh(image, member), layouts)
-        predictions = member.network(pixels, shown.image_sizes, shown.boxes, shown.valid)
+        predictions = member.network(pixels, shown.image_sizes, Regions(shown.boxes, shown.valid))
         if self.retarget is not None:
             with torch.no_grad():
                 self.retarget(member.name, predictions.detach(), self._to_compare(member.name, shown))

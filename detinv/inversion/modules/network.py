@@ -16,12 +16,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from detinv.detectors.acceleration.accelerate import accelerated
 from detinv.detectors.base import AbstractDetector
+from detinv.detectors.canvas import whole_canvas
 from detinv.detectors.heads.predictions import Predictions
+from detinv.detectors.regions import Regions
 from detinv.types import Pixels
 from detinv.zoo.weights import weight_hash
 
@@ -54,7 +55,7 @@ class Network(nn.Module):
 
     def prepare(self) -> None:
         """Take the less laborious copy of the detector, for the device where it is now."""
-        made_of = (weight_hash(self.detector), self.detector.pixel_mean.device, self.compile_mode)
+        made_of = (weight_hash(self.detector), self.detector.device, self.compile_mode)
         if self.detector not in _COPIES or _COPIES[self.detector][0] != made_of:
             copy = accelerated(self.detector, self.compile_mode)
             # A detector that runs as it is must not be kept alive by itself.
@@ -65,16 +66,17 @@ class Network(nn.Module):
     def forward(
         self,
         pixels: Pixels,
-        image_sizes: Sequence[tuple[int, int]],
-        rois: Float[Tensor, "batch object 4"],
-        rois_valid: Bool[Tensor, "batch object"],
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+        regions: Regions | None = None,
     ) -> Predictions:
         """See `AbstractDetector.forward`; on the CPU the last image's predictions are there twice: see `echoes`."""
+        image_sizes = whole_canvas(pixels) if image_sizes is None else image_sizes
+        regions = Regions.none(pixels) if regions is None else regions
         if pixels.device.type != "cpu":
-            return self.runs(pixels, image_sizes, rois, rois_valid)
+            return self.runs(pixels, image_sizes, regions)
 
         def look(images: Pixels, rows: Sequence[int]) -> Predictions:
-            return self.runs(images, [image_sizes[row] for row in rows], rois[list(rows)], rois_valid[list(rows)])
+            return self.runs(images, [image_sizes[row] for row in rows], regions.rows(rows))
 
         alone = self.threads == 1 or pixels.shape[-2] * pixels.shape[-1] >= _LARGE
         parts = _parts(len(pixels), self.threads, alone)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from detinv.inversion.pixels.blur import gaussian_blur
-from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.batch import LayoutBatch, canvas_size
 from detinv.layouts.layout import Layout
 from detinv.runtime.seeds import layout_generator
 
@@ -146,7 +146,7 @@ def batches_by_canvas(layouts: Sequence[Layout], divisor: int, batch_size: int) 
     """
     groups: dict[tuple[int, int, bool], list[int]] = {}
     for index, layout in enumerate(layouts):
-        height, width = (-(-side // divisor) * divisor for side in layout.image_size)
+        height, width = canvas_size([layout.image_size], divisor)
         groups.setdefault((height, width, layout.masks is not None), []).append(index)
     return [
         members[start : start + batch_size]

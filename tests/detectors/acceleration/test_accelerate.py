@@ -11,6 +11,7 @@ from detinv.detectors.acceleration.accelerate import accelerated, difference
 from detinv.detectors.acceleration.row_pooling import RowPooling
 from detinv.detectors.acceleration.strided_stem import StridedStem
 from detinv.detectors.acceleration.winograd import WinogradConv2d
+from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.load import build
 from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
 from detinv.zoo.weights import weight_hash
@@ -25,7 +26,7 @@ def look(detector, batch=2, side=64, seed=0):
     pixels = torch.rand(batch, 3, side, side, generator=generator).requires_grad_()
     boxes = torch.tensor([[[4.0, 6.0, 30.0, 28.0], [20.0, 30.0, 60.0, 62.0]]]).expand(batch, -1, -1)
     valid = torch.ones(batch, 2, dtype=torch.bool)
-    predictions = detector.forward(pixels, [(side, side)] * batch, boxes, valid)
+    predictions = detector.forward(pixels, regions=Regions(boxes, valid))
     total = torch.zeros(())
     for output in predictions.outputs():
         total = total + (output * torch.randn(output.shape, generator=generator)).sum()

@@ -11,6 +11,7 @@ from detinv.detectors.class_names import COCO_CLASSES
 from detinv.detectors.heads.assigners import AnchorAssigner, PointAssigner
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.heads.proposals import propose, size_limits
+from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
 
@@ -166,7 +167,7 @@ def on_canvas(detector, images, canvas_size):
 def run(detector, pixels, sizes=None, rois=None):
     rois = torch.tensor([[[4.0, 6, 40, 50], [0, 0, 1, 1]]]).repeat(len(pixels), 1, 1) if rois is None else rois
     sizes = [tuple(pixels.shape[2:])] * len(pixels) if sizes is None else sizes
-    return detector(pixels, sizes, rois, torch.ones(rois.shape[:2], dtype=torch.bool))
+    return detector(pixels, sizes, Regions.of(rois))
 
 
 def canvas_of(size):

@@ -72,8 +72,7 @@ def test_empty_boxes_suppress_nobody():
 
 def raw(detector, sizes, canvas_size, seed=0):
     pixels = torch.rand(len(sizes), 3, *canvas_size, generator=torch.Generator().manual_seed(seed))
-    rois = torch.tensor([0.0, 0, 1, 1]).repeat(len(sizes), 1, 1)
-    return detector(pixels, sizes, rois, torch.zeros(len(sizes), 1, dtype=torch.bool)).dense
+    return detector(pixels, sizes).dense
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
 from tests.fakes import FAMILIES as ZOO
@@ -34,7 +35,7 @@ def outputs_of(predictions):
 
 
 def run(detector, pixels):
-    return detector(pixels, [tuple(pixels.shape[2:])] * len(pixels), *boxes_in(len(pixels)))
+    return detector(pixels, regions=Regions(*boxes_in(len(pixels))))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -139,7 +140,7 @@ def test_layouts_without_objects(family):
     none = torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.bool)
     unused = torch.tensor([0.0, 0, 1, 1]).repeat(2, 1, 1), torch.zeros(2, 1, dtype=torch.bool)
     for rois, valid in (none, unused):
-        predictions = detector(pixels, [(64, 64)] * 2, rois, valid)
+        predictions = detector(pixels, regions=Regions(rois, valid))
         (gradient,) = torch.autograd.grad(predictions.dense.logits.sum(), pixels)
         assert gradient.isfinite().all()
         if predictions.roi is not None:

@@ -4,10 +4,7 @@ from tests.fakes import tiny_detector
 
 
 def run(detector, pixels):
-    rois = torch.tensor([[0.0, 0, 1, 1]]).repeat(len(pixels), 1, 1)
-    return detector(
-        pixels, [tuple(pixels.shape[2:])] * len(pixels), rois, torch.zeros(rois.shape[:2], dtype=torch.bool)
-    ).dense
+    return detector(pixels).dense
 
 
 def noise(*shape):

@@ -16,6 +16,7 @@ from detinv.config.instantiate import choices, config_dir
 from detinv.detectors.class_names import COCO_CLASSES
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.load import load_detector
+from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.load import ARCHITECTURES, build
 from detinv.detectors.torchvision.random_weights import randomise_weights
 from detinv.errors import DetectorError
@@ -60,7 +61,7 @@ def predict(detector, pixels, rois=None):
     padded = detector.pixel_mean[:, None, None].expand(3, *canvas).clone()
     padded[:, : size[0], : size[1]] = pixels
     with torch.no_grad():
-        return detector(padded[None], [size], rois, torch.ones(rois.shape[:2], dtype=torch.bool))
+        return detector(padded[None], [size], Regions.of(rois))
 
 
 def deviation(found, wanted):
@@ -164,7 +165,7 @@ def test_gradient_reaches_every_pixel_and_weights_stay(detector, architecture):
     size = size_for(architecture)
     pixels = (block_image(size, 3).float() / 255)[None].requires_grad_()
     rois = torch.tensor([[[8.0, 8, 60, 50]]])
-    outputs = detector(pixels, [size], rois, torch.ones(1, 1, dtype=torch.bool)).outputs()
+    outputs = detector(pixels, [size], Regions.of(rois)).outputs()
     assert all(output.dtype == torch.float32 for output in outputs)
     weights = [torch.rand(output.shape, generator=torch.Generator().manual_seed(0)) for output in outputs]
     total = sum((output * weight).sum() for output, weight in zip(outputs, weights, strict=True))

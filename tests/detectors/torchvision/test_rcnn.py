@@ -2,6 +2,7 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
+from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.rcnn import TorchvisionRCNN
 from detinv.zoo.models import build_fasterrcnn
 from tests.fakes import tiny_detector, tiny_model
@@ -13,9 +14,7 @@ def noise(*shape, seed=0):
 
 def run(detector, pixels, rois=None):
     rois = torch.tensor([[0.0, 0, 1, 1]]).repeat(len(pixels), 1, 1) if rois is None else rois
-    return detector(
-        pixels, [tuple(pixels.shape[2:])] * len(pixels), rois, torch.ones(rois.shape[:2], dtype=torch.bool)
-    ).roi
+    return detector(pixels, regions=Regions.of(rois)).roi
 
 
 def test_background_is_the_last_column_and_deltas_follow_the_classes():

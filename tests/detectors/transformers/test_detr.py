@@ -29,8 +29,7 @@ def detector_of(architecture, size=(64, 96), **options):
 
 
 def predict(detector, pixels):
-    none = torch.zeros(len(pixels), 0, 4), torch.zeros(len(pixels), 0, dtype=torch.bool)
-    return detector(pixels, [tuple(pixels.shape[2:])] * len(pixels), *none)
+    return detector(pixels)
 
 
 def pixels_of(size, seed=0):
@@ -253,9 +252,8 @@ def test_tokens_at_the_border_are_left_out():
 
 def test_images_must_fill_their_canvas():
     detector = detector_of(DETR)
-    none = torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool)
     with pytest.raises(ValueError, match="must fill it"):
-        detector(pixels_of((64, 96)), [(64, 90)], *none)
+        detector(pixels_of((64, 96)), [(64, 90)])
 
 
 @pytest.mark.parametrize(

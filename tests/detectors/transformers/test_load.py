@@ -86,8 +86,7 @@ def test_unused_columns_join_the_background(tmp_path):
     assert detector.columns == (1, 2, 5)
     image = block_image((64, 96), 2)
     pixels = image.float()[None] / 255
-    none = torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool)
-    dense = detector(pixels, [(64, 96)], *none).dense
+    dense = detector(pixels).dense
     logits = detector.model(pixel_values=detector._inputs(pixels, [(64, 96)])).logits.softmax(-1)
     assert dense.logits.shape[-1] == 4
     torch.testing.assert_close(dense.scores(), logits[..., [1, 2, 5]], atol=1e-5, rtol=1e-5)
@@ -102,8 +101,7 @@ def test_unused_columns_of_sigmoids_are_dropped(tmp_path):
     folder_of(RTDETR, tmp_path, id2label={0: "N/A", 1: "cat", 2: "dog", 3: "N/A", 4: "bird"})
     detector = load_detector(RTDETR, tmp_path, class_names=None, image_size=None)
     assert detector.class_names == ("cat", "dog", "bird")
-    none = torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool)
-    predictions = detector(block_image((64, 96)).float()[None] / 255, [(64, 96)], *none)
+    predictions = detector(block_image((64, 96)).float()[None] / 255)
     assert predictions.dense.logits.shape[-1] == predictions.encoder.logits.shape[-1] == 3
     (found,) = detector.detect([block_image((64, 96))])
     assert set(found.labels.tolist()) <= {0, 1, 2}

@@ -61,9 +61,7 @@ def lively(head, seed=0, **options):
 
 
 def raw(detector, pixels):
-    rois = torch.tensor([[0.0, 0, 1, 1]]).repeat(len(pixels), 1, 1)
-    sizes = [tuple(pixels.shape[2:])] * len(pixels)
-    return detector(pixels, sizes, rois, torch.zeros(rois.shape[:2], dtype=torch.bool))
+    return detector(pixels)
 
 
 def librarys(detector, network):

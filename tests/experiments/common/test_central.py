@@ -64,9 +64,7 @@ def test_driven_rows_are_those_training_gives_first_and_their_anchors_are_stored
     images = [block_image(SIZE, seed) for seed in range(3)]
     rows = driven_rows(detector, bench.preset, images, layouts)
     with torch.no_grad():
-        head = detector(
-            torch.rand(1, 3, *SIZE), [SIZE], layouts[0].boxes[None], torch.ones(1, 1, dtype=bool)
-        ).dense.head
+        head = detector(torch.rand(1, 3, *SIZE)).dense.head
     wanted = head.assigner.assign(
         head.anchors, head.level_sizes, layouts[0].boxes[None], torch.ones(1, 1, dtype=torch.bool)
     )

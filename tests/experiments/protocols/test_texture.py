@@ -41,7 +41,7 @@ class Reddish(AbstractDetector):
     def network_size(self, image_size):
         return image_size
 
-    def forward(self, pixels, image_sizes, rois, rois_valid):
+    def forward(self, pixels, image_sizes=None, regions=None):
         cells = [pixels[:, :, int(y0) : int(y1), int(x0) : int(x1)] for x0, y0, x1, y1 in CELLS.tolist()]
         colours = torch.stack([cell.mean((2, 3)) for cell in cells], 1)
         deltas = torch.zeros(len(pixels), len(CELLS), 4)
@@ -53,8 +53,7 @@ class Reddish(AbstractDetector):
         self.seen += images
         found = []
         for image in images:
-            none = torch.zeros(1, 1, 4), torch.zeros(1, 1, dtype=torch.bool)
-            dense = self.forward(image[None].float() / 255, [SIZE], *none).dense
+            dense = self.forward(image[None].float() / 255).dense
             scores, labels = dense.scores()[0].max(-1)
             keep = scores > 0.3
             found.append(Detections(dense.boxes()[0][keep], scores[keep], labels[keep], SIZE))

@@ -35,7 +35,7 @@ class Renumbered(AbstractDetector):
     def network_size(self, image_size):
         return self.detector.network_size(image_size)
 
-    def forward(self, pixels, image_sizes, rois, rois_valid):
+    def forward(self, pixels, image_sizes=None, regions=None):
         raise NotImplementedError
 
     def detect(self, images):

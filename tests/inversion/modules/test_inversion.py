@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
+from detinv.detectors.regions import Regions
 from detinv.errors import TargetError
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
@@ -188,7 +189,7 @@ def test_gradient_reaches_the_pixels_of_every_image_through_every_head(family: s
     module = inversion(detector, LAYOUTS[:2])
     callback = PseudoTargets(CodeRule(), HungarianRule())
     pixels = module.pixels
-    predictions = detector(pixels(), module.layouts.image_sizes, module.layouts.boxes, module.layouts.valid)
+    predictions = detector(pixels(), module.layouts.image_sizes, Regions(module.layouts.boxes, module.layouts.valid))
     targets = callback.build("one", predictions.detach(), module.layouts, Targets())
     terms = module.objective.detector_terms(predictions, targets) | module.objective.pixel_terms(pixels.centred())
     dense, two_stage = {"cls", "reg", "positive"}, {"rpn_cls", "rpn_reg", "roi_cls", "roi_reg", "roi_positive"}

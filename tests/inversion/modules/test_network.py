@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from detinv.detectors.regions import Regions
 from detinv.inversion.modules import network as module
 from detinv.inversion.modules.network import Network, cpu_threads
 from tests.fakes import FAMILIES, tiny_detector
@@ -15,13 +16,13 @@ def batch(count: int):
     pixels = torch.rand(6, 3, SIZE, SIZE, generator=generator)[:count].requires_grad_()
     corners = torch.rand(6, 2, 2, generator=generator)[:count] * 30
     boxes = torch.cat([corners, corners + 20], dim=-1)
-    return pixels, [(SIZE, SIZE)] * count, boxes, torch.ones(count, 2, dtype=torch.bool)
+    return pixels, boxes
 
 
 def outputs_and_gradient(run, count: int, images: slice = slice(None)):
-    pixels, *rest = (value[images] for value in batch(count))
+    pixels, boxes = (value[images] for value in batch(count))
     pixels, count = pixels.detach().requires_grad_(), len(pixels)
-    found = [output[:count] for output in run(pixels, *rest).outputs()]
+    found = [output[:count] for output in run(pixels, regions=Regions.of(boxes)).outputs()]
     weights = [torch.linspace(-1, 1, output[0].numel()).view(1, *output.shape[1:]) for output in found]
     total = sum((weight * output).sum() for weight, output in zip(weights, found, strict=True))
     (gradient,) = torch.autograd.grad(total, pixels)
@@ -60,8 +61,8 @@ def test_an_image_has_the_same_bits_in_any_batch(family: str, prepared: bool, th
 
 
 def test_the_last_image_is_there_twice():
-    pixels, *rest = batch(3)
-    predictions = Network(tiny_detector("maskrcnn"))(pixels, *rest)
+    pixels, boxes = batch(3)
+    predictions = Network(tiny_detector("maskrcnn"))(pixels, regions=Regions.of(boxes))
     for output in predictions.outputs():
         assert len(output) == 4
         assert torch.equal(output[2], output[3])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from detinv.detectors.candidates import read_candidates
+from detinv.detectors.regions import Regions
 from detinv.errors import ConfigError
 from detinv.experiments.common.central import driven_rows
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
@@ -30,7 +31,7 @@ def looked_at(detector, rule, objective=EVERYTHING):
     """Predictions with a gradient at every output, their targets, and the objective's terms."""
     batch = LayoutBatch.collate(LAYOUTS)
     pixels = torch.stack([block_image((64, 64), seed) for seed in range(3)]).float() / 255
-    predictions = detector(pixels.requires_grad_(), batch.image_sizes, batch.boxes, batch.valid)
+    predictions = detector(pixels.requires_grad_(), batch.image_sizes, Regions(batch.boxes, batch.valid))
     for output in predictions.outputs():
         output.retain_grad()
     targets = PseudoTargets(rule, load_preset("default").matching).build("x", predictions.detach(), batch, Targets())
