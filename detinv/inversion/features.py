@@ -8,7 +8,8 @@ from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
-from detinv.detectors.layers import Layer, read_features
+from detinv.detectors.feature_layers import FeatureLayer
+from detinv.detectors.features import read_features
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
 from detinv.inversion.fitting import fit_module
@@ -51,7 +52,7 @@ class FeatureInversion(AbstractPixelModule):
         optimizer: OptimizerFactory,
         schedule: Schedule,
         steps: int,
-        layer: Layer,
+        layer: FeatureLayer,
         wanted: Pixels,
     ) -> None:
         super().__init__(ensemble, layouts, pixels, optimizer, schedule, steps)
@@ -98,7 +99,7 @@ def relative_error(features: Sequence[Tensor], reference: Sequence[Tensor]) -> F
 
 def invert_features(
     detector: AbstractDetector,
-    layer: Layer,
+    layer: FeatureLayer,
     images: Images,
     layouts: Sequence[Layout],
     preset: Preset,
@@ -147,7 +148,7 @@ def invert_features(
 
 @torch.no_grad()
 def feature_errors(
-    detector: AbstractDetector, layer: Layer, images: Images, wanted: Images, layouts: Sequence[Layout]
+    detector: AbstractDetector, layer: FeatureLayer, images: Images, wanted: Images, layouts: Sequence[Layout]
 ) -> list[float]:
     """`relative_error` of the features of each image from those of the wanted one, at full precision."""
     found = []

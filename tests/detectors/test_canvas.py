@@ -1,7 +1,5 @@
 """One canvas for all: images at the upper left, the detector's mean colour beyond, sides that its divisor divides."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 
@@ -10,15 +8,8 @@ from detinv.layouts.batch import canvas_size
 from tests.fakes import FAMILIES, block_image, tiny_detector
 
 
-@dataclass
-class Grey:
-    """What the canvas needs of a detector."""
-
-    pixel_mean: torch.Tensor
-    size_divisor: int
-
-
-GREY = Grey(torch.tensor([0.25, 0.5, 0.75]), 32)
+GREY = tiny_detector("retinanet")
+GREY.pixel_mean.copy_(torch.tensor([0.25, 0.5, 0.75]))
 
 
 def test_images_of_several_sizes_share_a_canvas():

@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 
-from detinv.detectors.layers import find_layer
+from detinv.detectors.features import find_layer
 from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError
 from detinv.inversion.features import feature_errors, invert_features, relative_error

@@ -11,7 +11,8 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.layers import Layer, find_layer, named_layers
+from detinv.detectors.feature_layers import FeatureLayer
+from detinv.detectors.features import find_layer
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.workbench import Images, Workbench
@@ -65,7 +66,8 @@ class FeatureInversion(AbstractExperiment):
     largest object is what counts as inside, and what the detector is asked for.
 
     Args:
-        layers: short names or paths, see `find_layer`; by default all that have short names.
+        layers: names or paths, see `find_layer`; by default stages of the backbone from the stride of the finest level
+            on, all levels, and the pooled regions.
         total_variation, alpha_norm: weights of the regularisers, sums over the image, beside a feature error whose
             square is 1 for features that are all zero.
         score_thresh: a detection finds an object from a score above this one.
@@ -105,7 +107,7 @@ class FeatureInversion(AbstractExperiment):
         Raises:
             ConfigError: when there are no photographs, or a detector lacks a layer.
         """
-        layers = {label: self._layers(bench.detector(label), label) for label in bench.labels}
+        layers = {label: self.layers_of(bench.detector(label)) for label in bench.labels}
         numbers: dict[str, Any] = {}
         figures = []
         for stem, label in zip(file_stems(bench.labels), bench.labels, strict=True):
@@ -149,16 +151,16 @@ class FeatureInversion(AbstractExperiment):
             },
         )
 
-    def _layers(self, detector: AbstractDetector, label: str) -> list[Layer]:
+    def layers_of(self, detector: AbstractDetector) -> list[FeatureLayer]:
+        """Return the layers to be inverted, in the order of the report."""
         if self.layers is not None:
             return [find_layer(detector, name) for name in self.layers]
-        found = list(named_layers(detector).values())
-        if not found:
-            raise ConfigError(f"{label} has no layers with short names: give paths of its modules as experiment.layers")
-        return found
+        finest = min(layer.stride for layer in detector.level_layers() if layer.stride)
+        layers = detector.feature_layers()
+        return [layer for layer in layers if layer.name == "roi" or layer.stride and layer.stride >= finest]
 
     def _reconstruct(
-        self, bench: Workbench, key: str, label: str, layer: Layer, scenes: _Scenes, steps: int | None = None
+        self, bench: Workbench, key: str, label: str, layer: FeatureLayer, scenes: _Scenes, steps: int | None = None
     ) -> Images:
         detector = bench.detector(label)
         steps = bench.steps if steps is None else steps
@@ -181,7 +183,7 @@ class FeatureInversion(AbstractExperiment):
         return bench.keep_images(key, doing, scenes.layouts, detector.size_divisor, source, make)
 
     def _measure(
-        self, detector: AbstractDetector, layer: Layer, images: Images, start: Images, scenes: _Scenes
+        self, detector: AbstractDetector, layer: FeatureLayer, images: Images, start: Images, scenes: _Scenes
     ) -> dict[str, Any]:
         inside, outside = [], []
         for image, other, layout in zip(images, scenes.images, scenes.layouts, strict=True):

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import torch
 
-from detinv.detectors.layers import find_layer
+from detinv.detectors.features import find_layer
 from detinv.errors import ConfigError, OutputError
 from detinv.experiments.common.workbench import Workbench
 from detinv.experiments.protocols.feature_inversion import MEASURES, ORIGINAL, FeatureInversion
@@ -127,15 +127,16 @@ def test_photographs_come_in_the_size_of_the_networks_input(tmp_path):
     assert found.numbers["retinanet"]["layers"]["p4"]["feature_error"].value > 0
 
 
-def test_all_short_names_by_default():
-    assert [layer.name for layer in FeatureInversion()._layers(detector("retinanet"), "a")] == [
+def test_stages_and_levels_from_the_finest_level_on_by_default():
+    assert [layer.name for layer in FeatureInversion().layers_of(detector("retinanet"))] == [
         f"{letter}{number}" for letter in "cp" for number in (3, 4, 5)
     ]
+    assert FeatureInversion().layers_of(detector("fasterrcnn"))[-1].name == "roi"
 
 
 def test_a_layer_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match="no layer 'p9'"):
-        FeatureInversion(["p9"])._layers(detector("retinanet"), "a")
+        FeatureInversion(["p9"]).layers_of(detector("retinanet"))
 
 
 @pytest.mark.parametrize(
