@@ -7,7 +7,6 @@ from detinv.detectors.canvas import blank_canvas, check_canvas, on_canvas, settl
 from detinv.layouts.batch import canvas_size
 from tests.fakes import FAMILIES, block_image, tiny_detector
 
-
 GREY = tiny_detector("retinanet")
 GREY.pixel_mean.copy_(torch.tensor([0.25, 0.5, 0.75]))
 
