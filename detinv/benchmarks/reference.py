@@ -88,8 +88,8 @@ def reference_start(detector: AbstractDetector, layout: Layout, seed: int) -> Im
 def reference_loss(detector: AbstractDetector, layout: Layout, image: Image) -> Float[Tensor, ""]:
     """The loss that a step descends; differentiable."""
     height, width = layout.image_size
-    rows, columns = canvas_size([layout.image_size], detector.size_divisor)
-    canvas = F.pad(image, (0, columns - width, 0, rows - height))
+    below, right = canvas_size([layout.image_size], detector.size_divisor)
+    canvas = F.pad(image, (0, right - width, 0, below - height))
     pixels = detector.pixel_mean[:, None, None] + canvas
     predictions = detector.forward(pixels[None], [layout.image_size], Regions.of(layout.boxes[None]))
     dense, head = predictions.dense, predictions.dense.head

@@ -22,7 +22,8 @@ def head_sources(network: Any) -> list[int]:
 
 def neck_start(network: Any) -> int:
     """Return the number of the first layer of the neck: the first that upsamples, or else the head."""
-    return next((layer.i for layer in network.model if isinstance(layer, nn.Upsample)), len(network.model) - 1)
+    kinds = [isinstance(layer, nn.Upsample) for layer in network.model]
+    return kinds.index(True) if True in kinds else len(kinds) - 1
 
 
 def head_inputs(network: Any, inputs: Inputs) -> list[Tensor]:

@@ -117,7 +117,7 @@ class FeatureInversion(AbstractExperiment):
             reconstructed: dict[str, tuple[Images, _Scenes]] = {}
             numbers[label] = {ORIGINAL: self._seen(detector, scenes.images, scenes.layouts), "layers": {}}
             for layer, name in zip(layers[label], file_stems([layer.name for layer in layers[label]]), strict=True):
-                about = _of_largest(scenes) if layer.of_boxes else scenes
+                about = _of_largest(scenes) if layer.per_region else scenes
                 images = self._reconstruct(bench, f"{stem}/{name}", label, layer, about)
                 bench.say(f"{label} looks at its reconstructions from {layer.name}")
                 ids = [layout.id for layout in about.layouts]
