@@ -155,12 +155,12 @@ class AbstractDetectron2Detector(AbstractDetector, ABC):
         Raises:
             DetectorError: when the detector has no such head.
         """
-        names = self._neck_levelss(head)
+        names = self._level_names(head)
         by_output = {layer.output: layer for layer in self.feature_layers() if layer.module == _BACKBONE}
         return tuple(by_output[name] for name in names)
 
     @abstractmethod
-    def _neck_levelss(self, head: HeadName) -> Sequence[str]:
+    def _level_names(self, head: HeadName) -> Sequence[str]:
         """Return the backbone's names of the feature maps that a head receives, finest first."""
 
     def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
