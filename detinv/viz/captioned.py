@@ -17,14 +17,14 @@ _SIZE, _GAP, _MARGIN = 13, 18, 12
 
 @dataclass(frozen=True)
 class Captioned:
-    """Pictures side by side and what is said of them, one line a text."""
+    """Pictures side by side, and the lines of text below them."""
 
     pictures: Sequence[Picture]
     lines: Sequence[str]
 
 
 def captioned_grid(cells: Sequence[Captioned], *, columns: int = 4) -> Picture:
-    """Cells row by row on white; all are as wide as the widest, and longer lines are shortened.
+    """Arrange cells row by row on white; all are as wide as the widest, and longer lines of text are shortened.
 
     Raises:
         ValueError: if there is no cell, or one without a picture.
@@ -61,14 +61,14 @@ def close_up(
     margin: float = 0.4,
     least: float = 48.0,
 ) -> Picture:
-    """A square view of what lies in and around a box, white where the image ends.
+    """Crop a square around a box, white beyond the edges of the image.
 
     Args:
         image: RGB.
         box: XYXY in its pixels.
-        side: of the view, in pixels; pixels of the image are repeated where it is smaller.
-        margin: on each side of the box, in its longer sides.
-        least: pixels that the view shows at least, from side to side; it never shows more than the whole image.
+        side: side of the result, in pixels; where it enlarges, pixels of the image are repeated.
+        margin: margin on each side of the box, as a multiple of its longer side.
+        least: smallest side of the crop, in pixels of the image; the crop is never larger than the image.
     """
     x0, y0, x1, y1 = box
     wanted = max(least, (1 + 2 * margin) * max(x1 - x0, y1 - y0))
@@ -85,7 +85,7 @@ def close_up(
 
 
 def _moved(start: int, span: int, length: int) -> int:
-    """The start of a view, moved into the image where the view fits into it, or else so that it is in the middle."""
+    """Return the start of a crop, moved into the image where it fits, and centred on the image where it does not."""
     return min(max(start, 0), length - span) if span <= length else (length - span) // 2
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from detinv.viz.image import Picture
 
 _DPI = 110
-# Letters of all groups' names that fit beside each other.
+# Letters of all group names together that fit into one line.
 _LEVEL = 40
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b0498a", "#8a6d00", "#3d9bd0", "#7a56c2", "#18181b")
 Interval = tuple[float, float, float]
@@ -26,10 +26,12 @@ def heat_map(
     column_title: str = "",
     limits: tuple[float, float] = (0.0, 100.0),
 ) -> Picture:
-    """A matrix of numbers as colours, each written into its cell; empty where there is none.
+    """Draw a matrix of numbers as colours, each number written into its cell; a cell without a number stays empty.
 
     Args:
-        values: one list for each of `rows`, one number in it for each of `columns`; None or NaN for none.
+        values: one list per row with one number per column; None or NaN for no number.
+        rows, columns: names.
+        title, row_title, column_title: texts above the matrix and at its axes.
         limits: values with the darkest and the lightest colour.
 
     Raises:
@@ -65,12 +67,13 @@ def bars(
     limits: tuple[float, float] | None = None,
     line: float | None = None,
 ) -> Picture:
-    """Groups of bars with their intervals.
+    """Draw groups of bars with their intervals.
 
     Args:
-        series: by name, by group; groups stand in the order in which they first appear.
-        limits: of the value axis.
-        line: a value to compare with, drawn across.
+        series: intervals by series and group; groups keep the order in which they first appear.
+        title, value_title: texts above the chart and at its value axis.
+        limits: ends of the value axis.
+        line: a value to compare with, drawn as a dashed line.
     """
     groups = list(dict.fromkeys(group for values in series.values() for group in values))
     figure = Figure(figsize=(max(5.0, 1.2 + 0.5 * len(groups) * max(1, len(series)) ** 0.7), 3.6), dpi=_DPI)
@@ -96,7 +99,7 @@ def bars(
         axes.set_ylim(*limits)
     axes.spines[["top", "right"]].set_visible(False)
     if len(series) > 1:
-        # Beside the axes: inside them it would cover bars.
+        # Outside the axes: inside them it would cover bars.
         figure.legend(frameon=False, fontsize=8, ncols=len(series), loc="outside upper right")
     return _picture(figure)
 
@@ -109,11 +112,12 @@ def lines(
     value_title: str = "",
     logarithmic: bool = False,
 ) -> Picture:
-    """Lines through values with their intervals as bands.
+    """Draw lines through values, with their intervals as bands.
 
     Args:
-        series: by name, pairs of a place on the axis and a value with its interval.
-        logarithmic: base-2 logarithmic place axis, for sizes.
+        series: by name, pairs of a position on the x axis and a value with its interval.
+        title, place_title, value_title: texts above the chart and at its axes.
+        logarithmic: use a base-2 logarithmic x axis, for sizes.
     """
     figure = Figure(figsize=(5.6, 3.6), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()

@@ -15,9 +15,9 @@ from detinv.viz.labels import Rectangle, caption, place_labels
 from detinv.viz.palette import Colour, class_colour, ink_on
 from detinv.viz.text import font, shorten, text_width
 
-# The canvas of a drawn layout: light, so that all class colours show.
+# Grey level of the canvas of a drawn layout: light, so that all class colours are visible.
 _CANVAS = 240
-# Around lines, so that they show on images of any colour.
+# Outline of lines, so that they are visible on images of any colour.
 _CASING = (0, 0, 0, 120)
 
 
@@ -40,16 +40,20 @@ def draw_detections(
     scale: int | float | None = None,
     score_thresh: int | float = 0.0,
 ) -> Picture:
-    """The image, enlarged, with boxes, translucent masks and a label with class and score at each object.
+    """Draw boxes, translucent masks and labels with class and score on the enlarged image.
 
     Args:
         image: RGB.
-        found: in the pixels of the image; a layout has no scores, so all of it is shown.
-        scale: whole factor of enlargement (pixels are repeated) or a fraction to reduce; by default a good one.
-        score_thresh: only detections with a score above it are drawn.
+        found: in the pixels of the image; a layout has no scores, so all its objects are drawn.
+        class_names: names of the classes that the labels number.
+        scale: whole factor of enlargement (pixels are repeated), or a fraction to reduce the image; by default
+            `display_scale`.
+        score_thresh: only detections with a higher score are drawn.
     """
     if found.image_size != tuple(image.shape[1:]):
-        raise ValueError(f"the image has {tuple(image.shape[1:])} pixels, its objects live in {found.image_size}")
+        raise ValueError(
+            f"the image is of size {tuple(image.shape[1:])}, but its objects are of size {found.image_size}"
+        )
     scale = display_scale(found.image_size) if scale is None else scale
     if isinstance(found, Detections):
         found = found.above(score_thresh)
@@ -57,7 +61,7 @@ def draw_detections(
 
 
 def draw_layout(layout: Layout, class_names: Sequence[str], *, scale: int | float | None = None) -> Picture:
-    """The layout alone: filled translucent boxes, masks if there are any, and labels on a light canvas.
+    """Draw a layout as translucent boxes, with masks if there are any, and labels on a light canvas.
 
     Args:
         scale: as in `draw_detections`.
@@ -72,7 +76,7 @@ def _draw(
     picture: Picture, found: Detections | Layout, class_names: Sequence[str], scale: int | float, style: _Style
 ) -> Picture:
     height, width = picture.shape[:2]
-    # Certain and small objects come last, on top of the others.
+    # Objects with high scores, and small objects of a layout, are drawn last, on top of the others.
     order = list(range(len(found)))
     if isinstance(found, Detections):
         order.sort(key=lambda row: float(found.scores[row]))
@@ -96,7 +100,7 @@ def _draw(
 
 
 def _on_picture(box: list[float], scale: int | float, width: int, height: int) -> Rectangle:
-    """First and last pixel of the box in both axes, on the picture."""
+    """Return the first and last pixel of the box along both axes of the picture."""
     x0, y0, x1, y1 = (round(value * scale) for value in box)
     x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
     return x0, y0, max(x0, min(x1, width) - 1), max(y0, min(y1, height) - 1)
@@ -112,7 +116,7 @@ def _draw_box(drawing: ImageDraw.ImageDraw, rectangle: Rectangle, colour: Colour
 
 
 def _mask_layer(mask: Bool[Tensor, "height width"], colour: Colour, size: tuple[int, int], opacity: int) -> Image.Image:
-    """The mask filled with a translucent colour, its border opaque; `size` is (width, height)."""
+    """Return the mask filled with a translucent colour and with an opaque border; `size` is (width, height)."""
     shape = (mask.to(torch.uint8) * 255).cpu().numpy()
     inside = np.asarray(Image.fromarray(shape).resize(size, Image.Resampling.NEAREST)) > 0
     padded = np.pad(inside, 1)

@@ -18,10 +18,10 @@ def image_grid(
     scale: int | float = 1,
     gap: int = 2,
 ) -> Picture:
-    """The first `max_images` images row by row on white, for dashboards; images may differ in size.
+    """Arrange the first `max_images` images row by row on white, for dashboards; images may differ in size.
 
     Args:
-        columns: by default what makes the grid nearly square.
+        columns: by default as many as make the grid nearly square.
         scale: whole factor of enlargement, or a fraction to reduce.
         gap: between images, in pixels.
 

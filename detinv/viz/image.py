@@ -1,4 +1,4 @@
-"""Images on their way to a picture: contrast, size, axes."""
+"""Conversion of images to pictures: contrast, size, order of axes."""
 
 import numpy as np
 import torch
@@ -9,18 +9,18 @@ from torch import Tensor
 Picture = UInt8[np.ndarray, "_ _ 3"]
 """A drawing for people: (height, width, RGB), 0 to 255."""
 
-# Longer side that enlarged images come near to, and the longest that is shown without reducing.
+# The longer side that enlarged images are brought near to, and the longest side that is not reduced.
 _GOOD_SIDE, _LONGEST_SIDE = 384, 512
 
 
 def contrast_limits(image: UInt8[Tensor, "3 height width"]) -> tuple[float, float]:
-    """The 1st and 99th percentile over all channels; (0, 255), which changes nothing, for an image without contrast."""
+    """Return the 1st and 99th percentile over all channels; (0, 255), which changes nothing, if they are equal."""
     low, high = np.percentile(image.cpu().numpy(), (1, 99)).tolist()
     return (low, high) if high > low else (0.0, 255.0)
 
 
 def stretch_contrast(image: UInt8[Tensor, "3 height width"]) -> UInt8[Tensor, "3 height width"]:
-    """The image with its `contrast_limits` moved to 0 and 255: for viewing only.
+    """Return the image with its `contrast_limits` moved to 0 and 255: for viewing only.
 
     One scale for all channels, so hues stay; an image of one grey value is returned as it is.
     """
@@ -29,24 +29,24 @@ def stretch_contrast(image: UInt8[Tensor, "3 height width"]) -> UInt8[Tensor, "3
 
 
 def display_scale(image_size: tuple[int, int]) -> int | float:
-    """A factor at which an image of (height, width) is easy to look at: a whole number, or below one for large ones."""
+    """Return a factor at which an image of (height, width) is easy to view: a whole number, or below 1."""
     side = max(image_size)
     return max(1, round(_GOOD_SIDE / side)) if side <= _LONGEST_SIDE else _LONGEST_SIDE / side
 
 
 def scale_within(image_size: tuple[int, int], side: int) -> int | float:
-    """The factor at which the longer side of an image is `side` pixels at most: whole where it enlarges."""
+    """Return the factor at which the longer side of an image has at most `side` pixels; whole where it enlarges."""
     longest = max(image_size)
     return side // longest if longest <= side else side / longest
 
 
 def scaled_size(image_size: tuple[int, int], scale: int | float) -> tuple[int, int]:
-    """(height, width) after scaling, at least one pixel each."""
+    """Return (height, width) after scaling, at least one pixel each."""
     return max(1, round(image_size[0] * scale)), max(1, round(image_size[1] * scale))
 
 
 def rescale(image: UInt8[Tensor, "3 height width"], scale: int | float) -> Picture:
-    """The image as a picture: enlarged by repeating pixels, so that each stays visible and true, or reduced by means.
+    """Return the image as a picture, enlarged by repeating pixels, which keeps their values, or reduced by averaging.
 
     Raises:
         ValueError: if `scale` is above one and not whole, or not positive.

@@ -1,4 +1,4 @@
-"""What is written at an object, and where there is room for it."""
+"""Captions of objects, and where to place them."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ Rectangle = tuple[Number, Number, Number, Number]
 
 
 def caption(found: Detections | Layout, row: int, class_names: Sequence[str]) -> str:
-    """Class of object `row`, and its score if it has one; a class without a name shows its number."""
+    """Return the class of object `row`, with its score if it has one; a class without a name is given by its number."""
     label = int(found.labels[row])
     name = class_names[label] if label < len(class_names) else f"class {label}"
     return f"{name} {_score(float(found.scores[row]))}" if isinstance(found, Detections) else name
@@ -19,10 +19,10 @@ def caption(found: Detections | Layout, row: int, class_names: Sequence[str]) ->
 def place_labels(
     boxes: Sequence[Rectangle], sizes: Sequence[tuple[Number, Number]], picture_size: tuple[Number, Number]
 ) -> list[tuple[Number, Number]]:
-    """Upper left corners of the labels of `boxes`, all inside the picture, avoiding each other where that is easy.
+    """Return the upper left corners of the labels of `boxes`: inside the picture, with as little overlap as is easy.
 
-    Each label in turn takes, of a few places at its box, the one that covers the least of earlier labels and,
-    at a lower price, of other boxes' corners; above the box is preferred.
+    Each label in turn takes, of a few places at its box, the one that covers the least of earlier labels and, with a
+    lower weight, of other boxes; places above the box are preferred.
 
     Args:
         sizes: (width, height) of each label, in the units of the boxes.
@@ -44,15 +44,15 @@ def place_labels(
             (x0, y1 + h),
         ]
         best: Rectangle | None = None
-        best_price = float("inf")
+        least_cost = float("inf")
         for rank, (x, y) in enumerate(choices):
             x, y = min(max(x, 0), max(width - w, 0)), min(max(y, 0), max(height - h, 0))
             place = (x, y, x + w, y + h)
-            price = sum(_overlap(place, other) for other in placed)
-            price += 0.2 * sum(_overlap(place, other) for k, other in enumerate(boxes) if k != row)
-            price += 0.02 * rank * w * h
-            if price < best_price:
-                best, best_price = place, price
+            cost = sum(_overlap(place, other) for other in placed)
+            cost += 0.2 * sum(_overlap(place, other) for k, other in enumerate(boxes) if k != row)
+            cost += 0.02 * rank * w * h
+            if cost < least_cost:
+                best, least_cost = place, cost
         assert best is not None
         placed.append(best)
     return [place[:2] for place in placed]

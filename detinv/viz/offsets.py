@@ -1,4 +1,4 @@
-"""Where things lie around something else: one ensemble a subject, the subject in its middle."""
+"""Positions of objects around a subject: one panel per subject, with the subject at its centre."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,12 +18,12 @@ _AXIS, _INK = "#b6b6be", "#18181b"
 def offset_panels(
     subjects: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], names: Sequence[str], reach: float
 ) -> Picture:
-    """Points around the middle of each ensemble, one colour a name.
+    """Plot points around the centre of each panel, one colour per name.
 
     Args:
-        subjects: by subject, by name: (x, y) from the subject's centre, y pointing down as in images.
-        names: all that there may be; a name's place in it gives its colour, as boxes of classes have it.
-        reach: half the side of an ensemble, in the units of the offsets.
+        subjects: for each subject and each name, offsets (x, y) from the subject's centre, y downwards as in images.
+        names: all possible names; the position of a name gives its colour, the same as that of a class's boxes.
+        reach: half the side of a panel, in the units of the offsets.
 
     Raises:
         ValueError: if there is no subject.
@@ -46,7 +46,7 @@ def offset_panels(
                     places[:, 0], places[:, 1], s=26, color=colour, edgecolors=_INK, linewidths=0.5, alpha=0.85
                 )
         axes.set_xlim(-reach, reach)
-        # Downwards, as in images.
+        # The y axis points downwards, as in images.
         axes.set_ylim(reach, -reach)
         axes.set_aspect("equal")
         axes.tick_params(labelsize=7)

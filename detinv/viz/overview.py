@@ -1,4 +1,4 @@
-"""The picture a person looks at first: one row per image, what was wanted beside what came out."""
+"""The overview of a run: one row per image, the target next to the image and the detections in it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from detinv.layouts.layout import Detections, Layout
 from detinv.viz.draw import draw_detections, draw_layout
 from detinv.viz.image import Picture, display_scale, rescale, stretch_contrast
-from detinv.viz.sheet import Row, sheet
+from detinv.viz.sheet import SheetRow, sheet
 
 
 def overview(
@@ -20,16 +20,17 @@ def overview(
     max_rows: int = 8,
     score_thresh: int | float = 0.5,
 ) -> Picture:
-    """Target layout, inverted image, the same with its contrast stretched, and what each detector sees in it.
+    """Draw target layout, inverted image, the same with stretched contrast, and the detections of each detector.
 
     Args:
-        layouts, images: of equal length, in the same pixels; sizes may differ from row to row.
-        member_detections: by detector, what it reports in each image.
+        layouts, images: one of each per row, of the same size; sizes may differ from row to row.
+        member_detections: by the name of a detector, its detections in each image.
+        class_names: names of the classes that the labels number.
         max_rows: further layouts are left out, and a line says so.
-        score_thresh: detections with a score above it are drawn.
+        score_thresh: detections with a higher score are drawn.
 
     Raises:
-        ValueError: if there is nothing to show or the lengths differ.
+        ValueError: if there is nothing to draw or the lengths differ.
     """
     _check_lengths(
         layouts=len(layouts), images=len(images), **{name: len(found) for name, found in member_detections.items()}
@@ -38,17 +39,17 @@ def overview(
     for number, (layout, image) in enumerate(zip(layouts[:max_rows], images, strict=False)):
         scale = display_scale(layout.image_size)
         found = [detections[number] for detections in member_detections.values()]
-        seen = [draw_detections(image, one, class_names, scale=scale, score_thresh=score_thresh) for one in found]
-        wanted = draw_layout(layout, class_names, scale=scale)
-        cells = (wanted, rescale(image, scale), rescale(stretch_contrast(image), scale), *seen)
+        drawn = [draw_detections(image, one, class_names, scale=scale, score_thresh=score_thresh) for one in found]
+        target = draw_layout(layout, class_names, scale=scale)
+        cells = (target, rescale(image, scale), rescale(stretch_contrast(image), scale), *drawn)
         counts = [_count(len(one.above(score_thresh)), "detection") for one in found]
-        rows.append(Row(f"{layout.id}:  {', '.join([_count(len(layout), 'object'), *counts])}", cells))
-    readers = ["the detector"] if len(member_detections) == 1 else list(member_detections)
+        rows.append(SheetRow(f"{layout.id}:  {', '.join([_count(len(layout), 'object'), *counts])}", cells))
+    names = ["the detector"] if len(member_detections) == 1 else list(member_detections)
     headings = (
         "target layout",
         "inverted image",
         "contrast stretched (for viewing only)",
-        *(f"what {reader} sees (score > {score_thresh:g})" for reader in readers),
+        *(f"detections of {name} (score > {score_thresh:g})" for name in names),
     )
     return sheet(headings, rows, _capped(len(rows), len(layouts), "layouts"))
 
@@ -63,15 +64,18 @@ def detections_overview(
     max_rows: int = 8,
     score_thresh: int | float = 0.5,
 ) -> Picture:
-    """Image, ground truth where there is one, and detections of the first `max_rows` images.
+    """Draw image, ground truth where there is one, and detections of the first `max_rows` images.
 
     Args:
         ids: names of the images.
-        layouts: what is annotated, one for each image.
-        score_thresh: detections with a score above it are drawn.
+        detections: of each image.
+        class_names: names of the classes that the labels number.
+        layouts: ground truth of each image.
+        max_rows: further images are left out, and a line says so.
+        score_thresh: detections with a higher score are drawn.
 
     Raises:
-        ValueError: if there is nothing to show or the lengths differ.
+        ValueError: if there is nothing to draw or the lengths differ.
     """
     _check_lengths(images=len(images), ids=len(ids), detections=len(detections))
     if layouts is not None:
@@ -85,7 +89,7 @@ def detections_overview(
             cells.append(draw_detections(image, layouts[number], class_names, scale=scale))
             summary = f"{_count(len(layouts[number]), 'object')}, {summary}"
         cells.append(draw_detections(image, found, class_names, scale=scale, score_thresh=score_thresh))
-        rows.append(Row(f"{name}:  {summary}", cells))
+        rows.append(SheetRow(f"{name}:  {summary}", cells))
     truth = () if layouts is None else ("ground truth",)
     headings = ("image", *truth, f"detections (score > {score_thresh:g})")
     return sheet(headings, rows, _capped(len(rows), len(images), "images"))
@@ -96,8 +100,8 @@ def _check_lengths(**lengths: int) -> None:
         raise ValueError(f"an overview needs the same number of each, at least one, got {lengths}")
 
 
-def _capped(shown: int, total: int, what: str) -> str:
-    return f"{shown} of {total} {what} shown" if shown < total else ""
+def _capped(drawn: int, total: int, what: str) -> str:
+    return f"{drawn} of {total} {what} shown" if drawn < total else ""
 
 
 def _count(number: int, what: str) -> str:

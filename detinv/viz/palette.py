@@ -2,7 +2,8 @@
 
 Colour = tuple[int, int, int]
 
-# Seven hues that people with any common colour blindness tell apart. Source: Okabe and Ito 2008, without black.
+# Seven hues that people with common forms of colour blindness can tell apart. Source: Okabe and Ito 2008, without
+# black.
 _HUES: tuple[Colour, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -17,25 +18,25 @@ _INK: Colour = (24, 24, 27)
 
 
 def class_colour(label: int) -> Colour:
-    """RGB, 0 to 255, of class number `label`: seven hues, then darker and lighter ones, then again from the start."""
+    """Return the RGB colour (0 to 255) of class number `label`: seven hues, their darker shades, their tints."""
     hue = _HUES[label % len(_HUES)]
     turn = label // len(_HUES) % 3
     return (hue, blend(hue, _INK, 0.45), blend(hue, _WHITE, 0.5))[turn]
 
 
 def blend(first: Colour, second: Colour, amount: float) -> Colour:
-    """`first` with `amount` (0 to 1) of `second` mixed in."""
+    """Mix `amount` (0 to 1) of `second` into `first`."""
     red, green, blue = (round(a + amount * (b - a)) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
 def ink_on(background: Colour) -> Colour:
-    """Near-black or white, whichever is easier to read on `background`."""
+    """Return near-black or white, whichever is easier to read on `background`."""
     return max((_INK, _WHITE), key=lambda ink: _contrast(ink, background))
 
 
 def hex_code(colour: Colour) -> str:
-    """The colour as HTML writes it, `#rrggbb`."""
+    """Return the colour as CSS writes it, `#rrggbb`."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 

@@ -1,4 +1,4 @@
-"""Pictures in rows and columns, with words above both."""
+"""A sheet of pictures in rows and columns, with headings and row titles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ _LEAST_COLUMN = 176
 
 
 @dataclass(frozen=True)
-class Row:
-    """Cells side by side below a title line."""
+class SheetRow:
+    """Pictures side by side below a title line."""
 
     title: str
     cells: Sequence[Picture]
 
     @property
     def height(self) -> int:
-        """Of the highest cell, in pixels."""
+        """Height of the tallest picture, in pixels."""
         return max(cell.shape[0] for cell in self.cells)
 
 
-def sheet(headings: Sequence[str], rows: Sequence[Row], note: str = "") -> Picture:
-    """Columns of equal width below their headings, a title line above every row, a note at the end.
+def sheet(headings: Sequence[str], rows: Sequence[SheetRow], note: str = "") -> Picture:
+    """Arrange pictures in columns of equal width below headings, with a title above every row and a note at the end.
 
     Args:
-        headings: one for each column; wrapped.
-        rows: with as many cells each, of whatever sizes.
-        note: below all rows, in the middle.
+        headings: one per column; long ones are wrapped.
+        rows: with one picture per column, of any size.
+        note: text below all rows, centred.
     """
     column = max([_LEAST_COLUMN, *(cell.shape[1] for row in rows for cell in row.cells)])
     wrapped = [wrap(heading, _HEADER_SIZE, column) for heading in headings]

@@ -1,4 +1,4 @@
-"""Text in pictures: the built-in font, and how wide a text gets."""
+"""Text in pictures: the built-in font, and the width of text in it."""
 
 from functools import cache
 
@@ -7,22 +7,22 @@ from PIL import ImageFont
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own scalable font, `size` in pixels; no font file of the machine is needed."""
+    """Return Pillow's built-in scalable font, `size` in pixels; no font of the system is needed."""
     return ImageFont.load_default(size)
 
 
 def text_width(text: str, size: int) -> int:
-    """Width of one line in pixels, rounded up."""
+    """Return the width of one line of text in pixels, rounded up."""
     return -int(-font(size).getlength(text) // 1)
 
 
 def line_height(size: int) -> int:
-    """Distance from one line to the next, in pixels."""
+    """Return the distance between lines, in pixels."""
     return round(size * 1.35)
 
 
 def shorten(text: str, size: int, width: int) -> str:
-    """`text`, cut and ended with three dots where it is wider than `width` pixels."""
+    """Return `text`, cut and ended with three dots if it is wider than `width` pixels."""
     if text_width(text, size) <= width:
         return text
     for end in range(len(text) - 1, 0, -1):
@@ -33,7 +33,7 @@ def shorten(text: str, size: int, width: int) -> str:
 
 
 def wrap(text: str, size: int, width: int) -> list[str]:
-    """Lines of at most `width` pixels, broken between words; a single word that is too wide is shortened."""
+    """Break `text` between words into lines of at most `width` pixels; a single word that is too wide is shortened."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word

@@ -18,7 +18,6 @@ from detinv.detectors.class_names import read_class_names
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections, Layout
 from detinv.results.io.names import file_stems
-from detinv.results.reports.escape import escaped, escaped_lines
 from detinv.results.reports.findings import Figure, Findings, Table
 from detinv.results.reports.inversion_result import InversionResult
 from detinv.results.reports.report import render_report
@@ -103,14 +102,6 @@ def test_the_report_of_an_experiment_shows_names_as_they_are():
             {}, [Table("t", name, (name,), [(name,)], name)], [Figure("f", name, picture, name)], {name: name}
         )
         check_page(render_findings(findings, f"a: {name}\nb: 2", name, {name: {"x": name}}), (name,))
-
-
-def test_escaped_text_cannot_leave_its_element_or_attribute():
-    for name in HOSTILE:
-        assert not set("<>\"'") & set(escaped(name)) and not UNSEEN & set(escaped(name))
-        page = Page(f'<p title="{escaped(name)}">{escaped(name)}</p>')
-        assert page.attributes == [("title", printable(name))] and page.text == printable(name)
-    assert escaped_lines("a\nb\x1b<") == "a\nb\\x1b&lt;"
 
 
 def test_printable_text_hides_nothing():

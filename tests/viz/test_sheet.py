@@ -1,6 +1,6 @@
 import numpy as np
 
-from detinv.viz.sheet import Row, sheet
+from detinv.viz.sheet import SheetRow, sheet
 
 
 def _block(height: int, width: int, value: int) -> np.ndarray:
@@ -16,7 +16,7 @@ def _places(page: np.ndarray, value: int) -> tuple[int, int, int, int]:
 def test_cells_stand_in_rows_and_columns_whatever_their_sizes():
     # Grey values that neither paper nor ink nor blends of the two have beside each other in blocks.
     cells = [[_block(40, 200, 1), _block(90, 120, 2)], [_block(30, 60, 3), _block(30, 210, 4)]]
-    page = sheet(["one", "two"], [Row("a", cells[0]), Row("b", cells[1])], "a note")
+    page = sheet(["one", "two"], [SheetRow("a", cells[0]), SheetRow("b", cells[1])], "a note")
     places = {value: _places(page, value) for value in (1, 2, 3, 4)}
     assert [places[value][2:] for value in (1, 2, 3, 4)] == [(40, 200), (90, 120), (30, 60), (30, 210)]
     assert places[1][0] == places[2][0]
@@ -27,5 +27,5 @@ def test_cells_stand_in_rows_and_columns_whatever_their_sizes():
 
 
 def test_a_note_takes_room_at_the_end():
-    rows = [Row("a", [_block(40, 200, 1)])]
+    rows = [SheetRow("a", [_block(40, 200, 1)])]
     assert sheet(["one"], rows, "a note").shape[0] > sheet(["one"], rows).shape[0]

@@ -17,7 +17,7 @@ from detinv.layouts.layout import Layout
 from detinv.metrics.intervals import Interval, two_proportions_p, wilson
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import bars, heat_map
-from detinv.viz.sheet import Row, sheet
+from detinv.viz.sheet import SheetRow, sheet
 
 Counts = dict[str, dict[str, tuple[int, int]]]
 """By driven class, by context class: images that show it, and images."""
@@ -126,7 +126,7 @@ class Context(AbstractExperiment):
         for name, mine in runs.items():
             images = self.objects.images(bench, label, name, shown)
             cells = [seen_picture(image, seen, class_names) for image, (_, seen) in zip(images, mine, strict=False)]
-            rows.append(Row(name, cells))
+            rows.append(SheetRow(name, cells))
         headings = [f"image {k}: what {judge} sees (contrast stretched for viewing)" for k in range(shown)]
         return [Figure(f"context_{label}", f"Single objects of {label} and their context", sheet(headings, rows))]
 

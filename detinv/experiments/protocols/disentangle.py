@@ -21,7 +21,7 @@ from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import bars
 from detinv.viz.draw import draw_layout
 from detinv.viz.image import Picture, rescale, scale_within
-from detinv.viz.sheet import Row, sheet
+from detinv.viz.sheet import SheetRow, sheet
 
 PARTS: dict[str, tuple[str, ...]] = {
     "cls": ("cls", "positive", "centerness", "objectness", "roi_cls", "roi_positive"),
@@ -257,7 +257,7 @@ class Disentangle(AbstractExperiment):
             made = [of_condition[number] for of_condition in columns.values()]
             cells = [rescale(image, scale_within((image.shape[1], image.shape[2]), _CELL)) for image in made]
             drawn = draw_layout(layout, class_names, scale=scale_within(layout.image_size, _CELL))
-            rows.append(Row(layout.id, [drawn, *cells]))
+            rows.append(SheetRow(layout.id, [drawn, *cells]))
         return sheet(("layout", *columns), rows)
 
 

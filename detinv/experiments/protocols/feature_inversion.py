@@ -29,7 +29,7 @@ from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import bars
 from detinv.viz.draw import draw_detections
 from detinv.viz.image import Picture, rescale, scale_within
-from detinv.viz.sheet import Row, sheet
+from detinv.viz.sheet import SheetRow, sheet
 from detinv.zoo.weights import weight_hash
 
 ORIGINAL = "original"
@@ -250,7 +250,7 @@ class FeatureInversion(AbstractExperiment):
                     cells.append(rescale(images[place], scale))
                 else:
                     cells.append(draw_detections(images[place], about.layouts[place], class_names, scale=scale))
-            rows.append(Row(layout.id, cells))
+            rows.append(SheetRow(layout.id, cells))
         return sheet((ORIGINAL, *reconstructed), rows)
 
 

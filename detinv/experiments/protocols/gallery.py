@@ -16,7 +16,7 @@ from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import bars
 from detinv.viz.draw import draw_layout
 from detinv.viz.image import Picture, rescale, scale_within
-from detinv.viz.sheet import Row, sheet
+from detinv.viz.sheet import SheetRow, sheet
 
 INVERTED, REAL = "inverted", "real images"
 RATES = {
@@ -150,7 +150,7 @@ class Gallery(AbstractExperiment):
             shown = [made[number] for made in columns.values()]
             cells = [rescale(image, scale_within((image.shape[1], image.shape[2]), _CELL)) for image in shown]
             drawn = draw_layout(layout, names, scale=scale_within(layout.image_size, _CELL))
-            rows.append(Row(layout.id, [drawn, *cells]))
+            rows.append(SheetRow(layout.id, [drawn, *cells]))
         return sheet(("layout", *columns), rows)
 
 

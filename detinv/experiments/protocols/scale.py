@@ -17,7 +17,7 @@ from detinv.experiments.common.workbench import Workbench
 from detinv.metrics.intervals import Interval, mean_interval, wilson
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import lines
-from detinv.viz.sheet import Row, sheet
+from detinv.viz.sheet import SheetRow, sheet
 
 ALL = "all"
 
@@ -165,7 +165,7 @@ class Scale(AbstractExperiment):
                 anchor_picture(self.by_side[side].images(bench, label, name, count=1)[0], images[0].driven, class_names)
                 for side, images in by_side.items()
             ]
-            rows.append(Row(name, cells))
+            rows.append(SheetRow(name, cells))
         headings = [f"side {side:g}: driven anchor and its p" for side in self.by_side]
         return Figure(f"sides_{label}", f"Single objects of {label} by size", sheet(headings, rows))
 

@@ -12,7 +12,7 @@ from detinv.experiments.common.workbench import Workbench
 from detinv.metrics.intervals import Interval, wilson
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import bars
-from detinv.viz.sheet import Row, sheet
+from detinv.viz.sheet import SheetRow, sheet
 
 # Probability above which a single candidate counts as sure.
 _SURE = 0.9
@@ -89,7 +89,7 @@ class SingleObject(AbstractExperiment):
             images = self.objects.images(bench, label, name, shown)
             anchors = [anchor_picture(image, one, class_names) for image, (one, _) in zip(images, mine, strict=True)]
             sights = [seen_picture(image, seen, class_names) for image, (_, seen) in zip(images, mine, strict=True)]
-            rows.append(Row(name, anchors + sights))
+            rows.append(SheetRow(name, anchors + sights))
         headings = [f"image {k}: driven anchor and its p" for k in range(shown)]
         headings += [f"image {k}: what {label} sees (contrast stretched for viewing)" for k in range(shown)]
         return Figure(f"objects_{label}", f"Single objects of {label}", sheet(headings, rows))

@@ -2,12 +2,13 @@
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from detinv.results.io.files import encode_png, prepare_out_dir, write_csv, write_json, write_png, write_text
-from detinv.results.reports.escape import escaped, escaped_lines
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
-from detinv.results.reports.page import page
+from detinv.results.reports.html import render
+from detinv.results.reports.page_table import NO_VALUE, PageCell, PageTable, flat_names
 
 
 def write_findings(
@@ -16,9 +17,11 @@ def write_findings(
     """Write `<table>.csv`, `<figure>.png`, `report.html` and, last of all, `numbers.json` into `out_dir`.
 
     Args:
+        findings: the outcome of an experiment.
+        out_dir: folder, created where it does not exist.
         config_yaml: the complete configuration of the run, for the report.
         title: heading of the report.
-        about: what the numbers depend on (versions, weights, seed, seconds); stored beside them.
+        about: what the numbers depend on (versions, weights, seed, seconds); stored with them.
 
     Returns:
         The path of `report.html`.
@@ -41,59 +44,55 @@ def write_findings(
 
 
 def render_findings(findings: Findings, config_yaml: str, title: str, about: Mapping[str, object]) -> str:
-    """A self-contained page: tables, figures (embedded), what was decided, configuration and versions; all escaped."""
-    decided = "".join(f"<tr><td>{escaped(k)}</td><td>{escaped(v)}</td></tr>" for k, v in findings.decided.items())
-    made_with = "".join(f"<tr><td>{escaped(k)}</td><td>{escaped(str(v))}</td></tr>" for k, v in _flat(about).items())
-    sections = [
-        f"<header><h1>{escaped(title)}</h1></header>",
-        *(_table(table) for table in findings.tables),
-        *(_figure(figure) for figure in findings.figures),
-        "<h2>How it was made</h2>",
-        f'<div class="scroll"><table>{decided}</table></div>' if decided else "",
-        f"<details><summary>Configuration</summary><pre>{escaped_lines(config_yaml)}</pre></details>",
-        f'<details><summary>Versions</summary><div class="scroll"><table>{made_with}</table></div></details>',
-    ]
-    return page(title, sections)
+    """Return a self-contained page: tables, embedded figures, decisions, configuration and versions; all escaped.
+
+    Args:
+        findings: the outcome of an experiment.
+        config_yaml, title, about: see `write_findings`.
+    """
+    return render(
+        "findings.html",
+        title=title,
+        tables=[_TableSection(table.title, table.note, _page_table(table)) for table in findings.tables],
+        figures=[_FigureSection.of(figure) for figure in findings.figures],
+        decided=findings.decided,
+        config_lines=config_yaml.split("\n") if config_yaml else [],
+        versions=flat_names(about),
+    )
 
 
-def _table(table: Table) -> str:
+@dataclass(frozen=True)
+class _TableSection:
+    title: str
+    note: str
+    table: PageTable
+
+
+@dataclass(frozen=True)
+class _FigureSection:
+    title: str
+    note: str
+    png: str
+
+    @classmethod
+    def of(cls, figure: Figure) -> "_FigureSection":
+        return cls(figure.title, figure.note, base64.b64encode(encode_png(figure.picture)).decode())
+
+
+def _page_table(table: Table) -> PageTable:
+    """Return the table with every column of numbers flush right."""
     kinds = [
         "number" if all(row[k] is None or isinstance(row[k], int | float) for row in table.rows) else ""
         for k in range(len(table.columns))
     ]
-    head = "".join(f'<th class="{k}">{escaped(c)}</th>' for c, k in zip(table.columns, kinds, strict=True))
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td class="{k}">{_shown(cell, table.digits)}</td>' for cell, k in zip(row, kinds, strict=True))
-        + "</tr>"
-        for row in table.rows
-    )
-    note = f'<p class="faint">{escaped(table.note)}</p>' if table.note else ""
-    return (
-        f'<h2>{escaped(table.title)}</h2>{note}<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    headings = [PageCell(column, kind) for column, kind in zip(table.columns, kinds, strict=True)]
+    rows = [
+        [PageCell(_text(cell, table.digits), kind) for cell, kind in zip(row, kinds, strict=True)] for row in table.rows
+    ]
+    return PageTable(headings, rows)
 
 
-def _figure(figure: Figure) -> str:
-    data = base64.b64encode(encode_png(figure.picture)).decode()
-    note = f'<p class="faint">{escaped(figure.note)}</p>' if figure.note else ""
-    return (
-        f'<h2>{escaped(figure.title)}</h2>{note}<div class="scroll">'
-        f'<img class="finding" alt="{escaped(figure.title)}" src="data:image/png;base64,{data}"></div>'
-    )
-
-
-def _shown(cell: Cell, digits: int) -> str:
+def _text(cell: Cell, digits: int) -> str:
     if cell is None or (isinstance(cell, float) and cell != cell):
-        return "&ndash;"
-    if isinstance(cell, float):
-        return f"{cell:.{digits}f}"
-    return escaped(str(cell))
-
-
-def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key} ") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+        return NO_VALUE
+    return f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell)

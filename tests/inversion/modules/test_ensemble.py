@@ -152,7 +152,7 @@ def test_the_panel_stays_in_evaluation_mode():
     assert not any(module.training for module in both().train().modules() if isinstance(module, nn.BatchNorm2d))
 
 
-def test_the_command_writes_what_each_detector_sees(tmp_path, capsys):
+def test_the_command_writes_the_detections_of_each_detector(tmp_path, capsys):
     words = ["invert", "detector=[shapes_fcos,shapes_retinanet]", "steps=3", "logger=none", f"out_dir={tmp_path}"]
     assert main(words) == 0
     text = capsys.readouterr().out
@@ -161,4 +161,4 @@ def test_the_command_writes_what_each_detector_sees(tmp_path, capsys):
     assert {"detections/shapes_fcos.json", "detections/shapes_retinanet.json"} <= written
     assert "detections.json" not in written
     report = (tmp_path / "report.html").read_text()
-    assert "what shapes_fcos sees" in report and "<h2>Detectors</h2>" in report
+    assert "detections of shapes_fcos" in report and "<h2>Detectors</h2>" in report
