@@ -1,6 +1,8 @@
 """`detinv verify`: the paper's claims, checked on detectors with planted priors."""
 
+import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,39 +14,37 @@ from detinv.commands import Build
 from detinv.commands.terminal import console, literal
 from detinv.config.printable import reason_of, suggestion
 from detinv.errors import ConfigError
-from detinv.results.io.files import prepare_out_dir
+from detinv.results.io.files import prepare_out_dir, write_json
 from detinv.results.io.resume import claim_folder
 from detinv.results.io.versions import versions
 from detinv.results.reports.findings import Findings, Table
 from detinv.results.reports.write_findings import write_findings
 from detinv.verification.claim import Claim
-from detinv.verification.means import Means, Part
-from detinv.verification.subjects import SUBJECTS
+from detinv.verification.evidence import Verdict
+from detinv.verification.groups import GROUPS
+from detinv.verification.setup import SampleSize, VerificationSetup
 
-_FAILED = 1
+_NOT_ALL_HOLD = 1
 _TITLE = "What the experiments find on detectors with planted priors"
+_STYLES = {Verdict.HOLDS: "green", Verdict.FAILS: "bold red", Verdict.UNDECIDED: "bold yellow"}
 
 
 def run(config: DictConfig, build: Build) -> int:
-    """Check all subjects, or those asked for; 0 when every claim holds, 1 when one fails."""
+    """Check all groups of claims, or those asked for; return 0 when every claim holds, and 1 otherwise."""
     terminal = console()
-    subjects = list(config.subjects) or list(SUBJECTS)
-    for name in subjects:
-        if name not in SUBJECTS:
-            hint = suggestion(str(name), SUBJECTS)
-            raise ConfigError(f"unknown subject {name!r}{hint} (there are: {', '.join(SUBJECTS)})")
+    names = list(config.claims) or list(GROUPS)
+    for name in names:
+        if name not in GROUPS:
+            hint = suggestion(str(name), GROUPS)
+            raise ConfigError(f"unknown group of claims {name!r}{hint} (there are: {', '.join(GROUPS)})")
     if config.batch_size < 1:
         raise ConfigError(f"batch_size={config.batch_size}: choose at least 1")
     preset = build(config.preset)
-    parts: dict[str, Any] = OmegaConf.to_container(config.parts)  # type: ignore[assignment]
-    try:
-        sizes = {name: Part(**part) for name, part in parts.items()}
-    except TypeError as error:
-        raise ConfigError(f"parts: {reason_of(error)}; write parts.NAME.count=N and parts.NAME.steps=N") from error
-    # Only now, when the input has proved to be good: a mistake leaves no folder behind.
+    sizes = _sample_sizes(OmegaConf.to_container(config.sample_sizes))  # type: ignore[arg-type]
+    # Only now that the input has proved good, so that a mistake leaves no folder behind.
     out_dir = prepare_out_dir(config.out_dir)
     claim_folder(out_dir, config)
-    means = Means(
+    setup = VerificationSetup(
         out_dir,
         preset,
         sizes,
@@ -54,29 +54,57 @@ def run(config: DictConfig, build: Build) -> int:
     )
     started = time.perf_counter()
     claims: list[Claim] = []
-    for name in subjects:
-        found = SUBJECTS[name](means)
+    for name in names:
+        path = prepare_out_dir(out_dir / "measurements") / f"{name}.json"
+        write_json(path, GROUPS[name].measure(setup))
+        # From the file, so that it holds all that the verdicts rest on.
+        found = GROUPS[name].decide(json.loads(path.read_text()))
         for claim in found:
             _print(terminal, claim)
         claims += found
     report = _write(out_dir, claims, config, time.perf_counter() - started)
-    failed = [claim.name for claim in claims if not claim.holds]
-    verdict = f"{len(claims) - len(failed)} of {len(claims)} claims hold"
-    terminal.print(verdict + (f"; these do not: {', '.join(failed)}" if failed else ""), highlight=False)
+    terminal.print(literal(summary(claims)), highlight=False, soft_wrap=True)
     terminal.print(f"report: {literal(report)}", soft_wrap=True)
-    return _FAILED if failed else 0
+    return 0 if all(claim.holds for claim in claims) else _NOT_ALL_HOLD
+
+
+def summary(claims: list[Claim]) -> str:
+    """Return how many claims hold, and which ones do not, in a line."""
+    texts = [f"{sum(claim.holds for claim in claims)} of {len(claims)} claims hold"]
+    for verdict, text in ((Verdict.FAILS, "these fail"), (Verdict.UNDECIDED, "undecided, for lack of images")):
+        names = [claim.name for claim in claims if claim.verdict is verdict]
+        if names:
+            texts.append(f"{text}: {', '.join(names)}")
+    return "; ".join(texts)
+
+
+def _sample_sizes(entries: Mapping[str, Any]) -> dict[str, SampleSize]:
+    sizes = {}
+    for name, entry in entries.items():
+        try:
+            sizes[name] = SampleSize(**entry)
+        except TypeError as error:
+            option = f"sample_sizes.{name}"
+            raise ConfigError(f"{option}: {reason_of(error)}; write {option}.count=N and {option}.steps=N") from error
+    return sizes
 
 
 def _print(terminal: Console, claim: Claim) -> None:
-    style, mark = ("green", "holds") if claim.holds else ("bold red", "FAILS")
-    said, figures = f"{claim.name}: {claim.statement}", f"expected {claim.expected}; measured {claim.measured}"
-    terminal.print(f"[{style}]{mark}[/]  {literal(said)}", soft_wrap=True, highlight=False)
-    terminal.print(f"       {literal(figures)}", soft_wrap=True, highlight=False)
+    style, mark = _STYLES[claim.verdict], claim.verdict.value if claim.holds else claim.verdict.value.upper()
+    lines = (
+        f"expected {claim.expected}",
+        f"measured {claim.measured}, n = {claim.n} ({claim.sensitivity})",
+    )
+    terminal.print(
+        f"[{style}]{mark}[/]  {literal(claim.name)}: {literal(claim.statement)}", soft_wrap=True, highlight=False
+    )
+    for line in lines:
+        terminal.print(f"       {literal(line)}", soft_wrap=True, highlight=False)
 
 
 def _write(out_dir: Path, claims: list[Claim], config: DictConfig, seconds: float) -> Path:
-    columns = ("claim", "statement", "expected", "measured", "verdict")
-    rows = [(c.name, c.statement, c.expected, c.measured, "holds" if c.holds else "fails") for c in claims]
+    columns = ("claim", "statement", "expected", "measured", "n", "verdict", "sensitivity")
+    rows = [(c.name, c.statement, c.expected, c.measured, c.n, c.verdict.value, c.sensitivity) for c in claims]
     findings = Findings(
         {"claims": [asdict(claim) for claim in claims], "all_hold": all(claim.holds for claim in claims)},
         [Table("claims", "Claims", columns, rows)],

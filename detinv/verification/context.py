@@ -1,168 +1,239 @@
-"""Context: companions that were planted appear, on their side, and where none were planted none do."""
+"""Context: planted companions appear, on their side, and none appears where none was planted."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detinv.experiments.common.beside import read
 from detinv.experiments.common.central import CentralObjects
 from detinv.experiments.common.workbench import Workbench
 from detinv.experiments.protocols.context import Context
 from detinv.experiments.protocols.position import Position
-from detinv.metrics.intervals import Interval, wilson
-from detinv.verification.claim import Claim, percent
-from detinv.verification.means import Means
+from detinv.metrics.intervals import wilson
+from detinv.verification.claim import Claim, borne_out_claim, percent, share_claim, with_interval
+from detinv.verification.evidence import Range, borne_out, difference, not_contradicted, share, share_power
+from detinv.verification.setup import VerificationSetup
 from detinv.worlds.context import Companion, ContextWorld
 
-PART = "context"
+Images = Sequence[Sequence[str]]
+"""Of each image of one driven class: names of the classes that appear as its context."""
+
+_GROUP, _ALONE_SIZE = "context", "context_alone"
 _DETECTOR = "context_retinanet"
-_LEVEL = 0.05
-# Share of images that may show a companion where none was planted, and where nothing was learnt at all.
-_ABSENT, _NOTHING = 0.1, 0.05
+_RANDOM = f"random_{_DETECTOR}"
+# Shares of images: that must show a planted companion; that may show one where none was planted, and where nothing was
+# learnt at all; and one that would be a violation there.
+_PRESENT, _ABSENT, _NOTHING, _VIOLATION = 0.5, 0.1, 0.05, 0.5
+# Of the control without a planted side, whose truth lies at the very value that is tested: a 95 % interval would make
+# one run in twenty fail.
+_SIDE_LEVEL, _ONE_SIDED = 0.99, 0.95
+# Of the objects, in pixels.
 _SIDE = 28.0
 # Look-alikes of which only the first has a companion.
 _WITH, _WITHOUT = "gear", "hoop"
-_ONE_SIDED = {name: companion for name, companion in ContextWorld.companions.items() if len(companion.sides) == 1}
-_TWO_SIDED = {name: companion for name, companion in ContextWorld.companions.items() if len(companion.sides) > 1}
+_PLANTED = ContextWorld.companions
+# Classes that are told by their own outline.
+_ALONE = tuple(name for name in ContextWorld.class_names if name not in (*_PLANTED, _WITHOUT))
 
 
-def check(means: Means) -> list[Claim]:
-    """Figures 10 and 11 on the world `context`, and on a network that learnt nothing."""
-    objects = CentralObjects(seeds=means.parts[PART].count, side=_SIDE)
-    source = means.layouts("context", PART)
-    bench = means.bench(PART, PART, [_DETECTOR], source)
-    context = means.run(Context(objects, control=False), bench)
-    # Of the same images, which lie in the bench's folder.
-    position = means.run(Position(objects), bench, into="position")
-    rates, sides = context["rates"][_DETECTOR], position["sides"][_DETECTOR]
-    claims = [frequent(name, companion, rates[name]) for name, companion in ContextWorld.companions.items()]
-    claims += [on_side(name, companion, sides[name]) for name, companion in _ONE_SIDED.items()]
-    lonely = [name for name in ContextWorld.class_names if name not in (*ContextWorld.companions, _WITHOUT)]
-    claims.append(alone({name: company(objects, bench, name) for name in lonely}))
-    claims.append(without(rates[_WITHOUT]))
-    claims += [asymmetric(name, companion, context["asymmetry"][_DETECTOR]) for name, companion in _ONE_SIDED.items()]
-    claims += [no_side(name, companion, sides[name]) for name, companion in _TWO_SIDED.items()]
-    return claims + [random_weights(means, objects)]
+def measure(setup: VerificationSetup) -> dict[str, Any]:
+    """Run figures 10 and 11 on the world `context`, and figure 10 on a network that learnt nothing.
+
+    Returns:
+        "context": by driven class, the names of the context in each image; "sides": by driven class, by context class,
+        counts of images in which it lies above, below, left and right; "random": as "context", of a network with random
+        weights, judged by the trained one.
+    """
+    count, alone = (setup.sample_sizes[size].count for size in (_GROUP, _ALONE_SIZE))
+    layouts = setup.layouts("context", _GROUP)
+    bench = setup.bench(_GROUP, _GROUP, [_DETECTOR], layouts)
+    paired = CentralObjects(seeds=count, side=_SIDE, classes=(*_PLANTED, _WITHOUT))
+    context = _context(setup, bench, paired, _DETECTOR)
+    # Of the same images, which are in the bench's folder.
+    position = setup.run(Position(paired), bench, "position")["sides"][_DETECTOR]
+    bench = setup.bench(f"{_GROUP}-alone", _ALONE_SIZE, [_DETECTOR], layouts)
+    context |= _context(setup, bench, CentralObjects(seeds=alone, side=_SIDE, classes=_ALONE), _DETECTOR)
+    entry = {"name": _DETECTOR, "label": _RANDOM, "weights": "random"}
+    bench = setup.bench(f"{_GROUP}-random", _ALONE_SIZE, [entry], layouts)
+    objects = CentralObjects(seeds=alone, side=_SIDE, classes=tuple(_PLANTED))
+    return {
+        "context": context,
+        "sides": {name: position[name] for name in _PLANTED},
+        "random": _context(setup, bench, objects, _RANDOM, judge=_DETECTOR),
+    }
 
 
-def company(objects: CentralObjects, bench: Workbench, name: str) -> list[set[str]]:
-    """Names of the classes seen beside the driven object, image by image."""
-    runs = zip(objects.driven(bench, _DETECTOR, name), objects.seen(bench, _DETECTOR, name), strict=True)
-    return [{one.name for one in read(driven, seen).context} for driven, seen in runs]
+def _context(
+    setup: VerificationSetup, bench: Workbench, objects: CentralObjects, label: str, judge: str | None = None
+) -> dict[str, Images]:
+    found = setup.run(Context(objects, judge=judge, control=False), bench)["images"][label]
+    return {name: [image["context"] for image in images] for name, images in found.items()}
 
 
-def frequent(name: str, companion: Companion, rates: Mapping[str, Sequence[float]]) -> Claim:
-    """The planted companion is what is seen most often beside the object."""
-    others = {other: Interval(*rate) for other, rate in rates.items() if other != name}
-    best = max(others, key=lambda other: others[other].value)
-    mine = others[companion.name]
-    second = max(rate.value for other, rate in others.items() if other != companion.name)
-    return Claim(
-        f"context/{name}",
+def decide(measured: Mapping[str, Any]) -> list[Claim]:
+    """Return the claims about each planted companion, and those about what was not planted."""
+    context: Mapping[str, Images] = measured["context"]
+    sides = measured["sides"]
+    one_sided = {name: companion for name, companion in _PLANTED.items() if len(companion.sides) == 1}
+    claims = []
+    for name, companion in _PLANTED.items():
+        claims += [present(name, companion, context[name]), most_frequent(name, companion, context[name])]
+    claims += [on_side(name, companion, sides[name]) for name, companion in one_sided.items()]
+    claims += [alone({name: context[name] for name in _ALONE}), without(context[_WITHOUT])]
+    claims += [asymmetric(name, companion, context) for name, companion in one_sided.items()]
+    claims += [no_side(name, companion, sides[name]) for name, companion in _PLANTED.items() if name not in one_sided]
+    return [*claims, random_weights(measured["random"])]
+
+
+def present(name: str, companion: Companion, images: Images) -> Claim:
+    """The planted companion appears with the object."""
+    return share_claim(
+        f"{_GROUP}/{name}",
+        f"{companion.name} appears with {name}",
+        f"in at least {_PRESENT:.0%} of the images",
+        successes=_count(images, companion.name),
+        trials=len(images),
+        unit="images",
+        allowed=Range(least=_PRESENT),
+        violation=_ABSENT,
+    )
+
+
+def most_frequent(name: str, companion: Companion, images: Images) -> Claim:
+    """The planted companion is the class that appears most often with the object."""
+    counts = Counter(other for context in images for other in set(context) - {name})
+    mine = counts.pop(companion.name, 0)
+    next_name, second = counts.most_common(1)[0] if counts else ("none", 0)
+    # Of the images with just one of the two, those with the companion.
+    both = sum({companion.name, next_name} <= set(context) for context in images)
+    alone, other = mine - both, second - both
+    preferred = share(alone, alone + other)
+    return borne_out_claim(
+        f"{_GROUP}/{name}-most-frequent",
         f"{companion.name} is the most frequent context of {name}",
-        "more frequent than every other class, and in more than half of the images",
-        f"{companion.name} in {percent(mine)} of the images, the next class in {second:.0%}",
-        best == companion.name and mine.value > max(second, 0.5),
-        {"rates": others},
+        "more frequent than the next class: the whole interval of its share of the images with either above 50%",
+        f"{percent(preferred)} ({companion.name} in {mine} images, {next_name} in {second})",
+        f"{len(images)} images",
+        "another class as frequent",
+        borne_out(preferred, Range(least=0.5)),
+        {"images": len(images), "companion": mine, "next": second, "preferred": preferred},
     )
 
 
 def on_side(name: str, companion: Companion, sides: Mapping[str, Mapping[str, Any]]) -> Claim:
-    """The companion is seen on the side on which it was planted."""
+    """The companion appears on the side on which it was planted."""
     (side,) = companion.sides
     axis = ("above", "below") if side in ("above", "below") else ("left", "right")
-    found = sides.get(companion.name, {**dict.fromkeys(axis, 0), f"{axis[0]}_p": 1.0})
-    there, all_of_them = found[side], found[axis[0]] + found[axis[1]]
-    return Claim(
-        f"context/{name}-side",
+    found = sides.get(companion.name, dict.fromkeys(axis, 0))
+    there, trials = found[side], found[axis[0]] + found[axis[1]]
+    measured = share(there, trials)
+    return borne_out_claim(
+        f"{_GROUP}/{name}-side",
         f"{companion.name} appears {side} {name}",
-        f"on that side more often than not, binomial test below {_LEVEL:g}",
-        f"{there} of {all_of_them}, p = {found[f'{axis[0]}_p']:.2g}",
-        2 * there > all_of_them and found[f"{axis[0]}_p"] < _LEVEL,
-        {"sides": found},
+        "on that side more often than on the other: the whole interval above 50%",
+        percent(measured),
+        f"{trials} images with {companion.name}",
+        "no preference for a side",
+        borne_out(measured, Range(least=0.5)),
+        {"share": measured, "successes": there, "trials": trials},
     )
 
 
-def alone(images: Mapping[str, Sequence[Collection[str]]]) -> Claim:
-    """Beside objects that are told by their own outline nothing else appears.
+def alone(images: Mapping[str, Images]) -> Claim:
+    """Objects that their own outline tells apart have no context.
 
     Args:
-        images: of each such class, the names of the context in each image.
+        images: of each such class.
     """
-    with_one = {name: sum(bool(set(seen) - {name}) for seen in mine) for name, mine in images.items()}
-    share = wilson(sum(with_one.values()), sum(len(mine) for mine in images.values()))
-    return Claim(
-        "context/alone",
+    with_context = {name: sum(bool(set(context) - {name}) for context in found) for name, found in images.items()}
+    return share_claim(
+        f"{_GROUP}/alone",
         f"classes that stand alone ({', '.join(images)}) have no context",
         f"any other class in at most {_ABSENT:.0%} of their images",
-        percent(share),
-        share.value <= _ABSENT,
-        {"share": share, "images_with_one": with_one},
+        successes=sum(with_context.values()),
+        trials=sum(map(len, images.values())),
+        unit="images",
+        allowed=Range(most=_ABSENT),
+        violation=_VIOLATION,
+        numbers={"by_class": with_context},
     )
 
 
-def without(rates: Mapping[str, Sequence[float]]) -> Claim:
-    """What tells a ring with a peg from one without does not appear beside the one without.
+def without(images: Images) -> Claim:
+    """What tells a ring with a peg from one without does not appear with the one without.
 
     Args:
-        rates: of all classes beside `hoop`.
+        images: of driven hoops.
     """
-    companion = ContextWorld.companions[_WITH].name
-    rate = Interval(*rates[companion])
-    return Claim(
-        f"context/{_WITHOUT}",
-        f"{companion}, which tells {_WITH} from {_WITHOUT}, does not appear beside {_WITHOUT}",
+    companion = _PLANTED[_WITH].name
+    return share_claim(
+        f"{_GROUP}/{_WITHOUT}",
+        f"{companion}, which tells {_WITH} from {_WITHOUT}, does not appear with {_WITHOUT}",
         f"in at most {_ABSENT:.0%} of the images",
-        percent(rate),
-        rate.value <= _ABSENT,
-        {"rates": rates},
+        successes=_count(images, companion),
+        trials=len(images),
+        unit="images",
+        allowed=Range(most=_ABSENT),
+        violation=_VIOLATION,
     )
 
 
-def asymmetric(name: str, companion: Companion, pairs: Sequence[Mapping[str, Any]]) -> Claim:
-    """The object is not the companion's context as the companion is the object's."""
-    pair = next((one for one in pairs if {one["driven"], one["beside"]} == {name, companion.name}), None)
-    if pair is None:
-        pair = {"driven": name, "beside": companion.name, "rate": 0.0, "reverse": 0.0, "p": 1.0}
-    return Claim(
-        f"context/{name}-asymmetry",
-        f"{companion.name} appears beside {name} more often than {name} beside {companion.name}",
-        f"one-sided test of the two rates below {_LEVEL:g}",
-        f"{pair['rate']:.0%} against {pair['reverse']:.0%}, p = {pair['p']:.2g}"
-        + ("" if pair["driven"] == name else " the other way round"),
-        pair["driven"] == name and pair["p"] < _LEVEL,
-        dict(pair),
+def asymmetric(name: str, companion: Companion, context: Mapping[str, Images]) -> Claim:
+    """The object is not the companion's context, although the companion is the object's."""
+    there, back = context[name], context[companion.name]
+    rate, reverse = (
+        wilson(_count(images, other), len(images)) for images, other in ((there, companion.name), (back, name))
+    )
+    gap = difference(rate, reverse)
+    return borne_out_claim(
+        f"{_GROUP}/{name}-asymmetry",
+        f"{companion.name} appears with {name} more often than {name} with {companion.name}",
+        "the whole interval of the difference of the two rates above 0",
+        f"{with_interval(gap)} ({rate.value:.0%} against {reverse.value:.0%})",
+        f"{len(there)} and {len(back)} images",
+        "equal rates",
+        borne_out(gap, Range(least=0.0)),
+        {"difference": gap, "rate": rate, "reverse": reverse},
     )
 
 
 def no_side(name: str, companion: Companion, sides: Mapping[str, Mapping[str, Any]]) -> Claim:
     """Control: a companion planted on both sides alike shows no preference for one."""
-    found = sides.get(companion.name, {"left": 0, "right": 0, "left_p": 1.0})
+    found = sides.get(companion.name, {"left": 0, "right": 0})
+    trials = found["left"] + found["right"]
+    measured, allowed = share(found["left"], trials, _SIDE_LEVEL), Range(0.5, 0.5)
+    power = share_power(trials, allowed, _ONE_SIDED, _SIDE_LEVEL)
     return Claim(
-        f"control/{name}-side",
-        f"{companion.name}, planted left and right of {name} alike, is found on no side in particular",
-        f"binomial test not below {_LEVEL:g}",
-        f"{found['left']} left, {found['right']} right, p = {found['left_p']:.2g}",
-        found["left_p"] >= _LEVEL,
-        {"sides": found},
+        f"{_GROUP}/control-{name}-side",
+        f"control: {companion.name}, planted left and right of {name} alike, appears on neither side in particular",
+        f"the {_SIDE_LEVEL:.0%} interval of the share at the left includes 50%",
+        percent(measured),
+        f"{trials} images with {companion.name}",
+        f"a share of {_ONE_SIDED:.0%} on one side",
+        power,
+        not_contradicted(measured, allowed, power),
+        {"left": measured, "successes": found["left"], "trials": trials},
     )
 
 
-def random_weights(means: Means, objects: CentralObjects) -> Claim:
-    """Control: a network that learnt nothing shows the trained detector no companion."""
-    label = f"random_{_DETECTOR}"
-    entry = {"name": _DETECTOR, "label": label, "weights": "random"}
-    bench = means.bench(f"{PART}-random", PART, [entry], means.layouts("context", PART))
-    accompanied = replace(objects, classes=tuple(ContextWorld.companions))
-    found = means.run(Context(accompanied, judge=_DETECTOR, control=False), bench)["rates"][label]
-    seeds = means.parts[PART].count
-    shown = {name: round(found[name][companion.name][0] * seeds) for name, companion in ContextWorld.companions.items()}
-    share = wilson(sum(shown.values()), seeds * len(shown))
-    return Claim(
-        "control/random-context",
-        "single objects of a network with random weights show the trained detector no planted companion",
+def random_weights(images: Mapping[str, Images]) -> Claim:
+    """Control: single objects of a network that learnt nothing show the trained detector no companion.
+
+    Args:
+        images: of each class that has a companion.
+    """
+    counts = {name: _count(found, _PLANTED[name].name) for name, found in images.items()}
+    return share_claim(
+        f"{_GROUP}/control-random",
+        "control: single objects of a network with random weights show the trained detector no planted companion",
         f"in at most {_NOTHING:.0%} of the images",
-        percent(share),
-        share.value <= _NOTHING,
-        {"share": share, "images_with_one": shown},
+        successes=sum(counts.values()),
+        trials=sum(map(len, images.values())),
+        unit="images",
+        allowed=Range(most=_NOTHING),
+        violation=_VIOLATION,
+        numbers={"by_class": counts},
     )
+
+
+def _count(images: Images, name: str) -> int:
+    return sum(name in context for context in images)

@@ -1,118 +1,147 @@
-"""Cues: inverted objects carry the texture that was planted, and none where none was."""
+"""Cues: inverted objects carry the texture that was planted, and none where none was planted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 
-from detinv.experiments.common.workbench import DetectorEntry, Workbench
-from detinv.inversion.judging import judge
+from detinv.experiments.common.workbench import Workbench
 from detinv.layouts.layout import Layout
+from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.cues import orientation_agreement
-from detinv.metrics.intervals import Interval, wilson
-from detinv.verification.claim import Claim, percent
-from detinv.verification.means import Means
+from detinv.metrics.jackknife import jackknife_interval
+from detinv.verification.claim import Claim, share_claim
+from detinv.verification.evidence import Range
+from detinv.verification.setup import VerificationSetup
+from detinv.verification.transfer import ap_without_groups, at_most_claim
 from detinv.worlds.part import PartWorld
 from detinv.worlds.plain import PlainWorld
 from detinv.worlds.sources import WorldLayouts, by_label
+from detinv.worlds.texture import TextureWorld
 
-PART = "cues"
+_GROUP = "cues"
 # Share of objects that carry the planted direction; by chance it is 15 of 90 degrees.
 _CARRIED, _CHANCE, _ABSENT = 0.8, 15 / 90, 1 / 3
-_STRANGERS_AP = 2.0
+# AP that images of random networks may have for a trained detector, in percent.
+_RANDOM_AP = 2.0
 _FAMILIES = ("retinanet", "fasterrcnn")
 
 
-def check(means: Means) -> list[Claim]:
-    """The orientation test on the worlds `texture` and `shape`, and on networks that learnt nothing."""
-    texture, shape = means.layouts("texture", PART), means.layouts("shape", PART)
-    claims = []
+def measure(setup: VerificationSetup) -> dict[str, Any]:
+    """Invert detectors of the worlds `texture`, `shape` and `part`, and two with random weights.
+
+    Returns:
+        "agreement": by detector, the number of objects whose strongest orientation is the expected one, and of all
+        objects; "random": by detector, the trained detector's AP on the images of the random one, in percent, with and
+        without each group of layouts.
+    """
+    texture, shape, part = (setup.layouts(world, _GROUP) for world in ("texture", "shape", "part"))
+    agreement, random = {}, {}
     for family in _FAMILIES:
-        learnt = _bench(means, "texture", family, texture)
-        claims.append(carried(f"texture_{family}", _agreement(learnt, texture.world.planted_orientations)))
-    for family in _FAMILIES:
+        learnt = _bench(setup, f"texture_{family}", texture)
+        agreement[f"texture_{family}"] = _agreement(learnt, TextureWorld.planted_orientations)
         # What `plain` plants in the classes of these names: the same outlines, there with stripes.
-        learnt = _bench(means, "shape", family, shape)
-        claims.append(absent(f"shape_{family}", _agreement(learnt, PlainWorld.planted_orientations)))
-    part = means.layouts("part", PART)
-    for family in _FAMILIES:
-        bench = _bench(means, "part", family, part)
-        claims.append(carried(f"part_{family}", _agreement(bench, part.world.planted_orientations, patches)))
-    return claims + controls(means, texture)
-
-
-def carried(label: str, agreement: Interval) -> Claim:
-    """The planted direction is there."""
-    return Claim(
-        f"cues/{label}",
-        f"inverted objects of {label} carry the planted texture",
-        f"at least {_CARRIED:.0%} within 15 degrees of the planted direction",
-        percent(agreement),
-        agreement.value >= _CARRIED,
-        {"agreement": agreement},
-    )
-
-
-def absent(label: str, agreement: Interval) -> Claim:
-    """A direction that was not planted is not there."""
-    return Claim(
-        f"cues/{label}",
-        f"inverted objects of {label} carry no texture that was not planted",
-        f"at most {_ABSENT:.0%} within 15 degrees of `plain`'s direction (chance {_CHANCE:.0%})",
-        percent(agreement),
-        agreement.value <= _ABSENT,
-        {"agreement": agreement},
-    )
-
-
-def controls(means: Means, source: WorldLayouts) -> list[Claim]:
-    """Networks with random weights: whatever they are made to see, nobody else sees."""
-    claims = []
-    for family in _FAMILIES:
+        learnt = _bench(setup, f"shape_{family}", shape)
+        agreement[f"shape_{family}"] = _agreement(learnt, PlainWorld.planted_orientations)
+        learnt = _bench(setup, f"part_{family}", part)
+        agreement[f"part_{family}"] = _agreement(learnt, PartWorld.planted_orientations, patches)
         label = f"random_texture_{family}"
-        bench = means.bench(
-            f"{PART}-{label}",
-            PART,
-            [{"name": f"texture_{family}", "label": label, "weights": "random"}],
-            source,
-        )
-        images = bench.invert(label, label, bench.layouts(label))
-        claims.append(absent(label, _agreement(bench, source.world.planted_orientations)))
-        trained = bench.detector(f"texture_{family}")
-        found = judge(bench.layouts(label), trained.detect(images), trained.class_names)
+        entry = {"name": f"texture_{family}", "label": label, "weights": "random"}
+        bench = setup.bench(f"{_GROUP}-{label}", _GROUP, [entry], texture)
+        agreement[label] = _agreement(bench, TextureWorld.planted_orientations)
+        random[label] = _seen_by_trained(bench, label, f"texture_{family}")
+    return {"agreement": agreement, "random": random, "layouts": setup.sample_sizes[_GROUP].count}
+
+
+def decide(measured: Mapping[str, Any]) -> list[Claim]:
+    """Return the claims about detectors with planted textures, then those that must find nothing."""
+    agreement, layouts = measured["agreement"], measured["layouts"]
+    claims = [carried(f"{world}_{family}", agreement) for world in ("texture", "part") for family in _FAMILIES]
+    claims += [absent(f"shape_{family}", agreement) for family in _FAMILIES]
+    for label, found in measured["random"].items():
+        claims.append(absent(label, agreement, f"control-{label}-stripes"))
         claims.append(
-            Claim(
-                f"control/{label}",
-                f"images of {label} (random weights) show the trained detector nothing",
-                f"AP at most {_STRANGERS_AP:g}",
-                f"{found['AP']:.2f} AP",
-                found["AP"] <= _STRANGERS_AP,
-                {"AP": found["AP"]},
+            at_most_claim(
+                f"{_GROUP}/control-{label}-detected",
+                f"control: images of {label} show the trained detector nothing",
+                jackknife_interval(found["AP"], found["without"]),
+                _RANDOM_AP,
+                f"{layouts} layouts",
+                label.removeprefix("random_"),
             )
         )
     return claims
 
 
-def _bench(means: Means, world: str, family: str, source: WorldLayouts) -> Workbench:
-    entries: Sequence[DetectorEntry] = [f"{world}_{family}"]
-    return means.bench(f"{PART}-{world}_{family}", PART, entries, source)
+def carried(label: str, agreement: Mapping[str, Mapping[str, int]]) -> Claim:
+    """The planted direction is there."""
+    return share_claim(
+        f"{_GROUP}/{label}",
+        f"inverted objects of {label} carry the planted texture",
+        f"at least {_CARRIED:.0%} within 15 degrees of the planted direction (chance: {_CHANCE:.0%})",
+        **_counts(agreement[label]),
+        allowed=Range(least=_CARRIED),
+        violation=_ABSENT,
+    )
+
+
+def absent(label: str, agreement: Mapping[str, Mapping[str, int]], name: str | None = None) -> Claim:
+    """A direction that was not planted is not there.
+
+    Args:
+        name: of the claim in its group, by default the label.
+    """
+    return share_claim(
+        f"{_GROUP}/{name or label}",
+        f"inverted objects of {label} carry no texture that was not planted",
+        f"at most {_ABSENT:.0%} within 15 degrees of another detector's planted direction (chance: {_CHANCE:.0%})",
+        **_counts(agreement[label]),
+        allowed=Range(most=_ABSENT),
+        violation=_CARRIED,
+    )
 
 
 def patches(layout: Layout) -> Layout:
-    """The windows of the world `part`, in which the class is written, instead of the objects' boxes."""
+    """Return the layout with the windows of the world `part`, which tell the class, in place of the objects' boxes."""
     centre, half = (layout.boxes[:, :2] + layout.boxes[:, 2:]) / 2, (layout.boxes[:, 2:] - layout.boxes[:, :2]) / 2
     centre = centre + half * torch.tensor(PartWorld.patch_centre)
     window = half * PartWorld.patch_half_side
     return replace(layout, boxes=torch.cat([centre - window, centre + window], dim=1), masks=None)
 
 
+def _bench(setup: VerificationSetup, label: str, layouts: WorldLayouts) -> Workbench:
+    return setup.bench(f"{_GROUP}-{label}", _GROUP, [label], layouts)
+
+
 def _agreement(
-    bench: Workbench, planted: Mapping[str, float], where: Callable[[Layout], Layout] = lambda layout: layout
-) -> Interval:
-    """Share of the objects that carry the planted direction at the places that `where` makes of them."""
+    bench: Workbench, planted: Mapping[str, float], region: Callable[[Layout], Layout] = lambda layout: layout
+) -> dict[str, int]:
+    """Count the objects that carry the planted direction.
+
+    Args:
+        planted: direction by class, in degrees.
+        region: from a layout to the boxes in which the direction is measured.
+    """
     (label,) = bench.labels
     layouts = bench.layouts(label)
     images = bench.invert(label, label, layouts)
-    looked_at = [where(layout) for layout in layouts]
-    found = orientation_agreement(looked_at, images, by_label(planted, bench.detector(label).class_names))
-    return wilson(round(found["share"] * found["objects"]) if found["objects"] else 0, found["objects"])
+    regions = [region(layout) for layout in layouts]
+    found = orientation_agreement(regions, images, by_label(planted, bench.detector(label).class_names))
+    objects = found["objects"]
+    return {"agreeing": round(found["share"] * objects) if objects else 0, "objects": objects}
+
+
+def _counts(agreement: Mapping[str, int]) -> dict[str, Any]:
+    return {"successes": agreement["agreeing"], "trials": agreement["objects"], "unit": "objects"}
+
+
+def _seen_by_trained(bench: Workbench, label: str, trained: str) -> dict[str, Any]:
+    """The AP of the images of `label` for the detector `trained`, with and without each group of layouts."""
+    detector = bench.detector(trained)
+    layouts = bench.layouts(label)
+    detections = detector.detect(bench.invert(label, label, layouts))
+    return {
+        "AP": average_precision(layouts, detections, detector.class_names)["AP"],
+        "without": ap_without_groups(layouts, detections, detector.class_names),
+    }

@@ -1,29 +1,40 @@
-"""Parts of the loss: boxes alone show where something is, classes alone what it is."""
+"""Disentangled losses: boxes alone show where something is, classes alone show what it is."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from detinv.experiments.protocols.disentangle import Disentangle
 from detinv.metrics.intervals import Interval
-from detinv.verification.claim import Claim, percent, shown
-from detinv.verification.means import Means
+from detinv.verification.claim import Claim, as_interval, borne_out_claim, share_claim, with_interval
+from detinv.verification.evidence import Range, borne_out, mean_power, not_contradicted
+from detinv.verification.setup import VerificationSetup
 
-PART = "disentangle"
+_GROUP = "disentangle"
 _CLS, _REG = "cls", "reg"
-# Of the world `texture`, where the class is no part of the outline: accuracy from which classes are seen, how far above
-# chance it may lie where they are not, and IoU from which a box is found.
+# Which detector is inverted for the layouts of which world, and which one judges.
+_PAIRS = {
+    "texture_retinanet": ("texture", "texture_fasterrcnn"),
+    "shapes_maskrcnn": ("plain", "shapes_fasterrcnn"),
+}
+# In the world `texture`, where the outline does not tell the class: accuracy from which classes are seen, how far above
+# chance it may lie where they are not, and the mean IoU from which boxes are found.
 _SEEN, _ABOVE_CHANCE, _FOUND = 0.8, 0.2, 0.7
+# A mean IoU of boxes that are not found.
+_NOT_FOUND = 0.4
 
 
-def check(means: Means) -> list[Claim]:
-    """Figure 5, judged by a second detector with two stages, which is shown every object's own box."""
-    claims: list[Claim] = []
-    for world, label, judge in (
-        ("texture", "texture_retinanet", "texture_fasterrcnn"),
-        ("plain", "shapes_maskrcnn", "shapes_fasterrcnn"),
-    ):
-        bench = means.bench(f"{PART}-{label}", PART, [label], means.layouts(world, PART))
-        # Without a first stage's terms, through which classes alone would still be told where.
+def measure(setup: VerificationSetup) -> dict[str, Any]:
+    """Run figure 5 with two pairs of detectors.
+
+    A second detector with two stages judges: it is given every object's own box.
+
+    Returns:
+        by inverted detector: its judge, chance level, number of objects, measures of each condition and differences.
+    """
+    measured = {}
+    for label, (world, judge) in _PAIRS.items():
+        bench = setup.bench(f"{_GROUP}-{label}", _GROUP, [label], setup.layouts(world, _GROUP))
+        # Without the first stage's terms, which tell where objects are even when only classes are asked for.
         two_stage = label == "shapes_maskrcnn"
         experiment = Disentangle(
             conditions=[] if two_stage else [_CLS, _REG],
@@ -31,59 +42,102 @@ def check(means: Means) -> list[Claim]:
             judge=judge,
             references=False,
         )
-        found = means.run(experiment, bench)[label]
+        found = setup.run(experiment, bench)[label]
         ending = ", rpn off" if two_stage else ""
-        claims += apart(label, judge, found["differences"][f"{_CLS} - {_REG}{ending}"])
-        if world == "texture":
-            chance = 1 / len(bench.detector(label).class_names)
-            claims += levels(label, judge, found["conditions"], chance)
+        measured[label] = {
+            "judge": judge,
+            "chance": 1 / len(bench.detector(label).class_names),
+            "objects": found["objects"],
+            "conditions": {part: found["conditions"][f"{part}{ending}"] for part in (_CLS, _REG)},
+            "difference": found["differences"][f"{_CLS} - {_REG}{ending}"],
+        }
+    return measured
+
+
+def decide(measured: Mapping[str, Any]) -> list[Claim]:
+    """Return differences between the two conditions for both pairs, and levels where chance is known."""
+    claims: list[Claim] = []
+    for label, found in measured.items():
+        claims += differences(label, found["judge"], found["difference"], found["objects"])
+        if _PAIRS[label][0] == "texture":
+            claims += levels(label, found["judge"], found["conditions"], found["objects"], found["chance"])
     return claims
 
 
-def apart(label: str, judge: str, difference: Mapping[str, Any]) -> list[Claim]:
-    """Object by object, boxes are found better by the one part, and classes by the other."""
-    accuracy, iou = Interval(*difference["class_accuracy"]), Interval(*difference["box_iou"])
+def differences(label: str, judge: str, difference: Mapping[str, Any], objects: int) -> list[Claim]:
+    """Boxes are found better with one part of the loss, classes with the other, object by object.
+
+    Args:
+        difference: of each measure, "cls" minus "reg", with its interval.
+    """
+    accuracy, iou = as_interval(difference["class_accuracy"]), as_interval(difference["box_iou"])
+    iou = Interval(-iou.value, -iou.high, -iou.low)
     return [
-        Claim(
-            f"disentangle/{label}-classes",
-            f"{judge} reads the class better from {label} inverted with classes alone than with boxes alone",
+        borne_out_claim(
+            f"{_GROUP}/{label}-classes",
+            f"{judge} classifies the objects better when {label} is inverted with classes alone than with boxes alone",
             "difference of class accuracy above 0, its whole interval too",
-            shown(accuracy),
-            accuracy.low > 0,
-            {"class_accuracy": accuracy},
+            with_interval(accuracy),
+            f"{objects} objects",
+            "no difference",
+            borne_out(accuracy, Range(least=0.0)),
+            {"class_accuracy": accuracy, "objects": objects},
         ),
-        Claim(
-            f"disentangle/{label}-boxes",
-            f"{judge} finds the boxes better from {label} inverted with boxes alone than with classes alone",
+        borne_out_claim(
+            f"{_GROUP}/{label}-boxes",
+            f"{judge} finds the boxes better when {label} is inverted with boxes alone than with classes alone",
             "difference of box IoU above 0, its whole interval too",
-            shown(Interval(-iou.value, -iou.high, -iou.low)),
-            iou.high < 0,
-            {"box_iou": iou},
+            with_interval(iou),
+            f"{objects} objects",
+            "no difference",
+            borne_out(iou, Range(least=0.0)),
+            {"box_iou": iou, "objects": objects},
         ),
     ]
 
 
-def levels(label: str, judge: str, conditions: Mapping[str, Mapping[str, Any]], chance: float) -> list[Claim]:
-    """Where the class is no part of the outline, boxes alone say nothing of it."""
-    reg, cls = conditions[_REG], conditions[_CLS]
-    found, blind, seen = (
-        Interval(*values) for values in (reg["box_iou"], reg["class_accuracy"], cls["class_accuracy"])
-    )
+def levels(
+    label: str, judge: str, conditions: Mapping[str, Mapping[str, Any]], objects: int, chance: float
+) -> list[Claim]:
+    """Where the outline does not tell the class, boxes alone say nothing about it.
+
+    Args:
+        conditions: measures of "cls" and "reg", with their intervals.
+        chance: class accuracy of guessing, in [0, 1].
+    """
+    iou = as_interval(conditions[_REG]["box_iou"])
+    power = mean_power(iou, Range(least=_FOUND), _NOT_FOUND)
+    correct = {part: round(objects * as_interval(conditions[part]["class_accuracy"]).value) for part in (_CLS, _REG)}
     return [
         Claim(
-            f"disentangle/{label}-reg",
-            f"inverted with boxes alone, {label} shows {judge} boxes but no classes",
-            f"box IoU at least {_FOUND:g}; class accuracy at most {_ABOVE_CHANCE:.0%} above chance ({chance:.0%})",
-            f"IoU {shown(found)}, accuracy {percent(blind)}",
-            found.value >= _FOUND and blind.value <= chance + _ABOVE_CHANCE,
-            {"box_iou": found, "class_accuracy": blind},
+            f"{_GROUP}/{label}-reg-boxes",
+            f"inverted with boxes alone, {label} shows {judge} boxes",
+            f"mean box IoU at least {_FOUND:g}",
+            with_interval(iou),
+            f"{objects} objects",
+            f"a mean IoU of {_NOT_FOUND:g}",
+            power,
+            not_contradicted(iou, Range(least=_FOUND), power),
+            {"box_iou": iou, "objects": objects},
         ),
-        Claim(
-            f"disentangle/{label}-cls",
+        share_claim(
+            f"{_GROUP}/{label}-reg-classes",
+            f"inverted with boxes alone, {label} shows {judge} no classes",
+            f"class accuracy at most {chance + _ABOVE_CHANCE:.0%} (chance: {chance:.0%})",
+            successes=correct[_REG],
+            trials=objects,
+            unit="objects",
+            allowed=Range(most=chance + _ABOVE_CHANCE),
+            violation=_SEEN,
+        ),
+        share_claim(
+            f"{_GROUP}/{label}-cls-classes",
             f"inverted with classes alone, {label} shows {judge} classes",
             f"class accuracy at least {_SEEN:.0%}",
-            percent(seen),
-            seen.value >= _SEEN,
-            {"class_accuracy": seen},
+            successes=correct[_CLS],
+            trials=objects,
+            unit="objects",
+            allowed=Range(least=_SEEN),
+            violation=chance + _ABOVE_CHANCE,
         ),
     ]

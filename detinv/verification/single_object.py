@@ -1,33 +1,44 @@
-"""Single objects: asking one candidate for one class makes it sure of that class."""
+"""Single objects: one candidate, driven towards one class, becomes sure of that class."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from detinv.experiments.common.central import CentralObjects
 from detinv.experiments.protocols.single_object import SingleObject
-from detinv.metrics.intervals import Interval
-from detinv.verification.claim import Claim, percent
-from detinv.verification.means import Means
+from detinv.verification.claim import Claim, share_claim
+from detinv.verification.evidence import Range
+from detinv.verification.setup import VerificationSetup
 
-PART = "single_object"
+_GROUP = "single_object"
 _DETECTORS = ("shapes_retinanet", "shapes_fcos", "shapes_fasterrcnn")
-_SHARE = 0.95
+# Probability above which a candidate is sure, and the share of images in which it must be.
+_SURE, _SHARE, _VIOLATION = 0.9, 0.95, 0.5
 # Of the objects, in pixels: what all bundled detectors have learnt.
 _SIDE = 32.0
 
 
-def check(means: Means) -> list[Claim]:
-    """Figure 8 on three families."""
-    bench = means.bench(PART, PART, _DETECTORS, means.layouts("plain", PART))
-    experiment = SingleObject(CentralObjects(seeds=means.parts[PART].count, side=_SIDE))
-    found = means.run(experiment, bench)
-    return [sure(label, Interval(*found["sure"][label])) for label in _DETECTORS]
+def measure(setup: VerificationSetup) -> dict[str, Any]:
+    """Run figure 8 on three families; return the driven candidate's probability in every image, by detector."""
+    bench = setup.bench(_GROUP, _GROUP, _DETECTORS, setup.layouts("plain", _GROUP))
+    experiment = SingleObject(CentralObjects(seeds=setup.sample_sizes[_GROUP].count, side=_SIDE))
+    images = setup.run(experiment, bench)["images"]
+    return {"probabilities": {label: [image["score"] for image in images[label]] for label in _DETECTORS}}
 
 
-def sure(label: str, share: Interval) -> Claim:
-    """Nearly every image is read as asked for."""
-    return Claim(
-        f"single_object/{label}",
-        f"on the saved image {label}'s driven candidate is sure of its class (p > 0.9)",
+def decide(measured: Mapping[str, Any]) -> list[Claim]:
+    """Return one claim for each detector."""
+    return [sure(label, probabilities) for label, probabilities in measured["probabilities"].items()]
+
+
+def sure(label: str, probabilities: list[float]) -> Claim:
+    """Nearly every saved image is detected as the class it was made for."""
+    return share_claim(
+        f"{_GROUP}/{label}",
+        f"on the saved image {label}'s driven candidate is sure of its class (p > {_SURE:g})",
         f"in at least {_SHARE:.0%} of the images",
-        percent(share),
-        share.value >= _SHARE,
-        {"sure": share},
+        successes=sum(value > _SURE for value in probabilities),
+        trials=len(probabilities),
+        unit="images",
+        allowed=Range(least=_SHARE),
+        violation=_VIOLATION,
     )

@@ -1,89 +1,117 @@
-"""Textures: taking an object's texture away hurts the detector that learnt textures, and no other."""
+"""Textures: replacing an object's texture hurts a detector that learnt textures, and no other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from detinv.experiments.protocols.texture import FIXED, Texture
 from detinv.experiments.textures.phase import PhaseRandomised
-from detinv.metrics.intervals import Interval
-from detinv.verification.claim import Claim, shown
-from detinv.verification.means import Means
+from detinv.verification.claim import Claim, as_interval, borne_out_claim, with_interval
+from detinv.verification.evidence import Range, Verdict, borne_out, difference
+from detinv.verification.setup import VerificationSetup
 from detinv.worlds.scale import LARGE, SMALL
 
-PART = "texture"
-# What counts as a large change of probability, and as none.
+_GROUP = "texture"
+# Changes of probability: what counts as a large one, and as none.
 _LARGE, _NONE = -0.3, 0.1
 _FAMILIES = ("retinanet", "fasterrcnn")
 # The middle of each group of sizes in the world `scale`, in pixels.
 _SIZES = (sum(SMALL) / 2, sum(LARGE) / 2)
 
 
-def check(means: Means) -> list[Claim]:
-    """Figure 13 on the worlds `texture`, `shape` and `scale`, at fixed candidates."""
-    claims: list[Claim] = []
+def measure(setup: VerificationSetup) -> dict[str, Any]:
+    """Run figure 13 on the worlds `texture`, `shape` and `scale`; return changes at fixed candidates.
+
+    Returns:
+        by detector, for all objects ("overall") and by size: means with their intervals, and the number of objects.
+    """
+    measured = {}
     for world in ("texture", "shape", "scale"):
         labels = [f"{world}_{family}" for family in _FAMILIES]
-        bench = means.bench(f"{PART}-{world}", PART, labels, means.layouts(world, PART))
-        found = means.run(Texture(PhaseRandomised(), sizes=_SIZES if world == "scale" else (16, 32, 64)), bench)
-        for label in labels:
-            numbers = found["detectors"][label][FIXED]
-            if world == "texture":
-                claims += [falls(label, numbers["overall"]), boxes_stay(label, numbers["overall"])]
-            elif world == "shape":
-                claims.append(stays(label, numbers["overall"]))
-            else:
-                claims.append(grows(label, numbers["by_size"], _SIZES))
+        bench = setup.bench(f"{_GROUP}-{world}", _GROUP, labels, setup.layouts(world, _GROUP))
+        found = setup.run(Texture(PhaseRandomised(), sizes=_SIZES if world == "scale" else (16, 32, 64)), bench)
+        measured |= {label: found["detectors"][label][FIXED] for label in labels}
+    return measured
+
+
+def decide(measured: Mapping[str, Any]) -> list[Claim]:
+    """Return the claims about each detector, by the world that it learnt."""
+    claims: list[Claim] = []
+    for family in _FAMILIES:
+        label = f"texture_{family}"
+        claims += [loses_class(label, measured[label]["overall"]), keeps_box(label, measured[label]["overall"])]
+    claims += [keeps_class(f"shape_{family}", measured[f"shape_{family}"]["overall"]) for family in _FAMILIES]
+    for family in _FAMILIES:
+        by_size = measured[f"scale_{family}"]["by_size"]
+        small, large = (by_size.get(f"{size:g}") for size in _SIZES)
+        claims.append(loses_large_objects(f"scale_{family}", small, large))
     return claims
 
 
-def falls(label: str, overall: Mapping[str, Any]) -> Claim:
-    """A detector of textures no longer knows the class."""
-    change = Interval(*overall["change_of_p"])
-    return Claim(
-        f"texture/{label}",
+def loses_class(label: str, overall: Mapping[str, Any]) -> Claim:
+    """A detector that learnt textures no longer knows the class."""
+    change = as_interval(overall["change_of_p"])
+    return borne_out_claim(
+        f"{_GROUP}/{label}",
         f"re-textured objects lose their class for {label}",
         f"mean change of probability at most {_LARGE:g}, its whole interval too",
-        shown(change),
-        change.high <= _LARGE,
+        with_interval(change),
+        f"{overall['objects']} objects",
+        f"a mean change of {_LARGE:g} or a smaller one",
+        borne_out(change, Range(most=_LARGE)),
         {"change_of_p": change, "objects": overall["objects"]},
     )
 
 
-def stays(label: str, overall: Mapping[str, Any]) -> Claim:
-    """A detector of outlines does not mind."""
-    change = Interval(*overall["change_of_p"])
-    return Claim(
-        f"texture/{label}",
+def keeps_class(label: str, overall: Mapping[str, Any]) -> Claim:
+    """A detector that learnt outlines is not affected."""
+    change = as_interval(overall["change_of_p"])
+    return borne_out_claim(
+        f"{_GROUP}/{label}",
         f"re-textured objects keep their class for {label}",
         f"mean change of probability within {_NONE:g} of 0, its whole interval too",
-        shown(change),
-        change.low >= -_NONE and change.high <= _NONE,
+        with_interval(change),
+        f"{overall['objects']} objects",
+        f"a mean change of {_NONE:g} or more, up or down,",
+        borne_out(change, Range(-_NONE, _NONE)),
         {"change_of_p": change, "objects": overall["objects"]},
     )
 
 
-def grows(label: str, by_size: Mapping[str, Mapping[str, Any]], sizes: Sequence[float]) -> Claim:
-    """Where only large objects are told by their texture, only large ones are lost."""
-    small, large = (Interval(*by_size[f"{size:g}"]["change_of_p"]) for size in sizes)
-    return Claim(
-        f"texture/{label}",
-        f"for {label} the drop of probability grows with the object's size",
-        "more negative for large objects than for small ones, intervals apart",
-        f"small {shown(small)}, large {shown(large)}",
-        large.high < small.low,
-        {"small": small, "large": large},
+def keeps_box(label: str, overall: Mapping[str, Any]) -> Claim:
+    """The box follows the outline, which stays."""
+    p, iou = as_interval(overall["change_of_p"]), as_interval(overall["change_of_iou"])
+    nearest = 0.0 if p.low <= 0 <= p.high else min(abs(p.low), abs(p.high))
+    # The box's change must lie nearer to 0 than any change of probability that the data allow.
+    verdict = borne_out(iou, Range(-nearest, nearest)) if nearest else Verdict.UNDECIDED
+    return borne_out_claim(
+        f"{_GROUP}/{label}-boxes",
+        f"for {label} IoU changes less than probability",
+        "the whole interval of IoU's change nearer to 0 than that of probability's",
+        f"IoU {with_interval(iou)}, probability {with_interval(p)}",
+        f"{overall['objects']} objects",
+        "IoU changing as much as probability",
+        verdict,
+        {"change_of_iou": iou, "change_of_p": p, "objects": overall["objects"]},
     )
 
 
-def boxes_stay(label: str, overall: Mapping[str, Any]) -> Claim:
-    """The box hangs on the outline, which stays."""
-    p, iou = Interval(*overall["change_of_p"]), Interval(*overall["change_of_iou"])
-    reach = max(abs(iou.low), abs(iou.high))
-    return Claim(
-        f"texture/{label}-boxes",
-        f"for {label} IoU changes less than probability",
-        "intervals of the two changes apart, that of IoU nearer to 0",
-        f"IoU {shown(iou)}, probability {shown(p)}",
-        reach < min(abs(p.low), abs(p.high)),
-        {"change_of_iou": iou, "change_of_p": p},
+def loses_large_objects(label: str, small: Mapping[str, Any] | None, large: Mapping[str, Any] | None) -> Claim:
+    """Where texture tells the class of large objects only, only large ones lose it.
+
+    Args:
+        small, large: the changes of each group of sizes; None where the layouts have no such object.
+    """
+    nothing = {"change_of_p": [None, None, None], "objects": 0}
+    small, large = small or nothing, large or nothing
+    of_small, of_large = as_interval(small["change_of_p"]), as_interval(large["change_of_p"])
+    gap = difference(of_large, of_small)
+    return borne_out_claim(
+        f"{_GROUP}/{label}",
+        f"for {label} the drop of probability grows with the object's size",
+        "change of probability more negative for large objects: the whole interval of the difference below 0",
+        f"{with_interval(gap)} (small {of_small.value:.2f}, large {of_large.value:.2f})",
+        f"{small['objects']} small and {large['objects']} large objects",
+        "a drop that does not depend on size",
+        borne_out(gap, Range(most=0.0)),
+        {"difference": gap, "small": of_small, "large": of_large},
     )

@@ -1,124 +1,229 @@
-"""Transfer: an image says most to the detector it was made for, and more to its kin than to strangers."""
+"""Transfer: an image serves the detector it was made for best, and detectors of the same architecture next."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
 from detinv.experiments.common.workbench import Workbench
 from detinv.experiments.protocols.transfer import NOISE, REAL, Transfer
+from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
-from detinv.metrics.intervals import mean_interval
-from detinv.verification.claim import Claim, shown
-from detinv.verification.means import Means
+from detinv.metrics.intervals import Interval
+from detinv.metrics.jackknife import jackknife_interval
+from detinv.verification.claim import Claim, borne_out_claim, with_interval
+from detinv.verification.evidence import Range, borne_out, mean_power, not_contradicted
+from detinv.verification.setup import VerificationSetup
 from detinv.worlds.registry import load_world
+from detinv.zoo.weights import weight_hash
 
-FAMILIES = {
-    "RetinaNet": ("shapes_retinanet", "shapes_retinanet_second"),
-    "Faster R-CNN": ("shapes_fasterrcnn",),
+ARCHITECTURES = {
+    "shapes_retinanet": "RetinaNet",
+    "shapes_retinanet_second": "RetinaNet",
+    "shapes_fasterrcnn": "Faster R-CNN",
 }
-PART = "transfer"
-# AP of noise, and how far the AP of real images may lie from the detector's own, in points.
-_NOISE, _REAL = 1.0, 5.0
+_GROUP = "transfer"
+# In points of AP: what noise may have, and how far real images may lie from the detector's own AP; and violations.
+_NOISE, _NOISE_VIOLATION = 1.0, 20.0
+_REAL, _REAL_VIOLATION = 5.0, 20.0
 # Scenes, other than the layouts', on which a detector's own AP is measured.
 _OWN_SCENES, _OWN_SEED = 200, 2_000_001
-_GROUPS = 6
+# Groups of layouts that are left out in turn for intervals of AP.
+_MOST_GROUPS = 12
+
+Cells = Mapping[str, Mapping[str, Any]]
+"""By row (what was inverted), by column (which detector judges)."""
 
 
-def check(means: Means) -> list[Claim]:
-    """Two seeds of one family and a second family: the transfer matrix with its references."""
-    labels = [label for members in FAMILIES.values() for label in members]
-    bench = means.bench(PART, PART, labels, means.layouts("plain", PART))
-    numbers = means.run(Transfer(), bench)
-    matrix: dict[str, dict[str, float]] = numbers["AP"]
-    own = {label: bench.keep(f"own_ap-{label}", partial(_own_ap, bench, label)) for label in labels}
+def measure(setup: VerificationSetup) -> dict[str, Any]:
+    """Run table 1 with two seeds of one architecture and a second architecture.
+
+    Returns:
+        "AP" of each cell; "without": the same with each of up to 12 groups of layouts left out; "own": each detector's
+        AP on other scenes; "layouts": their number. AP is in percent.
+    """
+    labels = list(ARCHITECTURES)
+    layouts = setup.layouts("plain", _GROUP)
+    bench = setup.bench(_GROUP, _GROUP, labels, layouts)
+    numbers = setup.run(Transfer(), bench)
+    without: dict[str, dict[str, list[float]]] = {}
+    for row, (images, asked) in _rows(bench).items():
+        setup.say(f"intervals of {row}")
+        without[row] = {
+            column: ap_without_groups(asked, bench.detect(column, images), bench.detector(column).class_names)
+            for column in labels
+        }
+    return {
+        "AP": numbers["AP"],
+        "without": without,
+        "own": {label: _own_ap(bench, label) for label in labels},
+        "layouts": layouts.count,
+    }
+
+
+def decide(measured: Mapping[str, Any]) -> list[Claim]:
+    """Return the claims about the matrix, and those about its two rows of references."""
+    ap, without, n = measured["AP"], measured["without"], f"{measured['layouts']} layouts"
     return [
-        diagonal(matrix, labels),
-        noise(matrix[NOISE]),
-        real(matrix[REAL], own),
-        kin(means, bench),
+        diagonal(ap, without, n),
+        noise(ap[NOISE], without[NOISE], n),
+        real(ap[REAL], without[REAL], measured["own"], n),
+        same_architecture(ap, without, n),
     ]
 
 
-def diagonal(matrix: dict[str, dict[str, float]], labels: Sequence[str]) -> Claim:
-    """No other detector reads a row's images better than the one they were made for."""
+def diagonal(ap: Cells, without: Cells, n: str) -> Claim:
+    """No other detector does better on a row's images than the one they were made for."""
     margins = {
-        label: matrix[label][label] - max(value for column, value in matrix[label].items() if column != label)
-        for label in labels
+        (row, column): jackknife_interval(
+            ap[row][row] - ap[row][column], _differences(without[row][row], without[row][column])
+        )
+        for row in ARCHITECTURES
+        for column in ARCHITECTURES
+        if row != column
     }
-    worst = min(margins, key=margins.__getitem__)
-    return Claim(
-        "transfer/diagonal",
-        "the diagonal is each row's maximum",
-        "AP of the row's own detector above every other's",
-        f"least margin {margins[worst]:.1f} AP ({worst})",
-        margins[worst] > 0,
-        {"margins": margins},
+    row, column = min(margins, key=lambda pair: margins[pair].low)
+    worst = margins[row, column]
+    return borne_out_claim(
+        f"{_GROUP}/diagonal",
+        "each row of the matrix has its maximum on the diagonal",
+        "AP of the row's own detector above every other's, the whole interval of each difference",
+        f"least certain margin {with_interval(worst, digits=1, unit=' AP')} ({row}'s images, judged by {column})",
+        n,
+        "another detector doing as well",
+        borne_out(worst, Range(least=0.0)),
+        {"margins": {f"{row}, judged by {column}": margin for (row, column), margin in margins.items()}},
     )
 
 
-def noise(row: dict[str, float]) -> Claim:
-    """Start images show nothing."""
-    worst = max(row.values())
-    return Claim(
-        "transfer/noise",
-        "start noise is read as nothing",
-        f"AP at most {_NOISE:g} by every detector",
-        f"at most {worst:.2f} AP",
-        worst <= _NOISE,
-        {"AP": row},
+def noise(ap: Mapping[str, float], without: Mapping[str, Sequence[float]], n: str) -> Claim:
+    """Start images show nothing.
+
+    Args:
+        ap, without: of each judging detector.
+    """
+    worst = max(ap, key=ap.__getitem__)
+    measured = jackknife_interval(ap[worst], without[worst])
+    return at_most_claim(
+        f"{_GROUP}/noise", "no detector finds the layout's objects in start noise", measured, _NOISE, n, worst
     )
 
 
-def real(row: dict[str, float], own: dict[str, float]) -> Claim:
-    """Real images are read as well as always."""
-    gaps = {label: row[label] - own[label] for label in own}
-    worst = max(gaps, key=lambda label: abs(gaps[label]))
+def at_most_claim(name: str, statement: str, measured: Interval, most: float, n: str, judge: str) -> Claim:
+    """Return the claim that an AP is small.
+
+    Args:
+        measured, most: in percent.
+        judge: the detector whose AP it is.
+    """
+    power = mean_power(measured, Range(most=most), _NOISE_VIOLATION)
     return Claim(
-        "transfer/real",
-        "real images are read as well as the detectors read any",
-        f"within {_REAL:g} AP of the detector's own AP on {_OWN_SCENES} other scenes",
-        f"largest gap {gaps[worst]:+.1f} AP ({worst}: {row[worst]:.1f} against {own[worst]:.1f})",
-        abs(gaps[worst]) <= _REAL,
-        {"real": row, "own": own},
+        name,
+        statement,
+        f"AP at most {most:g}",
+        f"{with_interval(measured, digits=1, unit=' AP')} ({judge})",
+        n,
+        f"{_NOISE_VIOLATION:g} AP",
+        power,
+        not_contradicted(measured, Range(most=most), power),
+        {"AP": measured},
     )
 
 
-def kin(means: Means, bench: Workbench) -> Claim:
-    """Two seeds of one family understand each other better than two families do."""
-    labels = bench.labels
-    images = {label: bench.invert(label, label, bench.layouts(label, masks=False)) for label in labels}
-    layouts = {label: bench.layouts(label, masks=False) for label in labels}
-    found = {
-        (source, judge): bench.detect(judge, images[source]) for source in labels for judge in labels if source != judge
+def real(ap: Mapping[str, float], without: Mapping[str, Sequence[float]], own: Mapping[str, float], n: str) -> Claim:
+    """Real images are detected as well as any others.
+
+    Args:
+        ap, without: of each judging detector, on the layouts' own images.
+        own: its AP on other scenes.
+    """
+    gaps = {
+        label: jackknife_interval(ap[label] - own[label], [one - own[label] for one in without[label]]) for label in own
     }
-    family = {label: name for name, members in FAMILIES.items() for label in members}
-    groups = min(_GROUPS, len(layouts[labels[0]]))
-    differences, within, across = [], [], []
+    # The one whose interval lies farthest from 0.
+    worst = max(gaps, key=lambda label: max(gaps[label].low, -gaps[label].high))
+    allowed = Range(-_REAL, _REAL)
+    power = min(mean_power(gap, allowed, _REAL_VIOLATION) for gap in gaps.values())
+    return Claim(
+        f"{_GROUP}/real",
+        "real images are detected as well as any others",
+        f"AP within {_REAL:g} of the detector's own AP on {_OWN_SCENES} other scenes",
+        f"largest gap {with_interval(gaps[worst], digits=1, unit=' AP')} ({worst}, own AP {own[worst]:.1f})",
+        n,
+        f"a gap of {_REAL_VIOLATION:g} AP",
+        power,
+        not_contradicted(gaps[worst], allowed, power),
+        {"gaps": gaps, "own": own},
+    )
+
+
+def same_architecture(ap: Cells, without: Cells, n: str) -> Claim:
+    """Two seeds of one architecture transfer better to each other than two architectures do."""
+    pairs = [(row, column) for row in ARCHITECTURES for column in ARCHITECTURES if row != column]
+    within = [pair for pair in pairs if ARCHITECTURES[pair[0]] == ARCHITECTURES[pair[1]]]
+    across = [pair for pair in pairs if pair not in within]
+
+    def gap(value: Any) -> float:
+        return mean(value(*pair) for pair in within) - mean(value(*pair) for pair in across)
+
+    groups = len(without[pairs[0][0]][pairs[0][1]])
+    measured = jackknife_interval(
+        gap(lambda row, column: ap[row][column]),
+        [gap(lambda row, column, k=k: without[row][column][k]) for k in range(groups)],
+    )
+    means = [mean(ap[row][column] for row, column in kind) for kind in (within, across)]
+    return borne_out_claim(
+        f"{_GROUP}/same-architecture",
+        "two seeds of one architecture transfer better to each other than two architectures do",
+        "mean AP within architectures above that across, the whole interval of the difference",
+        f"{with_interval(measured, digits=1, unit=' AP')} ({means[0]:.1f} within, {means[1]:.1f} across)",
+        n,
+        "no difference",
+        borne_out(measured, Range(least=0.0)),
+        {"difference": measured, "within": means[0], "across": means[1]},
+    )
+
+
+def ap_without_groups(
+    layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]
+) -> list[float]:
+    """Return AP in percent with each group of layouts left out; as many groups as layouts, but at most 12.
+
+    Empty for a single layout, without which nothing is left.
+    """
+    groups = min(_MOST_GROUPS, len(layouts))
+    if groups < 2:
+        return []
+    found = []
     for group in range(groups):
-        cells: dict[bool, list[float]] = {True: [], False: []}
-        for (source, judge), detections in found.items():
-            ap = average_precision(
-                layouts[source][group::groups], detections[group::groups], bench.detector(judge).class_names
-            )["AP"]
-            cells[family[source] == family[judge]].append(ap)
-        within.append(mean(cells[True]))
-        across.append(mean(cells[False]))
-        differences.append(within[-1] - across[-1])
-    gap = mean_interval(differences)
-    return Claim(
-        "transfer/kin",
-        "two detectors of one family trained with two seeds transfer better than across families",
-        "mean AP within families above that across, interval over groups of layouts above 0",
-        f"{shown(gap, digits=1, unit=' AP')} ({mean(within):.1f} within, {mean(across):.1f} across)",
-        gap.low > 0,
-        {"gap": gap, "within": within, "across": across},
-    )
+        kept = [index for index in range(len(layouts)) if index % groups != group]
+        asked, seen = [layouts[index] for index in kept], [detections[index] for index in kept]
+        found.append(average_precision(asked, seen, class_names)["AP"])
+    return found
+
+
+def _rows(bench: Workbench) -> dict[str, tuple[list[Any], list[Layout]]]:
+    """Images that the experiment made, and the layouts in their pixels, by row of the matrix."""
+    first = bench.labels[0]
+    layouts = {label: bench.layouts(label, masks=False) for label in bench.labels}
+    rows = {label: (bench.invert(label, label, layouts[label]), layouts[label]) for label in bench.labels}
+    rows[NOISE] = bench.invert(NOISE, first, layouts[first], steps=0), layouts[first]
+    images, real_layouts = bench.photographs(first)
+    rows[REAL] = images, [layout.without_masks() for layout in real_layouts]
+    return rows
+
+
+def _differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    return [a - b for a, b in zip(first, second, strict=True)]
 
 
 def _own_ap(bench: Workbench, label: str) -> float:
-    world = load_world("plain", seed=_OWN_SEED)
-    scenes = [world.scene(index) for index in range(_OWN_SCENES)]
+    """A detector's AP in percent on scenes that are not the layouts'; kept by its weights."""
     detector = bench.detector(label)
-    detections: Any = detector.detect([scene.image for scene in scenes])
-    return average_precision([scene.layout for scene in scenes], detections, detector.class_names)["AP"]
+
+    def compute() -> float:
+        world = load_world("plain", seed=_OWN_SEED)
+        scenes = [world.scene(index) for index in range(_OWN_SCENES)]
+        detections = detector.detect([scene.image for scene in scenes])
+        return average_precision([scene.layout for scene in scenes], detections, detector.class_names)["AP"]
+
+    return float(bench.keep(f"own_ap/{label}-{weight_hash(detector)}", compute))

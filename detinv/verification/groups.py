@@ -1,0 +1,32 @@
+"""The groups of claims, by name: how each is measured, and how its measurements are decided."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detinv.verification import context, cues, disentangle, single_object, texture, transfer
+from detinv.verification.claim import Claim
+from detinv.verification.setup import VerificationSetup
+
+
+@dataclass(frozen=True)
+class ClaimGroup:
+    """Claims that rest on the same measurements.
+
+    Args:
+        measure: inverts detectors and returns what was measured, ready for JSON.
+        decide: from those measurements, or from what JSON makes of them, to the verdicts; needs no detector.
+    """
+
+    measure: Callable[[VerificationSetup], dict[str, Any]]
+    decide: Callable[[Mapping[str, Any]], list[Claim]]
+
+
+GROUPS = {
+    "transfer": ClaimGroup(transfer.measure, transfer.decide),
+    "disentangle": ClaimGroup(disentangle.measure, disentangle.decide),
+    "texture": ClaimGroup(texture.measure, texture.decide),
+    "context": ClaimGroup(context.measure, context.decide),
+    "cues": ClaimGroup(cues.measure, cues.decide),
+    "single_object": ClaimGroup(single_object.measure, single_object.decide),
+}
