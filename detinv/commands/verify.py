@@ -83,6 +83,8 @@ def _sample_sizes(entries: Mapping[str, Any]) -> dict[str, SampleSize]:
     for name, entry in entries.items():
         try:
             sizes[name] = SampleSize(**entry)
+        except ConfigError as error:
+            raise ConfigError(f"sample_sizes.{name}.{error}") from error
         except TypeError as error:
             option = f"sample_sizes.{name}"
             raise ConfigError(f"{option}: {reason_of(error)}; write {option}.count=N and {option}.steps=N") from error

@@ -1,4 +1,4 @@
-"""`detinv verify`: one line a claim, a file with the same, and an exit status that says whether all hold."""
+"""`detinv verify`: lines about each claim, a file with the same, and an exit status that says whether all hold."""
 
 import csv
 import json
@@ -8,33 +8,43 @@ import pytest
 from detinv import cli
 from detinv.commands import verify
 from detinv.verification.claim import Claim
+from detinv.verification.evidence import Verdict
+from detinv.verification.groups import ClaimGroup
 
 
-def claim(name, holds):
-    return Claim(name, f"the statement of {name}", "much", "little", holds, {"value": [0.5, 0.4, float("nan")]})
+def claim(name, verdict, value):
+    return Claim(
+        name, f"the statement of {name}", "much", "little", "8 images", "nothing", 0.95, verdict, {"value": value}
+    )
 
 
 @pytest.fixture
-def subjects(monkeypatch):
-    """Two subjects that cost nothing, and what each was given."""
-    given = []
-    found = {"good": [claim("good/one", True)], "bad": [claim("bad/one", True), claim("bad/<two>", False)]}
+def groups(monkeypatch):
+    """Groups of claims that cost nothing, and the setup that each was measured with."""
+    setups = []
+    found = {
+        "good": [("good/one", Verdict.HOLDS)],
+        "bad": [("bad/one", Verdict.HOLDS), ("bad/<two>", Verdict.FAILS)],
+        "small": [("small/one", Verdict.UNDECIDED)],
+    }
 
-    def checker(name):
-        def check(means):
-            given.append((name, means))
-            return found[name]
+    def group(name):
+        def measure(setup):
+            setups.append((name, setup))
+            return {"value": [0.5, 0.4, float("nan")]}
 
-        return check
+        return ClaimGroup(measure, lambda measured: [claim(*one, measured["value"]) for one in found[name]])
 
-    monkeypatch.setattr(verify, "SUBJECTS", {name: checker(name) for name in found})
-    return given
+    monkeypatch.setattr(verify, "GROUPS", {name: group(name) for name in found})
+    return setups
 
 
-def test_all_claims_hold(subjects, tmp_path, capsys):
-    assert cli.main(["verify", "subjects=[good]", f"out_dir={tmp_path / 'run'}"]) == 0
+def test_all_claims_hold(groups, tmp_path, capsys):
+    assert cli.main(["verify", "claims=[good]", f"out_dir={tmp_path / 'run'}"]) == 0
     out = capsys.readouterr().out
-    assert "holds  good/one: the statement of good/one" in out and "1 of 1 claims hold" in out
+    assert "holds  good/one: the statement of good/one" in out and "1 of 1 claims hold\n" in out
+    assert "expected much" in out
+    assert "measured little, n = 8 images (nothing would fail with probability 95%)" in out
     numbers = json.loads((tmp_path / "run" / "numbers.json").read_text())["numbers"]
     assert numbers["all_hold"] is True
     assert numbers["claims"][0] == {
@@ -42,37 +52,59 @@ def test_all_claims_hold(subjects, tmp_path, capsys):
         "statement": "the statement of good/one",
         "expected": "much",
         "measured": "little",
-        "holds": True,
+        "n": "8 images",
+        "violation": "nothing",
+        "power": 0.95,
+        "verdict": "holds",
         "numbers": {"value": [0.5, 0.4, None]},
     }
 
 
-def test_one_claim_fails(subjects, tmp_path, capsys):
-    assert cli.main(["verify", "--quick", f"out_dir={tmp_path / 'run'}"]) == 1
+def test_measurements_are_stored_so_that_they_can_be_decided_again(groups, tmp_path):
+    cli.main(["verify", "claims=[good]", f"out_dir={tmp_path / 'run'}"])
+    stored = json.loads((tmp_path / "run" / "measurements" / "good.json").read_text())
+    assert stored == {"value": [0.5, 0.4, None]}
+    assert [one.verdict for one in verify.GROUPS["good"].decide(stored)] == [Verdict.HOLDS]
+
+
+def test_one_claim_fails(groups, tmp_path, capsys):
+    assert cli.main(["verify", "--quick", "claims=[good,bad]", f"out_dir={tmp_path / 'run'}"]) == 1
     out = capsys.readouterr().out
-    assert "FAILS  bad/<two>" in out and "2 of 3 claims hold; these do not: bad/<two>" in out
+    assert "FAILS  bad/<two>" in out and "2 of 3 claims hold; these fail: bad/<two>\n" in out
     with (tmp_path / "run" / "claims.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["verdict"] for row in rows] == ["holds", "holds", "fails"]
+    assert [row["n"] for row in rows] == ["8 images"] * 3
     assert "<two>" not in (tmp_path / "run" / "report.html").read_text()
-    assert [name for name, _ in subjects] == ["good", "bad"]
 
 
-def test_quick_is_smaller_than_full(subjects, tmp_path):
-    cli.main(["verify", "--quick", "subjects=[good]", f"out_dir={tmp_path / 'quick'}"])
-    cli.main(["verify", "subjects=[good]", f"out_dir={tmp_path / 'full'}"])
-    (_, quick), (_, full) = subjects
-    assert quick.parts.keys() == full.parts.keys()
-    assert all(quick.parts[name].count < full.parts[name].count for name in full.parts)
+def test_an_undecided_claim_does_not_hold(groups, tmp_path, capsys):
+    assert cli.main(["verify", "claims=[good,small]", f"out_dir={tmp_path / 'run'}"]) == 1
+    out = capsys.readouterr().out
+    assert "UNDECIDED  small/one" in out
+    assert "1 of 2 claims hold; undecided, for lack of images: small/one\n" in out
 
 
-def test_another_size_in_the_same_folder_is_refused(subjects, tmp_path, capsys):
-    cli.main(["verify", "--quick", "subjects=[good]", f"out_dir={tmp_path / 'run'}"])
-    assert cli.main(["verify", "subjects=[good]", f"out_dir={tmp_path / 'run'}"]) == 2
-    assert "belongs to another run: parts." in capsys.readouterr().err
+def test_all_groups_by_default(groups, tmp_path):
+    cli.main(["verify", f"out_dir={tmp_path / 'run'}"])
+    assert [name for name, _ in groups] == ["good", "bad", "small"]
 
 
-def test_unknown_subject(tmp_path, capsys):
-    assert cli.main(["verify", "subjects=[contxt]", f"out_dir={tmp_path / 'run'}"]) == 2
-    assert "unknown subject 'contxt'; did you mean 'context'?" in capsys.readouterr().err
+def test_quick_is_smaller_than_full(groups, tmp_path):
+    cli.main(["verify", "--quick", "claims=[good]", f"out_dir={tmp_path / 'quick'}"])
+    cli.main(["verify", "claims=[good]", f"out_dir={tmp_path / 'full'}"])
+    (_, quick), (_, full) = groups
+    assert quick.sample_sizes.keys() == full.sample_sizes.keys()
+    assert all(quick.sample_sizes[name].count < full.sample_sizes[name].count for name in full.sample_sizes)
+
+
+def test_another_size_in_the_same_folder_is_refused(groups, tmp_path, capsys):
+    cli.main(["verify", "--quick", "claims=[good]", f"out_dir={tmp_path / 'run'}"])
+    assert cli.main(["verify", "claims=[good]", f"out_dir={tmp_path / 'run'}"]) == 2
+    assert "belongs to another run: sample_sizes." in capsys.readouterr().err
+
+
+def test_unknown_group(tmp_path, capsys):
+    assert cli.main(["verify", "claims=[contxt]", f"out_dir={tmp_path / 'run'}"]) == 2
+    assert "unknown group of claims 'contxt'; did you mean 'context'?" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -172,12 +172,12 @@ OTHERS = [
     ("train", "data.world=nothing", "unknown world 'nothing'"),
     ("train", "detector.name=../../up", "detector.name='../../up'"),
     ("train", "detector.adapter=os.system", "_target_ 'os.system'"),
-    ("verify", "subjects=[nothing]", "unknown subject 'nothing'"),
+    ("verify", "claims=[nothing]", "unknown group of claims 'nothing'"),
     ("verify", "batch_size=0", "batch_size=0"),
-    ("verify", "parts.transfer.count=0", "count=0"),
-    ("verify", "parts.transfer.steps=-1", "parts.transfer.steps=-1"),
-    ("verify", "parts.transfer=null", "parts.transfer=null"),
-    ("verify", "+parts.transfer.colour=red", "colour"),
+    ("verify", "sample_sizes.transfer.count=0", "sample_sizes.transfer.count=0"),
+    ("verify", "sample_sizes.transfer.steps=-1", "sample_sizes.transfer.steps=-1"),
+    ("verify", "sample_sizes.transfer=null", "sample_sizes.transfer=null"),
+    ("verify", "+sample_sizes.transfer.colour=red", "colour"),
 ]
 
 

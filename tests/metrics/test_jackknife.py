@@ -1,0 +1,37 @@
+"""Jackknife intervals: right for a mean, where the answer is known, and honest about too few groups."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from detinv.metrics.jackknife import jackknife_interval
+
+
+def test_interval_of_a_mean_is_students():
+    values = np.random.default_rng(3).normal(5, 2, size=12)
+    without = [float(np.delete(values, k).mean()) for k in range(12)]
+    found = jackknife_interval(float(values.mean()), without)
+    low, high = t.interval(0.95, 11, values.mean(), values.std(ddof=1) / math.sqrt(12))
+    assert found == pytest.approx((values.mean(), low, high))
+
+
+def test_interval_contains_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    hits = 0
+    for _ in range(400):
+        values = generator.exponential(size=24)
+        # The statistic is the square of the mean: biased, and not a mean.
+        found = jackknife_interval(values.mean() ** 2, [np.delete(values, k).mean() ** 2 for k in range(24)])
+        hits += found.low <= 1 <= found.high
+    assert hits / 400 > 0.87
+
+
+def test_groups_without_a_value_are_left_out():
+    assert jackknife_interval(1.0, [1.0, float("nan"), 2.0]) == jackknife_interval(1.0, [1.0, 2.0])
+
+
+@pytest.mark.parametrize("without", [[], [3.0], [float("nan"), 3.0]])
+def test_fewer_than_two_groups_say_nothing(without):
+    assert jackknife_interval(3.0, without) == (3.0, -math.inf, math.inf)
