@@ -31,7 +31,7 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
     Returns:
         by inverted detector: its judge, chance level, number of objects, measures of each condition and differences.
     """
-    measured = {}
+    measured: dict[str, Any] = {}
     for label, (world, judge) in _PAIRS.items():
         bench = setup.bench(f"{_GROUP}-{label}", _GROUP, [label], setup.layouts(world, _GROUP))
         # Without the first stage's terms, which tell where objects are even when only classes are asked for.

@@ -24,7 +24,7 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
     Returns:
         by detector, for all objects ("overall") and by size: means with their intervals, and the number of objects.
     """
-    measured = {}
+    measured: dict[str, Any] = {}
     for world in ("texture", "shape", "scale"):
         labels = [f"{world}_{family}" for family in _FAMILIES]
         bench = setup.bench(f"{_GROUP}-{world}", _GROUP, labels, setup.layouts(world, _GROUP))
@@ -101,7 +101,7 @@ def loses_large_objects(label: str, small: Mapping[str, Any] | None, large: Mapp
     Args:
         small, large: the changes of each group of sizes; None where the layouts have no such object.
     """
-    nothing = {"change_of_p": [None, None, None], "objects": 0}
+    nothing: Mapping[str, Any] = {"change_of_p": [None, None, None], "objects": 0}
     small, large = small or nothing, large or nothing
     of_small, of_large = as_interval(small["change_of_p"]), as_interval(large["change_of_p"])
     gap = difference(of_large, of_small)
