@@ -1,7 +1,28 @@
-"""What all tests share."""
+"""What all tests share: settings of Hypothesis, one thread, and two processes for the whole suite."""
 
+import os
+
+import pytest
 from hypothesis import settings
+
+# Torch reads this when it is imported, and so do the processes that tests start. Two threads gain little on networks
+# as small as these, and the whole suite runs in as many processes as there are cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples at every run, and no limit of time: machines that test are slow and busy.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
+
+# Each process imports the libraries anew (about 20 seconds) and holds up to 3 GB.
+MAX_PROCESSES = 4
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the number of processes for `-n auto`: one per core for the whole suite, none for chosen files.
+
+    A few files start faster in the process that is there, and can be debugged in it. `-n 2` overrules this.
+    """
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return 0
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_PROCESSES)
