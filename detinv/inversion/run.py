@@ -92,8 +92,12 @@ def invert(
     steps = preset.steps if steps is None else steps
     source = layouts
     if isinstance(source, LayoutSource):
-        layouts = source.layouts(ensemble.class_names, ensemble.network_size, ensemble.detections_per_image)
-    layouts = [layout.resized(ensemble.network_size(layout.image_size)) for layout in layouts]
+        asked: Sequence[Layout] = source.layouts(
+            ensemble.class_names, ensemble.network_size, ensemble.detections_per_image
+        )
+    else:
+        asked = source
+    layouts = [layout.resized(ensemble.network_size(layout.image_size)) for layout in asked]
     check_layouts(layouts, ensemble)
     check_options(steps, batch_size, log_images_every_n_steps, trainer or {}, compile_mode)
     ensemble.compiled(compile_mode)
