@@ -24,7 +24,7 @@ def small(node):
     size = node["image_size"]
     if not isinstance(size, list):
         return options | {"image_size": 64}
-    return options | {"image_size": [128, 128] if size[0] == size[1] else [96, 160]}
+    return options | {"image_size": [128, 128] if size[0] == size[1] else [64, 96]}
 
 
 def loaded(name):

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from detinv.errors import OutputError
 from detinv.inversion import job
 from detinv.inversion.run import InversionInterrupted, invert
 from tests.fakes import tiny_detector
+from tests.forked import ForkedCommand
 from tests.inversion.modules.test_inversion import LAYOUTS
 
 WORDS = ("layout=plain", "layout.count=3", "steps=12", "batch_size=2", "trainer.accelerator=cpu", "logger=none")
@@ -29,21 +29,18 @@ def run(out_dir: Path, *words: str) -> int:
     return main(["invert", *WORDS, f"out_dir={out_dir}", *words])
 
 
-def start(out_dir: Path, *words: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "detinv", "invert", *WORDS, f"out_dir={out_dir}", *words]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def start(out_dir: Path, *words: str) -> ForkedCommand:
+    return ForkedCommand(["invert", *WORDS, f"out_dir={out_dir}", *words], out_dir.with_suffix(".errors"))
+
+
+def start_two(out_dir: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run with two processes; Lightning starts the second by the command line of the first."""
+    command = [sys.executable, "-m", "detinv", "invert", *WORDS, "trainer.devices=2", f"out_dir={out_dir}", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 def pictures(out_dir: Path) -> dict[str, bytes]:
     return {path.name: Image.open(path).tobytes() for path in (out_dir / "images").glob("*.png")}
-
-
-def until(happened, process: subprocess.Popen | None = None, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        assert process is None or process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
 
 
 def metrics(out_dir: Path) -> dict:
@@ -70,9 +67,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, whole: Path):
     progress = tmp_path / "progress"
     for pattern in ("*.ckpt", "[!s]*.json"):
         process = start(tmp_path, ALWAYS)
-        until(lambda pattern=pattern: list(progress.glob(pattern)), process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.wait_until(lambda pattern=pattern: list(progress.glob(pattern)))
+        process.send(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
     assert run(tmp_path, ALWAYS) == 0
     same(tmp_path, whole)
 
@@ -91,9 +88,8 @@ def test_batches_of_any_size_give_the_same_images(tmp_path: Path, whole: Path, b
 
 
 def test_two_processes_give_the_same_images(tmp_path: Path, whole: Path):
-    process = start(tmp_path, "trainer.devices=2")
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
+    process = start_two(tmp_path)
+    assert process.returncode == 0, process.stderr
     assert pictures(tmp_path) == pictures(whole)
     assert (tmp_path / "detections.json").read_bytes() == (whole / "detections.json").read_bytes()
     ids = [sorted(json.loads(path.read_text())["hashes"]) for path in (tmp_path / "progress").glob("[!s]*.json")]
@@ -102,12 +98,12 @@ def test_two_processes_give_the_same_images(tmp_path: Path, whole: Path):
     assert run(tmp_path) == 0
 
 
-def test_a_mistake_ends_both_processes_with_one_line(tmp_path: Path, whole: Path):
-    process = start(whole, "trainer.devices=2", "seed=3")
-    _, errors = process.communicate(timeout=240)
+@pytest.mark.slow
+def test_a_mistake_ends_both_processes_with_one_line(whole: Path):
+    process = start_two(whole, "seed=3")
     assert process.returncode == 2
-    assert errors.count("\n") == 1
-    assert "seed was 0, is 3" in errors
+    assert process.stderr.count("\n") == 1
+    assert "seed was 0, is 3" in process.stderr
 
 
 def test_another_configuration_in_the_folder_is_refused(tmp_path: Path, whole: Path, capsys):
@@ -121,12 +117,11 @@ def test_another_configuration_in_the_folder_is_refused(tmp_path: Path, whole: P
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
 def test_an_interruption_ends_with_what_is_done(tmp_path: Path, whole: Path, sent: int, status: int):
-    process = start(tmp_path, "steps=600", "batch_size=1")
-    until(lambda: list((tmp_path / "progress").glob("[!s]*.json")), process)
-    process.send_signal(sent)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == status, errors
-    assert "Traceback" not in errors
+    process = start(tmp_path, "steps=100", "batch_size=1")
+    process.wait_until(lambda: list((tmp_path / "progress").glob("[!s]*.json")))
+    process.send(sent)
+    assert process.wait() == status, process.errors()
+    assert "Traceback" not in process.errors()
     found = metrics(tmp_path)
     assert 1 <= found["images"] < 3
     assert len(found["missing"]) == 3 - found["images"]

@@ -13,6 +13,7 @@ pytest.importorskip("ray", reason="needs the extra detinv[ray]")
 TINY = ("layout=plain", "layout.count=1", "steps=2", "trainer.accelerator=cpu", "logger=none")
 
 
+@pytest.mark.slow
 def test_members_run_side_by_side_and_isolated(tmp_path, monkeypatch, capsys):
     # No cluster of the person who tests, and no token in their home.
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -139,6 +139,7 @@ def test_mistakes_show_before_anything_is_inverted(tmp_path, monkeypatch, joint)
         Transfer(joint=joint).run(one)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_numbers(tmp_path):
     words = ["layout.count=3", "steps=2", "batch_size=2", "detectors=[shapes_retinanet, shapes_fcos]", "logger=none"]
     for devices in (1, 2):
