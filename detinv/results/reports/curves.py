@@ -130,7 +130,7 @@ def _log_axis(positive: Sequence[Number]) -> _ValueAxis:
     high *= 1.15
     subs = (1.0,) if math.log10(high / low) > 3 else (1.0, 2.0, 5.0)
     ticks = LogLocator(subs=subs, numticks=9).tick_values(low, high)
-    return _ValueAxis(low, high, [tick for tick in ticks.tolist() if low <= tick <= high], True)
+    return _ValueAxis(low, high, [tick for tick in map(float, ticks) if low <= tick <= high], True)
 
 
 def _linear_axis(values: Sequence[Number]) -> _ValueAxis:
@@ -145,7 +145,7 @@ def _linear_ticks(low: Number, high: Number, most: int) -> list[Number]:
     """Return at most `most` + 1 round numbers from `low` to `high`."""
     ticks = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
     edge = 1e-9 * (high - low)
-    return [tick for tick in ticks.tolist() if low - edge <= tick <= high + edge] if high > low else [low]
+    return [tick for tick in map(float, ticks) if low - edge <= tick <= high + edge] if high > low else [low]
 
 
 def _lines(number: int, curve: Curve, axis: _ValueAxis, steps: _StepAxis) -> list[_Line]:
