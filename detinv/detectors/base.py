@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Int64, UInt8
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
@@ -65,6 +66,30 @@ class AbstractDetector(nn.Module, ABC):
 
         Applying it twice changes nothing, so an image of that size is judged without resampling.
         """
+
+    def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
+        """Return an 8-bit image as the network receives it: in [0, 1], resized, on the detector's device.
+
+        The default resizes to `network_size`, bilinearly with antialiasing. Adapters whose library resizes in another
+        way do the same here, so that raw predictions of the result are those from which `detect` reports.
+        """
+        pixels = image.to(self.device).float() / 255
+        size = self.network_size((image.shape[1], image.shape[2]))
+        if (image.shape[1], image.shape[2]) == size:
+            return pixels
+        return F.interpolate(pixels[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+
+    def boxes_in_image(
+        self, boxes: Float[Tensor, "*rows 4"], network_size: tuple[int, int], image_size: tuple[int, int]
+    ) -> Float[Tensor, "*rows 4"]:
+        """Convert boxes from pixels of the network's input to pixels of the image.
+
+        Args:
+            boxes: XYXY.
+            network_size: (height, width) of the result of `network_image`.
+            image_size: (height, width) of the image.
+        """
+        return boxes * boxes.new_tensor([image_size[1] / network_size[1], image_size[0] / network_size[0]] * 2)
 
     @abstractmethod
     def forward(

@@ -1,4 +1,4 @@
-"""What single, fixed candidates say: scores and boxes without threshold, ranking or suppression.
+"""Scores and boxes of single, fixed candidates, without threshold, ranking or suppression.
 
 Legend: B images, A rows of a dense head, M object slots, K classes.
 """
@@ -14,29 +14,30 @@ from torch import Tensor
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
 from detinv.detectors.heads.assigners import Assignment, DynamicAssigner
-from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
+from detinv.detectors.heads.predictions import DensePredictions
 from detinv.detectors.regions import Regions
+from detinv.detectors.targets import TargetRows, row_outputs
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import clip, pairwise_iou
 from detinv.layouts.layout import Layout
 
-# Overlap from which a candidate counts as reporting an object.
-_REPORTS = 0.5
+# IoU from which a candidate's box counts as predicting an object.
+_PREDICTS = 0.5
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """One candidate for each object of one image, on the CPU, in the pixels of the image.
+    """One candidate for each object of one image, on the CPU, in pixels of the image.
 
     Args:
-        scores: of each object's class at its candidate, in [0, 1], as the head's own inference ranks it.
-        boxes: XYXY that the candidate reports, for that class; clipped to the image where the detector clips.
-        anchors: the anchor of a dense head's row, or the region that a second stage looked at.
-        rows: of the dense head, or number among the regions given to a second stage. Where the queries of a
-            transformer are chosen anew in every pass, the token that the query was made of.
-        class_scores: of all classes at the candidate.
-        probabilities: of each object's class at its candidate, whatever a quality output (centre-ness, objectness)
-            makes of it in the score.
+        scores: score of each object's class at its candidate, in [0, 1], as the head's own inference ranks it.
+        boxes: XYXY that the candidate predicts for that class; clipped to the image where the detector clips.
+        anchors: anchor of the dense head's row, or region at which the second stage was evaluated.
+        rows: row of the dense head, or number among the regions given to a second stage. For queries that are chosen
+            again in every pass, the token that the query was made from.
+        class_scores: scores of all classes at the candidate.
+        probabilities: class probability of each object's class at its candidate, without the quality output
+            (centre-ness, objectness) that the score may include.
     """
 
     scores: Float[Tensor, " object"]
@@ -54,7 +55,7 @@ def read_candidates(
     labels: Int64[Tensor, " object"],
     rows: Int64[Tensor, " object"] | None = None,
 ) -> Candidates:
-    """The candidates of one image's objects; see `read_candidates_batch`."""
+    """Return the candidates of one image's objects; see `read_candidates_batch`."""
     return read_candidates_batch(detector, [image], [boxes], [labels], None if rows is None else [rows])[0]
 
 
@@ -67,20 +68,20 @@ def read_candidates_batch(
     rows: Sequence[Int64[Tensor, " _object"]] | None = None,
     batch_size: int = 16,
 ) -> list[Candidates]:
-    """What one candidate says of each object, by the raw outputs: no gradient, fp32.
+    """Return one candidate for each object, from the raw outputs: no gradient, fp32.
 
-    A second stage looks at the objects' boxes themselves. Of a dense head, each object takes the row that scores its
-    class highest among those whose box overlaps the object with IoU >= 0.5; without any, the row that training would
-    give it first; and for heads that training does not assign by overlap (set prediction), the row of highest IoU.
-    Two objects may take one row.
+    A second stage is evaluated at the objects' boxes themselves. Of a dense head, each object takes the row with the
+    highest score of its class among those whose box overlaps the object with IoU >= 0.5. If there is none, it takes
+    the row to which training would assign it first, or the row of highest IoU in heads whose training assigns nothing
+    in advance (set prediction). Two objects may take the same row.
 
     Args:
-        images: 8-bit RGB. One that does not have the size of the network's input is resized to it, bilinearly.
-        boxes: XYXY in the pixels of each image.
-        labels: the classes asked for.
-        rows: those to read instead, such as `Candidates.rows` of another image. A second stage takes no notice. A
-            token that became no query in this image scores 0 and reports a box of NaN.
-        batch_size: images that pass the network together; only images of one size do.
+        images: 8-bit RGB. Images that do not have the size of the network's input are resized to it, bilinearly.
+        boxes: XYXY in pixels of each image.
+        labels: class of each object.
+        rows: rows to take instead, such as `Candidates.rows` of another image; ignored by a second stage. A token that
+            did not become a query in this image gets a score of 0 and a box of NaN.
+        batch_size: number of images, all of one size, that pass through the network together.
 
     Raises:
         LayoutError: for boxes outside their image, naming the image's number.
@@ -116,8 +117,7 @@ def _read(
     labels: Sequence[Tensor],
     rows: Sequence[Tensor] | None,
 ) -> list[Candidates]:
-    """Candidates of images of one size."""
-    device = detector.device
+    """Return the candidates of images of one size."""
     height, width = images.shape[2:]
     size = detector.network_size((height, width))
     layouts = LayoutBatch.collate(
@@ -126,105 +126,68 @@ def _read(
             for number, (box, label) in enumerate(zip(boxes, labels, strict=True))
         ],
         detector.size_divisor,
-    ).to(device)
-    with torch.autocast(device.type, enabled=False):
+    ).to(detector.device)
+    pixels = images.to(detector.device).float() / 255
+    if (height, width) != size:
+        pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
+    with torch.autocast(detector.device.type, enabled=False):
         predictions = detector(
-            _canvas(detector, images.to(device), size, layouts.canvas_size),
+            on_canvas(detector, pixels, layouts.canvas_size),
             layouts.image_sizes,
             Regions(layouts.boxes, layouts.valid),
         )
-        if predictions.roi is not None:
-            found = _at_regions(predictions.roi, layouts)
-        else:
-            found = _at_rows(predictions.dense, layouts, rows)
+        stage = predictions.roi or predictions.dense
+        names, targets, there = (
+            _regions(layouts) if predictions.roi is not None else _rows(predictions.dense, layouts, rows)
+        )
+        outputs = row_outputs(stage, targets)
+        post = predictions.dense.head.post if predictions.roi is None else predictions.roi.post
+        found = _clipped(outputs.boxes(), layouts, post.clip).masked_fill(~there[..., None], torch.nan)
+        class_scores = outputs.scores() * there[..., None]
+        probabilities = outputs.probabilities() * there[..., None]
+    scores, chances = (value.gather(2, layouts.labels[..., None])[..., 0] for value in (class_scores, probabilities))
     back = torch.tensor([width / size[1], height / size[0]] * 2)
     return [
         Candidates(
-            found.scores[number, : len(label)].cpu(),
-            found.boxes[number, : len(label)].cpu() * back,
-            found.anchors[number, : len(label)].cpu() * back,
-            found.rows[number, : len(label)].cpu(),
-            found.class_scores[number, : len(label)].cpu(),
-            found.probabilities[number, : len(label)].cpu(),
+            scores[number, : len(label)].cpu(),
+            found[number, : len(label)].cpu() * back,
+            outputs.anchors[number, : len(label)].cpu() * back,
+            names[number, : len(label)].cpu(),
+            class_scores[number, : len(label)].cpu(),
+            chances[number, : len(label)].cpu(),
         )
         for number, label in enumerate(labels)
     ]
 
 
-@dataclass(frozen=True)
-class _Found:
-    """`Candidates` of a batch, in the frame of the network."""
-
-    scores: Float[Tensor, "batch object"]
-    boxes: Float[Tensor, "batch object 4"]
-    anchors: Float[Tensor, "batch object 4"]
-    rows: Int64[Tensor, "batch object"]
-    class_scores: Float[Tensor, "batch object class"]
-    probabilities: Float[Tensor, "batch object"]
+_Chosen = tuple[Int64[Tensor, "batch object"], TargetRows, Bool[Tensor, "batch object"]]
+"""What identifies the candidates in every pass, their rows in this one, and which exist in it."""
 
 
-def _canvas(
-    detector: AbstractDetector,
-    images: UInt8[Tensor, "batch 3 height width"],
-    size: tuple[int, int],
-    canvas_size: tuple[int, int],
-) -> Float[Tensor, "batch 3 _ _"]:
-    """Pixels in [0, 1] at the network's size, in the mean colour up to the canvas."""
-    pixels = images.float() / 255
-    if tuple(pixels.shape[2:]) != size:
-        pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
-    return on_canvas(detector, pixels, canvas_size)
+def _regions(layouts: LayoutBatch) -> _Chosen:
+    """Return the given regions, which are the objects' boxes."""
+    slots = torch.arange(layouts.boxes.shape[1], device=layouts.boxes.device).expand_as(layouts.labels)
+    return slots, TargetRows.of_batch(slots, layouts.labels, given=True), layouts.valid
 
 
-def _at_regions(predictions: RoIPredictions, layouts: LayoutBatch) -> _Found:
-    given = layouts.boxes.shape[1]
-    deltas = predictions.deltas[:, -given:]
-    deltas = deltas.gather(2, layouts.labels[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]
-    regions = predictions.rois[:, -given:]
-    boxes = predictions.codec.decode(deltas.float(), regions)
-    class_scores = predictions.logits[:, -given:].softmax(-1)[..., :-1]
-    scores = class_scores.gather(2, layouts.labels[..., None])[..., 0]
-    return _Found(
-        scores,
-        _clipped(boxes, layouts, predictions.post.clip),
-        regions,
-        torch.arange(given, device=regions.device).expand(len(regions), -1),
-        class_scores,
-        scores,
-    )
-
-
-def _at_rows(predictions: DensePredictions, layouts: LayoutBatch, rows: Sequence[Tensor] | None) -> _Found:
-    head, scores = predictions.head, predictions.scores()
-    boxes = _clipped(predictions.boxes(), layouts, head.post.clip)
+def _rows(predictions: DensePredictions, layouts: LayoutBatch, rows: Sequence[Tensor] | None) -> _Chosen:
+    """Return the given rows of a dense head, or the best."""
     if rows is None:
-        places, there = _best_rows(predictions, scores, boxes, layouts), layouts.valid
-    else:
-        places, there = _given_rows(predictions, layouts, rows)
-    names = places if predictions.identities is None else predictions.identities.gather(1, places)
-    class_scores = _take(scores, places) * there[..., None]
-    probabilities = head.scoring.scores(_take(predictions.logits, places), None)
-    probabilities = probabilities * there[..., None]
-    return _Found(
-        class_scores.gather(2, layouts.labels[..., None])[..., 0],
-        _take(boxes, places).masked_fill(~there[..., None], torch.nan),
-        head.anchors[places],
-        names if rows is None else _padded(rows, layouts),
-        class_scores,
-        probabilities.gather(2, layouts.labels[..., None])[..., 0],
-    )
+        places = _best_rows(predictions, layouts)
+        names = places if predictions.identities is None else predictions.identities.gather(1, places)
+        return names, TargetRows.of_batch(places, layouts.labels), layouts.valid
+    names = _padded(rows, layouts)
+    images = torch.arange(len(names), device=names.device)[:, None].expand_as(names)
+    places, there = predictions.places(images, names)
+    return names, TargetRows(images, places, layouts.labels), there & layouts.valid
 
 
-def _best_rows(
-    predictions: DensePredictions,
-    scores: Float[Tensor, "batch anchor class"],
-    boxes: Float[Tensor, "batch anchor 4"],
-    layouts: LayoutBatch,
-) -> Int64[Tensor, "batch object"]:
-    """The row that reports each object; see `read_candidates_batch`."""
+def _best_rows(predictions: DensePredictions, layouts: LayoutBatch) -> Int64[Tensor, "batch object"]:
+    """Return the row that predicts each object; see `read_candidates_batch`."""
+    scores, boxes = predictions.scores(), _clipped(predictions.boxes(), layouts, predictions.head.post.clip)
     iou = pairwise_iou(layouts.boxes, boxes)
     wanted = layouts.labels[:, None].expand(-1, scores.shape[1], -1)
-    ranked = scores.gather(2, wanted).transpose(1, 2).masked_fill(iou < _REPORTS, -1.0)
+    ranked = scores.gather(2, wanted).transpose(1, 2).masked_fill(iou < _PREDICTS, -1.0)
     best, rows = ranked.max(-1)
     if predictions.head.assigner is None:
         otherwise = iou.argmax(-1)
@@ -251,17 +214,6 @@ def _assigned(
     return assigner.assign(head.anchors, head.level_sizes, layouts.boxes, layouts.valid)
 
 
-def _given_rows(
-    predictions: DensePredictions, layouts: LayoutBatch, rows: Sequence[Tensor]
-) -> tuple[Int64[Tensor, "batch object"], Bool[Tensor, "batch object"]]:
-    """Places of the given rows, and which of them are there in this pass."""
-    wanted = _padded(rows, layouts)
-    if predictions.identities is None:
-        return wanted, layouts.valid
-    there, places = (wanted[..., None] == predictions.identities[:, None]).max(-1)
-    return places, there & layouts.valid
-
-
 def _padded(rows: Sequence[Tensor], layouts: LayoutBatch) -> Int64[Tensor, "batch object"]:
     padded = torch.zeros_like(layouts.labels)
     for number, mine in enumerate(rows):
@@ -271,7 +223,3 @@ def _padded(rows: Sequence[Tensor], layouts: LayoutBatch) -> Int64[Tensor, "batc
 
 def _clipped(boxes: Float[Tensor, "batch row 4"], layouts: LayoutBatch, when: str) -> Float[Tensor, "batch row 4"]:
     return boxes if when == "never" else clip(boxes, layouts.limits[:, None].expand_as(boxes[..., :2]))
-
-
-def _take(values: Float[Tensor, "batch row column"], rows: Int64[Tensor, "batch object"]) -> Tensor:
-    return values.gather(1, rows[..., None].expand(-1, -1, values.shape[-1]))

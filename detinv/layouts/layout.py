@@ -1,7 +1,8 @@
 """`Layout`, what a detector should report, and `Detections`, what it did report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ class Layout:
         cls, masks: Bool[Tensor, "object height width"], labels: Int64[Tensor, " object"], id: str
     ) -> "Layout":
         """Build a layout whose boxes are the tight bounds of the masks; a mask without a pixel is an error."""
-        boxes = torch.zeros(len(masks), 4)
+        boxes = torch.zeros(len(masks), 4, device=masks.device)
         for row, mask in enumerate(masks):
             ys, xs = torch.nonzero(mask, as_tuple=True)
             if len(ys) == 0:
@@ -121,8 +122,8 @@ class Layout:
             return self
         height, width = image_size
         factor_y, factor_x = height / self.image_size[0], width / self.image_size[1]
-        boxes = self.boxes * torch.tensor([factor_x, factor_y, factor_x, factor_y])
-        limit = torch.tensor([width, height, width, height], dtype=boxes.dtype)
+        boxes = self.boxes * self.boxes.new_tensor([factor_x, factor_y, factor_x, factor_y])
+        limit = boxes.new_tensor([width, height, width, height])
         boxes = torch.minimum(boxes.clamp(min=0), limit)
         masks = self.masks
         if masks is not None:
@@ -140,6 +141,14 @@ class Detections:
         labels: contiguous class numbers 0 ... K-1.
         image_size: (height, width) of the image.
         masks: boolean, pasted into the image, where the detector has them.
+        rows: raw prediction that each detection came from, or -1 if it is not known: row of a dense head; token that a
+            query was made from, where queries are chosen again in every pass; or number of a region among a two-stage
+            detector's own proposals. None before `detinv.detectors.locate.locate_rows` has found them.
+        regions: XYXY in pixels of those proposals, whose numbers change from pass to pass; NaN if the row is not known.
+            None for detectors without a second stage.
+
+    Raises:
+        ValueError: when the lengths differ.
     """
 
     boxes: Float[Tensor, "object 4"]
@@ -147,18 +156,31 @@ class Detections:
     labels: Int64[Tensor, " object"]
     image_size: tuple[int, int]
     masks: Bool[Tensor, "object height width"] | None = None
+    rows: Int64[Tensor, " object"] | None = None
+    regions: Float[Tensor, "object 4"] | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.boxes) == len(self.scores) == len(self.labels):
-            raise ValueError(
-                f"boxes, scores and labels differ in length: {len(self.boxes)}, {len(self.scores)}, {len(self.labels)}"
-            )
+        for name in ("boxes", "scores", "masks", "rows", "regions"):
+            value = getattr(self, name)
+            if value is not None and len(value) != len(self.labels):
+                raise ValueError(f"{len(self.labels)} labels, but {len(value)} {name}")
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def select(self, keep: Bool[Tensor, " object"] | Int64[Tensor, " kept"]) -> "Detections":
+        """Return only the detections where `keep` is true, or those with these numbers, in that order."""
+        return self._changed(lambda value: value[keep])
+
+    def cpu(self) -> "Detections":
+        """Return the detections on the CPU."""
+        return self._changed(Tensor.cpu)
+
     def above(self, threshold: float) -> "Detections":
         """Return only the detections with a score above `threshold`."""
-        keep = self.scores > threshold
-        masks = None if self.masks is None else self.masks[keep]
-        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep], masks=masks)
+        return self.select(self.scores > threshold)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Detections":
+        values = {name: getattr(self, name) for name in ("boxes", "scores", "labels", "masks", "rows", "regions")}
+        changed: dict[str, Any] = {name: change(value) for name, value in values.items() if value is not None}
+        return replace(self, **changed)

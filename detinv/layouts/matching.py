@@ -4,28 +4,29 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-# Rows of each object that take part in the exact ranking; beyond them only an object with more equals is arbitrary.
+# Rows of each object that enter the exact ranking; only ties among more rows than that are broken arbitrarily.
 _PRESELECTED = 64
-# Each round settles every object that waits for no other; longer chains do not occur in layouts that make sense.
+# Each round settles every object that waits for no other; longer chains do not occur in sensible layouts.
 _ROUNDS = 16
 
 
 def distinct_best(
     affinity: Float[Tensor, "batch object row"], valid: Bool[Tensor, "batch object"]
 ) -> Int64[Tensor, "batch object"]:
-    """For each object the row of highest affinity, no row twice: greedy by descending affinity.
+    """Return a different row for each object: greedily, by descending affinity.
 
-    In parallel: every open object asks for its best free row, and gets it if no other open object is nearer to that
-    row. Such pairs are the greedy ones, whatever the order. Ties go to the lower object, then to the lower row, so
-    that the choice does not depend on how many empty slots the batch has. Fixed shapes, no device synchronisation.
+    The rounds are parallel: every unsettled object asks for its best free row, and gets it unless another unsettled
+    object has a higher affinity to that row. The pairs are those of the greedy algorithm, whatever the order. Ties go
+    to the lower object, then to the lower row, so that the choice does not depend on the number of empty slots in the
+    batch. Shapes are fixed, and an accelerator is never waited for.
 
     Args:
         affinity: larger is better; finite for valid objects, compared in float32; at least as many rows as objects.
-        valid: slots without an object take no row; their result is 0.
+        valid: false for slots without an object, which take no row; their result is 0.
 
     Returns:
-        Row numbers. Chains of more than `_ROUNDS` objects, each of which waits for the next, are cut: what is still
-        open then gets its best free row, without regard to other objects as late.
+        Row numbers. Chains of more than `_ROUNDS` objects, each waiting for the next, are cut off: the objects that
+        are left each take their best free row, even if two of them take the same one.
     """
     batch, objects, _ = affinity.shape
     if objects == 0:
@@ -40,7 +41,7 @@ def distinct_best(
     for _ in range(min(objects, _ROUNDS)):
         wish, rank = values.masked_fill(~free, -torch.inf).max(dim=2)
         row = rows.gather(2, rank[..., None])[..., 0]
-        # (B, p, o): is the open object p nearer to what o asks for?
+        # (B, p, o): does the unsettled object p have a higher affinity to the row that o asks for?
         rival = affinity.gather(2, row[:, None].expand(-1, objects, -1))
         nearer = (rival > wish[:, None]) | ((rival == wish[:, None]) & earlier)
         beaten = (nearer & open_objects[..., None]).any(dim=1)
@@ -48,7 +49,7 @@ def distinct_best(
         settled = open_objects & ~beaten
         open_objects = open_objects & beaten
         given = torch.where(settled, row, -1)
-        # To ask costs a wait on an accelerator, more than the rounds that are left.
+        # On an accelerator this test would have to wait, which takes longer than the rounds that are left.
         if affinity.device.type == "cpu" and not open_objects.any():
             break
         free = free & (rows[..., None] != given[:, None, None]).all(-1)
@@ -58,14 +59,15 @@ def distinct_best(
 def _ranked(
     affinity: Float[Tensor, "batch object row"], count: int
 ) -> tuple[Float[Tensor, "batch object rank"], Int64[Tensor, "batch object rank"]]:
-    """The `count` highest values of each object and their rows, equal values by ascending row.
+    """Return the `count` highest values of each object and their rows, equal values by ascending row.
 
-    `topk` alone breaks ties differently for different `count`; one integer key, value first and row second, has none.
+    `topk` alone breaks ties differently for different `count`. An integer key made of the value, then the row, has no
+    ties.
     """
-    # Sorting keys is slow, so few rows are sorted; how many does not depend on the number of slots.
+    # Sorting keys is slow, so only a few rows are sorted; how many does not depend on the number of slots.
     few = affinity.topk(min(max(_PRESELECTED, count), affinity.shape[2]), dim=2).indices.sort(dim=2).values
     affinity = affinity.gather(2, few)
-    # A float's bits, read as an integer, are in the order of the values once those of negative ones are flipped.
+    # The bits of floats, read as integers, are in the order of the values once those of negative ones are flipped.
     # Adding 0 turns -0 into 0.
     bits = (affinity + 0.0).view(torch.int32)
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()

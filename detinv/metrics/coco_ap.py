@@ -62,7 +62,10 @@ def coco_results(
     image_ids: Sequence[int] | None = None,
     category_ids: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """The detections as a COCO result file, ready for JSON.
+    """Return the detections as a COCO result file, ready for JSON.
+
+    Where the raw rows of detections are known, entries have two more fields, which other readers ignore: "row", and of
+    a two-stage detector "region" (XYWH in pixels); see `Detections`.
 
     Args:
         detections: one entry for each layout, in pixels of the layout's image.
@@ -79,6 +82,10 @@ def coco_results(
         for row, (box, score, label) in enumerate(rows):
             category_id = label + 1 if category_ids is None else category_ids[label]
             result = {"image_id": image_id, "category_id": category_id, "bbox": _xywh(box), "score": score}
+            if found.rows is not None:
+                result["row"] = int(found.rows[row])
+            if found.regions is not None and found.regions[row].isfinite().all():
+                result["region"] = _xywh(found.regions[row].tolist())
             if found.masks is not None:
                 result["segmentation"] = _encoded(found.masks[row])
             results.append(result)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -148,10 +149,14 @@ class FastestDetDetector(AbstractDetector):
         resized = F.interpolate(image[None].float(), self.image_size, mode="bilinear", align_corners=False)[0]
         return resized.round().to(torch.uint8)
 
+    def network_image(self, image: Tensor) -> Tensor:
+        """An 8-bit image as the network receives it, in [0, 1]."""
+        return self.resize(image.to(self.device)).float() / 255
+
     def _infer(self, image: Tensor) -> Detections:
         """Resize, divide by 255, run the whole network, decode, keep the best class of each cell, suppress."""
         height, width = image.shape[1:]
-        (output,) = self.network(self.resize(image)[None].flip(1).float() / 255)
+        (output,) = self.network(self.network_image(image)[None].flip(1))
         objectness, regression, classes = output[0], output[1:5], output[5:]
         best, labels = classes.max(0)
         scores = objectness**_OBJECTNESS_POWER * best**_CLASS_POWER
@@ -186,6 +191,7 @@ class CellCodec:
         height, width: of the image, in pixels.
     """
 
+    parts: ClassVar = ("dx", "dy", "dw", "dh")
     height: int
     width: int
 

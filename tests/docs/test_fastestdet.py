@@ -20,6 +20,7 @@ from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.redetection import redetection
 from detinv.results.io.images import read_images
+from tests.rows import assert_rows_are_those_of_detections
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDER = DOCS / "fastestdet"
@@ -125,6 +126,11 @@ def test_raw_predictions_are_its_inference_with_random_weights():
     assert len(torch.cat([own.labels for own in reports]).unique()) > 2
     assert any((own.boxes < 0).any() for own in reports), "some boxes stick out, and stay so"
     assert any(len(own) < 24 for own in reports), "something was suppressed"
+
+
+def test_rows_are_those_of_detections():
+    images = random_images((64, 96), 2) + random_images((90, 70), 1)
+    assert_rows_are_those_of_detections(lively(), images)
 
 
 def test_a_batch_is_its_images():

@@ -1,11 +1,15 @@
 """Layouts and detections: what they accept, refuse and turn into."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 
 from detinv.errors import LayoutError
+from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Detections, Layout
+from tests.pretended_device import DEVICE, PretendedDevice
 
 
 def layout(boxes, labels=None, image_size=(20, 30), masks=None):
@@ -101,3 +105,51 @@ def test_detections_above_a_score():
     assert kept.labels.tolist() == [1] and torch.equal(kept.masks, found.masks[1:])
     with pytest.raises((ValueError, TypeCheckError)):
         Detections(torch.zeros(2, 4), torch.zeros(1), torch.zeros(2, dtype=torch.int64), (5, 5))
+
+
+def detections():
+    return Detections(
+        torch.tensor([[0.0, 0, 5, 5], [1, 1, 6, 6], [2, 2, 7, 7]]),
+        torch.tensor([0.5, 0.7, 0.2]),
+        torch.tensor([0, 1, 1]),
+        (10, 10),
+        torch.eye(3, dtype=torch.bool)[:, :, None].expand(3, 3, 4),
+        torch.tensor([40, -1, 7]),
+        torch.tensor([[0.0, 0, 4, 4], [torch.nan] * 4, [2, 2, 8, 8]]),
+    )
+
+
+@pytest.mark.parametrize("keep", [torch.tensor([True, False, True]), torch.tensor([2, 0])])
+def test_selected_detections_keep_what_belongs_to_them(keep):
+    found, kept = detections(), detections().select(keep)
+    for name in ("boxes", "scores", "labels", "masks", "rows", "regions"):
+        assert torch.equal(getattr(kept, name), getattr(found, name)[keep]), name
+    assert kept.image_size == (10, 10)
+
+
+def test_detections_above_a_score_keep_their_rows():
+    assert detections().above(0.4).rows.tolist() == [40, -1]
+
+
+def test_rows_are_optional_and_one_for_each_detection():
+    found = Detections(torch.zeros(1, 4), torch.zeros(1), torch.zeros(1, dtype=torch.int64), (5, 5))
+    assert found.rows is None and found.select(torch.tensor([0])).rows is None
+    with pytest.raises((ValueError, TypeCheckError), match="1 labels, but 2 rows|rows"):
+        replace(found, rows=torch.tensor([1, 2]))
+
+
+def test_a_layout_on_another_device_stays_there_and_keeps_its_numbers():
+    masks = torch.zeros(2, 20, 30, dtype=torch.bool)
+    masks[0, 2:6, 3:9] = masks[1, 1:4, 1:5] = True
+    here = Layout.from_masks(masks, torch.tensor([0, 1]), "a")
+    with PretendedDevice():
+        there = Layout.from_masks(masks.to(DEVICE), torch.tensor([0, 1]).to(DEVICE), "a")
+        for change in (
+            lambda one: one.resized((40, 45)),
+            lambda one: one.select(torch.tensor([False, True], device=one.boxes.device)),
+        ):
+            found, wanted = change(there), change(here)
+            assert found.boxes.device == found.masks.device == DEVICE
+            torch.testing.assert_close(found.boxes.cpu(), wanted.boxes)
+            assert found.masks.cpu().equal(wanted.masks)
+        assert LayoutBatch.collate([there]).boxes.equal(LayoutBatch.collate([here]).boxes)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -122,3 +123,14 @@ def test_results_are_json_with_ids_of_the_ground_truth(layouts):
     results = json.loads(json.dumps(coco_results(layouts, [perfect(layout) for layout in layouts])))
     assert [(entry["image_id"], entry["category_id"]) for entry in results] == [(1, 1), (1, 2), (2, 1)]
     assert results[1]["bbox"] == [30, 30, 50, 60]
+
+
+def test_rows_and_regions_are_written_where_they_are_known(layouts):
+    found = perfect(layouts[0])
+    assert "row" not in coco_results([layouts[0]], [found])[0]
+    regions = torch.tensor([[1.0, 2, 11, 22], [math.nan] * 4])
+    known = replace(found, rows=torch.tensor([7, -1]), regions=regions)
+    first, second = coco_results([layouts[0]], [known])
+    assert (first["row"], first["region"]) == (7, [1, 2, 10, 20])
+    assert second["row"] == -1 and "region" not in second
+    assert average_precision([layouts[0]], [known], NAMES)["AP"] == pytest.approx(100)

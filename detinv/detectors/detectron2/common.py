@@ -10,7 +10,7 @@ import torch
 from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.structures import Boxes, Instances
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from detinv.detectors.base import PROBE_SIZE, AbstractDetector
@@ -197,11 +197,20 @@ class AbstractDetectron2Detector(AbstractDetector, ABC):
         """
         return [self._infer(image) for image in images]
 
-    def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
+    def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
+        """Return an 8-bit image in [0, 1] as Detectron2 resizes it, once: by Pillow, to 8 bits again."""
+        return self._as_rgb(self._resized(image).to(self.device), 0) / 255
+
+    def _resized(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
+        """Return the image resized, 0 ... 255, in the model's order of channels."""
         height, width = image.shape[1:]
         array = np.ascontiguousarray(self._as_rgb(image, 0).permute(1, 2, 0).cpu().numpy())
         resized = ResizeTransform(height, width, *self.preprocessing.resized((height, width))).apply_image(array)
-        inputs = torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))
+        return torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))
+
+    def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
+        height, width = image.shape[1:]
+        inputs = self._resized(image)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             (output,) = self.model([{"image": inputs, "height": height, "width": width}])
         return _detections(output["instances"], (height, width))

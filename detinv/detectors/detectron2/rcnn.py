@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -110,18 +111,16 @@ class Detectron2RCNN(AbstractDetectron2Detector):
         sizes = whole_canvas(pixels) if image_sizes is None else image_sizes
         limits = size_limits(tuple((height, width) for height, width in sizes), pixels.device)
         with torch.autocast(pixels.device.type, enabled=False):
-            proposals, proposals_valid = propose(dense.detach(), limits, self._min_size, by_logit=True)
+            proposals = propose(dense.detach(), limits, self._min_size, by_logit=True)
         regions = Regions.none(pixels) if regions is None else regions
         given = regions.boxes.detach().float()
-        return Predictions(
-            dense,
-            self._second_stage(
-                features,
-                torch.cat([proposals, given], dim=1),
-                torch.cat([proposals_valid, regions.valid], dim=1),
-                given,
-            ),
+        roi = self._second_stage(
+            features,
+            torch.cat([proposals.boxes, given], dim=1),
+            torch.cat([proposals.valid, regions.valid], dim=1),
+            given,
         )
+        return Predictions(dense, replace(roi, sources=proposals.rows))
 
     def _second_stage(
         self,

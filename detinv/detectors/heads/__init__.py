@@ -1,1 +1,1 @@
-"""What heads of detectors have in common, whatever the library."""
+"""Parts that the heads of detectors share, whatever the library."""

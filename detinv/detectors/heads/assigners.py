@@ -13,20 +13,20 @@ from torch import Tensor
 from detinv.layouts.boxes import area, pairwise_iou
 from detinv.layouts.matching import distinct_best
 
-# Rows among which the positive term of an object may pick the one of highest logit.
+# Number of rows from which the positive term of an object picks the one with the highest logit.
 _CANDIDATES = 16
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Static positives of a batch of layouts.
+    """The rows that training would assign to the objects of a batch of layouts.
 
     Args:
-        owner: object slot that owns each row, -1 for rows that no object owns; every object owns at least one.
-        background: rows so far from every object that training calls them background.
-        candidates: rows of each object that training calls positive, best first.
-        candidates_valid: which of them are meant; the first always is, for a valid object.
-        strength: target of the owner's class at each owned row, in (0, 1]; 1 everywhere if not given.
+        owner: object slot to which each row is assigned, -1 for none; every object has at least one row.
+        background: rows so far from every object that training treats them as background.
+        candidates: rows of each object that training treats as positive, best first.
+        candidates_valid: false for candidates that are padding; the first candidate of a valid object never is.
+        strength: classification target of the owner's class at each assigned row, in (0, 1]; 1 everywhere if None.
     """
 
     owner: Int64[Tensor, "batch anchor"]
@@ -38,7 +38,7 @@ class Assignment:
 
 @runtime_checkable
 class StaticAssigner(Protocol):
-    """How a family assigns rows to objects by anchors and layout alone: once for as long as a layout stands."""
+    """Assigns rows to objects from anchors and layout alone, so the result holds for as long as the layout does."""
 
     def assign(
         self,
@@ -51,11 +51,11 @@ class StaticAssigner(Protocol):
 
 @runtime_checkable
 class DynamicAssigner(Protocol):
-    """How a family assigns rows to objects by what it predicts at the moment: anew at every step.
+    """Assigns rows to objects from the current predictions, again in every step.
 
     Args:
-        log_scores: of every class at every row, without gradient.
-        decoded: box of every row, without gradient.
+        log_scores: logarithmic score of every class at every row, without gradient.
+        decoded: decoded box XYXY of every row, in pixels, without gradient.
     """
 
     def assign_predicted(
@@ -75,15 +75,15 @@ Assigner = StaticAssigner | DynamicAssigner
 
 @dataclass(frozen=True)
 class AnchorAssigner:
-    """By IoU of anchor and object: RetinaNet and region proposal networks.
+    """Assigns by the IoU of anchor and object, as RetinaNet and region proposal networks do.
 
     Args:
-        fg_iou_thresh: an anchor at or above it belongs to the object it overlaps most.
-        bg_iou_thresh: an anchor below it, for all objects, is background.
-        candidate_iou_thresh: anchors at or above it are candidates of the positive term.
+        fg_iou_thresh: an anchor with at least this IoU belongs to the object that it overlaps most.
+        bg_iou_thresh: an anchor with less than this IoU with every object is background.
+        candidate_iou_thresh: anchors with at least this IoU are candidates of the positive term.
 
     Source: section B.1 of the method as published in code: 0.7 / 0.3, with low-quality matches.
-    Departures: each object owns its best anchor, which the published matcher may give to another object.
+    Departures: each object keeps its best anchor, which the published matcher may assign to another object.
     """
 
     fg_iou_thresh: float = 0.7
@@ -118,13 +118,13 @@ class AnchorAssigner:
 
 @dataclass(frozen=True)
 class PointAssigner:
-    """By location: FCOS. An anchor's centre is the location, its side the unit of distances.
+    """Assigns by location, as FCOS does: the location is the anchor's centre, the unit of distances its side.
 
-    A location belongs to the smallest object that contains it, whose centre is near, and whose largest distance
-    lies in the range of the location's level. The location nearest an object's centre belongs to it in any case.
+    A location belongs to the smallest object that contains it, has its centre nearby, and has its largest distance
+    within the range of the location's level. The location nearest to an object's centre always belongs to it.
 
     Args:
-        radius: of the central region, in anchor sides.
+        radius: half the side of the central region, in anchor sides.
         range_low, range_high: bounds of the largest distance, in anchor sides; the finest level has no lower bound,
             the coarsest no upper one.
 
@@ -158,7 +158,7 @@ class PointAssigner:
         smallest, nearest = sizes.min(dim=1)
         owner = torch.where(torch.isfinite(smallest), nearest, -1)
 
-        # First of all inside the object, then on the level made for its size, then near its centre.
+        # Being inside the object counts most, then the level made for its size, then the distance from its centre.
         half = (boxes[..., 2:] - boxes[..., :2]).amax(-1, keepdim=True) / 2
         fits = (half > low) & (half <= high)
         affinity = 2.0 * inside + 1.0 * fits - offset / (1 + offset)
@@ -174,9 +174,9 @@ class PointAssigner:
 def _give(
     owner: Int64[Tensor, "batch anchor"], best: Int64[Tensor, "batch object"], valid: Bool[Tensor, "batch object"]
 ) -> Int64[Tensor, "batch anchor"]:
-    """`owner` with row best[j] given to object j, for all valid objects."""
+    """Return `owner` with row best[j] assigned to object j, for all valid objects."""
     slots = torch.arange(best.shape[1], device=best.device).expand_as(best)
-    # Empty slots write into a column of their own, which is cut off again.
+    # Empty slots write into an extra column, which is cut off again.
     spare = torch.cat([owner, owner[:, :1]], dim=1)
     rows = torch.where(valid, best, owner.shape[1])
     return spare.scatter(1, rows, slots)[:, :-1]

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,23 +11,31 @@ from torch import Tensor
 # Largest log-scale a decoded side may have, so that exp cannot overflow: where both libraries clamp by default.
 _LOG_SCALE_CLAMP = math.log(1000.0 / 16)
 
+DISTANCES = ("distance_left", "distance_top", "distance_right", "distance_bottom")
+"""Parts of codes that give the distances of the four sides from a point."""
+
 
 @runtime_checkable
 class BoxCodec(Protocol):
-    """Turns raw regression rows into boxes, relative to reference boxes; both directions carry gradient."""
+    """Converts raw regression rows to boxes, relative to reference boxes, and back; both ways are differentiable."""
+
+    @property
+    def parts(self) -> tuple[str, str, str, str]:
+        """Names of the four numbers that the head regresses, in order; none may be "left", "top", "right", "bottom"."""
+        ...
 
     def decode(self, deltas: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
-        """Boxes XYXY in pixels; not clipped to the image."""
+        """Return boxes XYXY in pixels, not clipped to the image."""
         ...
 
     def encode(self, boxes: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
-        """The deltas that decode to `boxes`."""
+        """Return the deltas that decode to `boxes`."""
         ...
 
     def expresses(
         self, boxes: Float[Tensor, "batch object 4"], anchors: Float[Tensor, "anchor 4"]
     ) -> Bool[Tensor, "batch object anchor"]:
-        """Which anchors have any deltas that decode to which box."""
+        """Return which anchors can be decoded to which boxes at all, whatever the deltas."""
         ...
 
 
@@ -37,8 +45,8 @@ class DeltaCodec:
 
     Args:
         weights: divisors of the four deltas: (1, 1, 1, 1) for RPN and RetinaNet, (10, 10, 5, 5) for RoI heads. Both
-            shifts share one, and both scales.
-        scale_clamp: largest logarithm of a scale factor; decoding takes greater ones for it.
+            shifts share one, and so do both scales.
+        scale_clamp: largest logarithm of a scale factor; larger ones are clamped to it when decoding.
 
     Raises:
         ValueError: when the shifts' or the scales' weights differ.
@@ -46,6 +54,7 @@ class DeltaCodec:
     Source: Girshick et al. 2014, appendix C.
     """
 
+    parts: ClassVar = ("dx", "dy", "dw", "dh")
     weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     scale_clamp: float = _LOG_SCALE_CLAMP
 
@@ -78,9 +87,11 @@ class DeltaCodec:
 class DistanceCodec:
     """(left, top, right, bottom) of FCOS: distances from the anchor's centre, in units of its sides.
 
-    The head's output before its final ReLU is wanted. Decoding applies the ReLU, but passes the gradient as if it
-    were not there: a distance stuck below zero could otherwise never recover.
+    Takes the head's output before its final ReLU. Decoding applies the ReLU but passes the gradient straight through,
+    because a negative distance would otherwise have no gradient and could never recover.
     """
+
+    parts: ClassVar = DISTANCES
 
     def decode(self, deltas: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
         sides = anchors[..., 2:] - anchors[..., :2]

@@ -1,10 +1,11 @@
 """What a detector reports, from its raw predictions and the post-processing it declares.
 
-The inversion never runs this: it is how an adapter proves that its raw predictions are the detector's, and how a test
-sees what pseudo-targets would make of them.
+The inversion never runs this: it is how an adapter proves that its raw predictions are the detector's, how detections
+are traced to their raw rows, and how a test sees what pseudo-targets would make of them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,7 +19,7 @@ from detinv.layouts.layout import Detections
 
 @torch.no_grad()
 def postprocess(predictions: Predictions, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-    """Detections of each image in the frame of the network's input, without masks; best first, on the CPU.
+    """Return the detections of each image in the frame of the network's input: best first, with rows, without masks.
 
     Args:
         predictions: regions that the caller gave to a second stage take no part.
@@ -35,7 +36,9 @@ def postprocess(predictions: Predictions, image_sizes: Sequence[tuple[int, int]]
 def _dense(predictions: DensePredictions, image: int, size: tuple[int, int]) -> Detections:
     boxes, scores = predictions.boxes()[image], predictions.scores()[image]
     rows, labels = _candidates(scores, predictions.head.level_sizes, predictions.head.post)
-    return _finish(boxes[rows], scores[rows, labels], labels, predictions.head.post, size)
+    names = rows if predictions.identities is None else predictions.identities[image, rows]
+    candidates = Detections(boxes[rows], scores[rows, labels], labels, size, rows=names)
+    return _finish(candidates, predictions.head.post)
 
 
 def _second_stage(predictions: RoIPredictions, image: int, size: tuple[int, int]) -> Detections:
@@ -46,13 +49,14 @@ def _second_stage(predictions: RoIPredictions, image: int, size: tuple[int, int]
     scores = predictions.logits[image, own].softmax(-1)[:, : deltas.shape[1]]
     scores = torch.where(predictions.valid[image, own, None], scores, 0.0)
     rows, labels = (scores > predictions.post.score_thresh).nonzero(as_tuple=True)
-    return _finish(boxes[rows, labels], scores[rows, labels], labels, predictions.post, size)
+    candidates = Detections(boxes[rows, labels], scores[rows, labels], labels, size, rows=rows, regions=rois[rows])
+    return _finish(candidates, predictions.post)
 
 
 def _candidates(
     scores: Float[Tensor, "row class"], level_sizes: Sequence[int], post: PostProcessing
 ) -> tuple[Int64[Tensor, " candidate"], Int64[Tensor, " candidate"]]:
-    """Rows and labels of the pairs above the threshold, at most so many of each group, best first in each."""
+    """Return rows and labels of the pairs above the threshold: the best of each group, best first in each."""
     allowed = scores > post.score_thresh
     if post.best_class_only:
         best = scores.argmax(1, keepdim=True)
@@ -73,26 +77,22 @@ def _candidates(
     return pairs // scores.shape[1], pairs % scores.shape[1]
 
 
-def _finish(
-    boxes: Float[Tensor, "candidate 4"],
-    scores: Float[Tensor, " candidate"],
-    labels: Int64[Tensor, " candidate"],
-    post: PostProcessing,
-    size: tuple[int, int],
-) -> Detections:
-    limits = boxes.new_tensor((size[1], size[0])).expand(len(boxes), 2)
-    clipped = clip(boxes, limits)
+def _finish(candidates: Detections, post: PostProcessing) -> Detections:
+    """Clip, filter and suppress as the library does; on the CPU afterwards."""
+    height, width = candidates.image_size
+    limits = candidates.boxes.new_tensor((width, height)).expand(len(candidates), 2)
+    clipped = clip(candidates.boxes, limits)
     fit = ((clipped[:, 2:] - clipped[:, :2]) >= post.min_size).all(1)
-    chosen = clipped if post.clip == "before" else boxes
-    chosen, clipped, scores, labels = chosen[fit], clipped[fit], scores[fit], labels[fit]
+    candidates, clipped = candidates.select(fit), clipped[fit]
+    chosen = clipped if post.clip == "before" else candidates.boxes
     if post.nms_thresh is None:
-        keep = scores.argsort(descending=True, stable=True)
+        keep = candidates.scores.argsort(descending=True, stable=True)
     elif post.class_offset is None:
-        keep = batched_nms(chosen, scores, labels, post.nms_thresh)
+        keep = batched_nms(chosen, candidates.scores, candidates.labels, post.nms_thresh)
     else:
-        keep = nms(chosen + post.class_offset * labels[:, None], scores, post.nms_thresh)
+        keep = nms(chosen + post.class_offset * candidates.labels[:, None], candidates.scores, post.nms_thresh)
     keep = keep[: post.detections_per_image]
     if post.drop_empty:
         keep = keep[((clipped[keep, 2:] - clipped[keep, :2]) > 0).all(1)]
-    reported = boxes[fit] if post.clip == "never" else clipped
-    return Detections(reported[keep].cpu(), scores[keep].cpu(), labels[keep].cpu(), size)
+    reported = candidates if post.clip == "never" else replace(candidates, boxes=clipped)
+    return reported.select(keep).cpu()

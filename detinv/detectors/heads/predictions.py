@@ -1,7 +1,7 @@
 """Raw, differentiable outputs of a detector: before any threshold, top-k or suppression.
 
-Everything downstream sees detectors only through these classes: class columns are 0 ... K-1 without background
-or unused columns, rows run over all locations of all levels, boxes are XYXY in the pixels of the network's input.
+Everything downstream knows detectors only through these classes: class columns are 0 ... K-1 without background or
+unused columns, rows run over all locations of all levels, and boxes are XYXY in pixels of the network's input.
 """
 
 import math
@@ -23,18 +23,18 @@ class PostProcessing:
     """The constants of the detector's own, non-differentiable inference f.
 
     Args:
-        score_thresh: candidates with a score at or below it are dropped.
-        nms_thresh: IoU above which the lower-scored of two boxes of one class is suppressed; None where nothing is
-            suppressed, because every object has one row of its own (set prediction, one-to-one heads).
-        topk_candidates: most candidates kept before suppression, per ...
-        detections_per_image: most detections returned.
-        topk_per: ... "level", "class" or whole "image". A candidate is a pair of row and class.
-        best_class_only: whether a row is a candidate for its best class alone.
+        score_thresh: candidates whose score is not above it are dropped.
+        nms_thresh: IoU above which the lower-scored of two boxes of one class is suppressed; None for heads that give
+            one row per object and need no suppression (set prediction, one-to-one heads).
+        topk_candidates: largest number of candidates (pairs of row and class) kept before suppression, for each ...
+        detections_per_image: largest number of detections returned.
+        topk_per: ... "level", "class" or whole "image".
+        best_class_only: whether a row is a candidate for its best class only.
         clip: whether boxes are clipped to the image "before" suppression, "after" it or "never".
-        min_size: boxes with a side shorter than this many pixels, once clipped, are dropped before suppression.
-        drop_empty: whether boxes without area, once clipped, are dropped at the end.
-        class_offset: pixels by which the boxes of each class are moved apart before all classes are suppressed at
-            once, where a library does so: far out, coordinates are rounded, and close calls may fall otherwise.
+        min_size: boxes with a side shorter than this, in pixels after clipping, are dropped before suppression.
+        drop_empty: whether boxes with no area after clipping are dropped at the end.
+        class_offset: pixels by which the boxes of each class are shifted so that one suppression serves all classes,
+            in libraries that do so. Large coordinates are rounded, which can change the outcome of close calls.
     """
 
     score_thresh: float
@@ -50,20 +50,20 @@ class PostProcessing:
 
     @property
     def suppression(self) -> float:
-        """`nms_thresh` as a number: infinite where nothing is suppressed."""
+        """Return `nms_thresh` as a number, infinite for heads without suppression."""
         return math.inf if self.nms_thresh is None else self.nms_thresh
 
 
 @dataclass(frozen=True)
 class DenseHead:
-    """What is constant about a dense head for one input size.
+    """The constants of a dense head for one input size.
 
     Args:
-        anchors: reference boxes, one for each row.
-        level_sizes: how many rows each pyramid level owns, finest first; rows are ordered by level.
+        anchors: reference boxes, one per row.
+        level_sizes: number of rows of each pyramid level, finest first; rows are ordered by level.
         codec: decodes the head's regression.
-        assigner: which rows an object trains, as the detector's own training assigns them; None for heads without
-            suppression, whose rows and objects are matched at every step.
+        assigner: assigns rows to objects as the detector's training does; None for heads without suppression, whose
+            rows and objects are matched in every step.
         post: the head's own post-processing.
         scoring: how the outputs become scores.
     """
@@ -77,7 +77,7 @@ class DenseHead:
 
     @cached_property
     def levels(self) -> Int64[Tensor, " anchor"]:
-        """Level number of each row, 0 = finest."""
+        """Return the level number of each row; 0 is the finest."""
         sizes = torch.tensor(self.level_sizes, device=self.anchors.device)
         numbers = torch.arange(len(self.level_sizes), device=self.anchors.device)
         return torch.repeat_interleave(numbers, sizes, output_size=len(self.anchors))
@@ -88,14 +88,14 @@ class DensePredictions:
     """Outputs of a dense head: a one-stage detector's, or a region proposal network's (one class, "object").
 
     Args:
-        logits: before sigmoid or softmax, one column a class, and then background where the head's scoring has it.
-        deltas: what the head regresses; only `boxes` decodes it.
+        logits: before sigmoid or softmax, one column per class, then background where the head has it.
+        deltas: the head's regression, which `boxes` decodes.
         head: the constants.
-        quality_logits: a second factor of the score, such as FCOS's centre-ness; see `Scoring`.
-        bins: logits of the distribution whose mean each delta is, for heads that regress one (distribution focal
-            loss, Li et al. 2020); bin n stands for the value n.
-        identities: what each row is, where a row's place does not say it: queries chosen anew in every pass are known
-            by the token they were made of.
+        quality_logits: logit of a second factor of the score, such as FCOS's centre-ness; see `Scoring`.
+        bins: logits of the distribution whose mean each delta is, for heads that regress a distribution (distribution
+            focal loss, Li et al. 2020); bin n stands for the value n.
+        identities: what identifies each row in every pass, where its position does not: for queries that are chosen
+            again in every pass, the token that each was made from.
     """
 
     logits: Float[Tensor, "batch anchor column"]
@@ -111,27 +111,44 @@ class DensePredictions:
         return self.logits.shape[-1] - int(self.head.scoring.background)
 
     def scores(self) -> Float[Tensor, "batch anchor class"]:
-        """What the head's own inference ranks, in [0, 1]."""
+        """Return the scores that the head's own inference ranks, in [0, 1]."""
         return self.head.scoring.scores(self.logits, self.quality_logits)
 
     def log_scores(self) -> Float[Tensor, "batch anchor class"]:
-        """Logarithms of the scores, in which no probability rounds to one."""
+        """Return the logarithms of the scores, in which no probability rounds to one."""
         return self.head.scoring.log_scores(self.logits, self.quality_logits)
 
     def best_log_scores(self) -> Float[Tensor, "batch anchor"]:
-        """`log_scores` of each row's best class."""
+        """Return `log_scores` of each row's best class."""
         return self.head.scoring.best_log_scores(self.logits, self.quality_logits)
 
     def boxes(self, rows: Int64[Tensor, "batch row"] | None = None) -> Float[Tensor, "batch row 4"]:
-        """Decoded boxes in fp32, of all rows or of the chosen ones; gradient flows to the deltas."""
+        """Decode the boxes of all rows, or of the chosen ones, in fp32; gradient flows to the deltas."""
         deltas, anchors = self.deltas, self.head.anchors
         if rows is not None:
             deltas = deltas.gather(1, rows[..., None].expand(-1, -1, 4))
             anchors = anchors[rows]
         return self.head.codec.decode(deltas.float(), anchors.expand_as(deltas))
 
+    def places(
+        self, images: Int64[Tensor, "*target"], names: Int64[Tensor, "*target"]
+    ) -> tuple[Int64[Tensor, "*target"], Bool[Tensor, "*target"]]:
+        """Find rows in this pass by what they are in every pass: themselves, or one of `identities`.
+
+        Args:
+            images: number of the image in the batch.
+            names: of the rows.
+
+        Returns:
+            rows, and which of them exist in this pass; 0 for the others.
+        """
+        if self.identities is None:
+            return names, torch.ones_like(names, dtype=torch.bool)
+        present, rows = (names[..., None] == self.identities[images]).max(-1)
+        return rows, present
+
     def detach(self) -> "DensePredictions":
-        """The same numbers without gradient."""
+        """Return the same numbers without gradient."""
         quality = None if self.quality_logits is None else self.quality_logits.detach()
         bins = None if self.bins is None else self.bins.detach()
         return replace(
@@ -139,25 +156,27 @@ class DensePredictions:
         )
 
     def outputs(self) -> list[Tensor]:
-        """All raw outputs, with their gradient."""
+        """Return all raw outputs, with their gradient."""
         found = [self.logits, self.bins if self.bins is not None else self.deltas, self.quality_logits]
         return [output for output in found if output is not None]
 
 
 @dataclass(frozen=True)
 class RoIPredictions:
-    """Outputs of the second stage at R regions of each image: the detector's proposals, then the boxes given to it.
+    """Outputs of the second stage at R regions of each image: the detector's own proposals, then the given regions.
 
     Args:
-        rois: regions the head looked at; constants, no gradient flows into them.
-        valid: false for rows that only fill up.
+        rois: the regions; constants, no gradient flows into them.
+        valid: false for rows that are padding.
         logits: before the softmax, K classes and then background.
         deltas: class-specific regression relative to `rois`.
-        codec: decodes it.
-        levels: index of the pyramid level each region is pooled from, 0 = finest.
-        given: how many of the last rows are the boxes given by the caller.
+        codec: decodes the deltas.
+        levels: index of the pyramid level from which each region is pooled; 0 is the finest.
+        given: number of given regions, which are the last rows.
         post: the head's own post-processing; its score is the softmax.
-        mask_logits: class-specific mask logits at the given boxes only.
+        mask_logits: class-specific mask logits at the given regions only.
+        sources: row of the proposal head from which each of the detector's own proposals was decoded; None if the
+            adapter does not know.
     """
 
     rois: Float[Tensor, "batch roi 4"]
@@ -169,14 +188,15 @@ class RoIPredictions:
     given: int
     post: PostProcessing
     mask_logits: Float[Tensor, "batch object class side side"] | None = None
+    sources: Int64[Tensor, "batch proposal"] | None = None
 
     def detach(self) -> "RoIPredictions":
-        """The same numbers without gradient."""
+        """Return the same numbers without gradient."""
         masks = None if self.mask_logits is None else self.mask_logits.detach()
         return replace(self, logits=self.logits.detach(), deltas=self.deltas.detach(), mask_logits=masks)
 
     def outputs(self) -> list[Tensor]:
-        """All raw outputs, with their gradient."""
+        """Return all raw outputs, with their gradient."""
         return [self.logits, self.deltas, *([] if self.mask_logits is None else [self.mask_logits])]
 
 
@@ -187,8 +207,8 @@ class Predictions:
     Args:
         dense: the one-stage head or the queries of a set prediction; or the proposal head of a two-stage detector.
         roi: the second stage, where there is one.
-        encoder: scores and boxes of the tokens among which a transformer chooses its queries, where it does: what is
-            not chosen there cannot be decoded later.
+        encoder: scores and boxes of the tokens from which a transformer selects its queries, if it does: a token that
+            is not selected is never decoded.
     """
 
     dense: DensePredictions
@@ -196,7 +216,7 @@ class Predictions:
     encoder: DensePredictions | None = None
 
     def detach(self) -> "Predictions":
-        """The same numbers without gradient."""
+        """Return the same numbers without gradient."""
         return Predictions(
             self.dense.detach(),
             None if self.roi is None else self.roi.detach(),
@@ -204,6 +224,6 @@ class Predictions:
         )
 
     def outputs(self) -> list[Tensor]:
-        """All raw outputs of all heads, with their gradient."""
+        """Return all raw outputs of all heads, with their gradient."""
         heads = (self.dense, self.roi, self.encoder)
         return [output for head in heads if head is not None for output in head.outputs()]

@@ -1,45 +1,57 @@
-"""Proposals of a region proposal network: fixed shapes, no gradient, no wait for the device.
+"""Proposals of a region proposal network: fixed shapes, no gradient, no synchronisation with the device.
 
 Legend: B images, C candidates of one level, R proposals.
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from detinv.detectors.heads.predictions import DensePredictions
 from detinv.layouts.boxes import clip
 
-# Rounds of suppression on an accelerator, where looking whether they suffice would wait for the device. Chains of
-# boxes that suppress each other one by one are a few links long in practice.
+# Rounds of suppression on an accelerator, where testing for convergence would wait for the device. In practice,
+# chains of boxes that suppress one another are a few links long.
 _ACCELERATOR_ROUNDS = 48
+
+
+class Proposals(NamedTuple):
+    """What a region proposal network hands to the second stage, best first.
+
+    Args:
+        boxes: XYXY in pixels, clipped to the image; padded with unit boxes.
+        valid: false for padding.
+        rows: row of the proposal head from which each box was decoded.
+    """
+
+    boxes: Float[Tensor, "batch proposal 4"]
+    valid: Bool[Tensor, "batch proposal"]
+    rows: Int64[Tensor, "batch proposal"]
 
 
 @torch.no_grad()
 def propose(
     predictions: DensePredictions, limits: Float[Tensor, "batch 2"], min_size: float, by_logit: bool = False
-) -> tuple[Float[Tensor, "batch proposal 4"], Bool[Tensor, "batch proposal"]]:
-    """The boxes that a region proposal network hands to the second stage, best first.
+) -> Proposals:
+    """Choose the boxes that a region proposal network hands to the second stage.
 
-    Per level the candidates of highest objectness, decoded, clipped to the image, without the tiny and the poor, and
-    after suppression; of all levels together the best. The numbers are those of `predictions.head.post`.
+    On each level, the candidates of highest objectness are decoded, clipped to the image, filtered by size and score,
+    and suppressed; of the survivors of all levels the best are kept. `predictions.head.post` has the limits.
 
     Args:
-        predictions: of one class, "object".
+        predictions: of the proposal head, which has one class, "object".
         limits: (width, height) of each image, to which its boxes are clipped.
         min_size: shortest side of a proposal, in pixels.
-        by_logit: whether levels compete by logits, as in Detectron2, where sigmoids that round to the same number do
-            not tie; or by those sigmoids, as in torchvision.
-
-    Returns:
-        boxes, filled up with unit boxes, and which of them are meant.
+        by_logit: whether levels are ranked by logits, as in Detectron2, or by their sigmoids, as in torchvision, where
+            sigmoids that round to the same number tie.
     """
     head = predictions.head
     post = head.post
     rounds = None if predictions.logits.device.type == "cpu" else _ACCELERATOR_ROUNDS
-    boxes, scores = [], []
+    boxes, scores, sources = [], [], []
     start = 0
     for size in head.level_sizes:
         level = predictions.logits[:, start : start + size, 0]
@@ -50,6 +62,7 @@ def propose(
         fit = ((candidates[..., 2:] - candidates[..., :2]) >= min_size).all(-1) & (score >= post.score_thresh)
         kept = suppress(candidates, fit, post.suppression, rounds)
         boxes.append(candidates)
+        sources.append(rows + start)
         scores.append(torch.where(kept, logits if by_logit else score, -torch.inf))
         start += size
     # Stable, as in the library: equal scores stay in the order of levels and candidates.
@@ -57,7 +70,8 @@ def propose(
     count = min(post.detections_per_image, score.shape[1])
     best = torch.cat(boxes, dim=1).gather(1, order[:, :count, None].expand(-1, -1, 4))
     valid = score[:, :count] > -torch.inf
-    return torch.where(valid[..., None], best, unit_box(best)), valid
+    source = torch.cat(sources, dim=1).gather(1, order[:, :count])
+    return Proposals(torch.where(valid[..., None], best, unit_box(best)), valid, source)
 
 
 @torch.no_grad()
@@ -67,15 +81,18 @@ def suppress(
     iou_thresh: float,
     rounds: int | None = None,
 ) -> Bool[Tensor, "batch candidate"]:
-    """Which boxes greedy non-maximum suppression keeps; rows are ordered by descending score.
+    """Return which boxes greedy non-maximum suppression keeps; rows are ordered by descending score.
 
-    All rows are decided at once, again and again: a row is kept when no kept row before it overlaps it by more than
-    `iou_thresh`. After n rounds every row is right whose chain of suppressions has fewer than n links.
+    Each round decides all rows in parallel: a row is kept if no kept row before it overlaps it by more than
+    `iou_thresh`. After n rounds, every row whose chain of suppressions has fewer than n links is final.
+
+    torchvision's `batched_nms` gives the same boxes, but as many as it happens to keep: an accelerator would have to
+    wait for their number in every step, and nothing after it could be compiled.
 
     Args:
         boxes: XYXY, not reversed.
-        valid: rows that neither are kept nor suppress others are false.
-        rounds: this many; by default until a round changes nothing, which makes an accelerator wait.
+        valid: false for rows that are neither kept nor suppress others.
+        rounds: number of rounds; by default until one changes nothing, which makes an accelerator wait.
 
     Source: cluster NMS, Zheng et al. 2020.
     """
@@ -93,8 +110,8 @@ def suppress(
 def _overlaps(
     boxes: Float[Tensor, "batch candidate 4"], iou_thresh: float
 ) -> Float[Tensor, "batch candidate candidate"]:
-    """1 where the row's box comes before the column's and overlaps it by more than the threshold, else 0."""
-    # The bulk of the work, hence in place and on contiguous columns.
+    """Return 1 where the row's box precedes the column's and overlaps it by more than the threshold, else 0."""
+    # This takes most of the time, hence the operations in place and the contiguous columns.
     x0, y0, x1, y1 = (column.contiguous() for column in boxes.unbind(-1))
     intersection = torch.minimum(x1[:, :, None], x1[:, None])
     intersection.sub_(torch.maximum(x0[:, :, None], x0[:, None])).clamp_(min=0)
@@ -107,7 +124,7 @@ def _overlaps(
 
 
 def unit_box(like: Tensor) -> Float[Tensor, " 4"]:
-    """The box that fills up rows: one pixel at the origin, on the device and in the type of `like`."""
+    """Return the box that pads rows: one pixel at the origin, on the device and in the dtype of `like`."""
     box = like.new_zeros(4)
     box[2:] = 1
     return box
@@ -115,6 +132,6 @@ def unit_box(like: Tensor) -> Float[Tensor, " 4"]:
 
 @lru_cache(maxsize=64)
 def size_limits(image_sizes: tuple[tuple[int, int], ...], device: torch.device) -> Float[Tensor, "batch 2"]:
-    """(width, height) of each image; kept, because moving numbers to a device makes it wait."""
+    """Return (width, height) of each image; cached, because copying numbers to a device makes it wait."""
     with torch.inference_mode(False):
         return torch.tensor([(width, height) for height, width in image_sizes], dtype=torch.float32, device=device)

@@ -14,14 +14,14 @@ class Scoring:
     """score = class probability ** class_power * sigmoid(quality) ** quality_power.
 
     Args:
-        activation: "sigmoid" judges each class alone, "softmax" shares one between them.
-        background: whether the last column of the logits says "no object"; only with a softmax.
+        activation: "sigmoid" scores each class independently, "softmax" normalises over the classes.
+        background: whether the last column of the logits stands for "no object"; only with a softmax.
         class_power, quality_power: one half each for FCOS, whose quality is its centre-ness.
-        objectness: whether the quality output says if there is any object at all. A row without one is then pushed
-            down by it, and its class does not matter; a centre-ness is never pushed down.
+        objectness: whether the quality output predicts if there is any object at all. Rows without an object are then
+            pushed down through it, whatever their class; a centre-ness is never pushed down.
 
     Raises:
-        ValueError: for a background column beside sigmoids.
+        ValueError: for a background column together with sigmoids.
     """
 
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
@@ -35,9 +35,9 @@ class Scoring:
             raise ValueError("a background column needs a softmax")
 
     def scores(
-        self, logits: Float[Tensor, "batch anchor column"], quality_logits: Float[Tensor, "batch anchor"] | None
-    ) -> Float[Tensor, "batch anchor class"]:
-        """Scores in [0, 1], rounded as the libraries round them; for inference."""
+        self, logits: Float[Tensor, "*rows column"], quality_logits: Float[Tensor, "*rows"] | None
+    ) -> Float[Tensor, "*rows class"]:
+        """Return scores in [0, 1], rounded as the libraries round them; for inference."""
         probabilities = self._foreground(logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(-1))
         if quality_logits is None:
             return probabilities
@@ -47,17 +47,17 @@ class Scoring:
         return probabilities**self.class_power * quality**self.quality_power
 
     def log_scores(
-        self, logits: Float[Tensor, "batch anchor column"], quality_logits: Float[Tensor, "batch anchor"] | None
-    ) -> Float[Tensor, "batch anchor class"]:
-        """Logarithms of the scores, in which no probability rounds to one; for ranking."""
+        self, logits: Float[Tensor, "*rows column"], quality_logits: Float[Tensor, "*rows"] | None
+    ) -> Float[Tensor, "*rows class"]:
+        """Return the logarithms of the scores, in which no probability rounds to one; for ranking."""
         sigmoid = self.activation == "sigmoid"
         found = self._foreground(F.logsigmoid(logits) if sigmoid else logits.log_softmax(-1))
         return self._with_quality(found, quality_logits)
 
     def best_log_scores(
-        self, logits: Float[Tensor, "batch anchor column"], quality_logits: Float[Tensor, "batch anchor"] | None
-    ) -> Float[Tensor, "batch anchor"]:
-        """`log_scores` of each row's best class, without computing the others: the score rises with the logit."""
+        self, logits: Float[Tensor, "*rows column"], quality_logits: Float[Tensor, "*rows"] | None
+    ) -> Float[Tensor, "*rows"]:
+        """Return `log_scores` of each row's best class only, which is the one with the highest logit."""
         best = self._foreground(logits).amax(-1, keepdim=True)
         sigmoid = self.activation == "sigmoid"
         found = F.logsigmoid(best) if sigmoid else best - logits.logsumexp(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Assignment by how well class and box agree, as YOLO's training does it.
+"""Assignment by how well class and box agree, as in YOLO's training.
 
 Legend: B images, M object slots, A rows (anchors).
 """
@@ -14,28 +14,28 @@ from detinv.detectors.heads.assigners import Assignment
 from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.matching import distinct_best
 
-# Ranks are logarithms of the metric. Beneath those come rows whose boxes do not overlap the object; then, for objects
-# without a row, rows that could give its box, and rows that could not.
+# Ranks are logarithms of the metric. Rows whose boxes do not overlap the object rank below those; and for objects
+# without a row, rows that could predict its box rank next, before rows that could not.
 _NO_OVERLAP, _ABLE, _UNABLE = -300.0, -400.0, -500.0
 _SMALLEST_OVERLAP = 1e-12
 
 
 @dataclass(frozen=True)
 class TaskAlignedAssigner:
-    """An object trains the rows inside it whose class score s and box are best, by s ** 0.5 * CIoU ** 6.
+    """Assigns to an object the rows inside it with the best metric s ** 0.5 * CIoU ** 6, with class score s.
 
-    A row that several objects choose goes to the one whose box it overlaps most, of all that it lies in. The target
-    of an object's rows is the metric, scaled so that the best has the highest CIoU among them; the best itself gets
-    1. An object left without a row takes the one that comes nearest to giving its box.
+    A row chosen by several objects goes to the one, of all that contain it, whose box it overlaps most. The target of
+    an object's rows is the metric, scaled so that its maximum is the highest CIoU among them; the best row itself gets
+    1. An object left without a row takes the one that comes closest to predicting its box.
 
     Args:
-        reach: largest distance from a row's point to a side of a box that the row can give, in sides of the anchor.
-        topk: rows an object chooses.
-        score_power, overlap_power: of the metric.
+        reach: largest distance from a row's point to a side of a box that the row can predict, in sides of the anchor.
+        topk: number of rows that an object chooses.
+        score_power, overlap_power: exponents of the metric.
 
     Source: Feng et al. 2021, "TOOD", section 3.2, with the CIoU of Zheng et al. 2020 and YOLOv8's constants.
-    Departures: the best row's target is 1; rows out of reach are not chosen; every object has a row; a box without a
-    point inside is not enlarged, but takes the nearest.
+    Departures: the best row's target is 1; rows out of reach are not chosen; every object has a row; a box that
+    contains no point is not enlarged, but takes the nearest row.
     """
 
     reach: float = math.inf
@@ -75,9 +75,9 @@ class TaskAlignedAssigner:
     def _distances(
         self, anchors: Float[Tensor, "anchor 4"], boxes: Float[Tensor, "batch object 4"]
     ) -> tuple[Float[Tensor, "batch object anchor"], Float[Tensor, "batch object anchor"]]:
-        """In pixels: how far each point is from being able to give each box, and from the box's centre.
+        """Return two distances in pixels: from being able to predict each box, and from the box's centre.
 
-        The first is zero or less where it is able: strictly inside, no side beyond reach.
+        The first is at most zero where the point can predict the box: strictly inside, with no side beyond reach.
         """
         x, y = ((anchors[:, :2] + anchors[:, 2:]) / 2).unbind(-1)
         left, top, right, bottom = boxes[..., None].unbind(-2)
@@ -94,7 +94,7 @@ class TaskAlignedAssigner:
     def _choose(
         self, rank: Float[Tensor, "batch object anchor"], overlap: Float[Tensor, "batch object anchor"]
     ) -> Int64[Tensor, "batch anchor"]:
-        """Owner of each row, -1 for rows that no object chooses."""
+        """Return the owner of each row, -1 for rows that no object chooses."""
         values, rows = rank.topk(min(self.topk, rank.shape[2]), dim=2)
         chosen = torch.zeros_like(rank, dtype=torch.bool).scatter(2, rows, values > -torch.inf)
         choosers = chosen.sum(1)
@@ -107,7 +107,7 @@ def _strength(
     overlap: Float[Tensor, "batch object anchor"],
     mine: Bool[Tensor, "batch object anchor"],
 ) -> Float[Tensor, "batch anchor"]:
-    """Metric of each row for its owner, scaled so that the owner's highest is its highest overlap; in [0, 1]."""
+    """Return each row's metric for its owner, scaled so that the owner's maximum is its highest overlap; in [0, 1]."""
     metric = torch.where(mine & (overlap > 0), rank, -torch.inf)
     highest = torch.where(mine, overlap, 0.0).clamp(min=0).amax(2, keepdim=True)
     scaled = torch.exp(metric - metric.amax(2, keepdim=True).clamp(min=_NO_OVERLAP)) * highest
@@ -117,7 +117,9 @@ def _strength(
 def pairwise_complete_iou(
     a: Float[Tensor, "*batch n 4"], b: Float[Tensor, "*batch m 4"]
 ) -> Float[Tensor, "*batch n m"]:
-    """CIoU of every box of `a` with every box of `b`: IoU less penalties for distance and aspect ratio; at most 1.
+    """Return the CIoU of every box of `a` with every box of `b`: IoU minus penalties for distance and aspect ratio.
+
+    At most 1. torchvision's `complete_box_iou` takes no batches, and has another epsilon.
 
     Source: Zheng et al. 2020, "Distance-IoU Loss", equations 7 to 11.
     """
@@ -134,6 +136,6 @@ def pairwise_complete_iou(
 
 
 def _slant(boxes: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows"]:
-    """Angle of the diagonal: the arc tangent of width over height."""
+    """Return the angle of the diagonal: the arc tangent of width over height."""
     sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=torch.finfo(boxes.dtype).eps)
     return torch.atan2(sides[..., 0], sides[..., 1])

@@ -208,6 +208,11 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         """
         return [self._infer(image) for image in images]
 
+    def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
+        """Return an 8-bit image in [0, 1] as the library resizes it, once: bilinearly without antialiasing."""
+        resized, _ = self._transform.resize(image.to(self.device, torch.float32) / 255)
+        return resized
+
     def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
         device = self.device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -110,17 +111,17 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         sizes = whole_canvas(pixels) if image_sizes is None else image_sizes
         limits = size_limits(tuple((height, width) for height, width in sizes), inputs.device)
         with torch.autocast(inputs.device.type, enabled=False):
-            proposals, proposals_valid = propose(dense.detach(), limits, self.model.rpn.min_size)
+            proposals = propose(dense.detach(), limits, self.model.rpn.min_size)
         regions = Regions.none(pixels) if regions is None else regions
         given = regions.boxes.detach().float()
         roi = self._second_stage(
             features,
-            torch.cat([proposals, given], dim=1),
-            torch.cat([proposals_valid, regions.valid], dim=1),
+            torch.cat([proposals.boxes, given], dim=1),
+            torch.cat([proposals.valid, regions.valid], dim=1),
             given,
             (inputs.shape[2], inputs.shape[3]),
         )
-        return Predictions(dense, roi)
+        return Predictions(dense, replace(roi, sources=proposals.rows))
 
     def _second_stage(
         self,

@@ -1,6 +1,7 @@
 """Box codec of DETR-type detectors."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,6 +11,8 @@ from torch import Tensor
 @dataclass(frozen=True)
 class RelativeCodec:
     """(cx, cy, w, h) as fractions of the anchor, which is the whole image for queries of a transformer."""
+
+    parts: ClassVar = ("cx", "cy", "w", "h")
 
     def decode(self, deltas: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
         sides = anchors[..., 2:] - anchors[..., :2]

@@ -153,6 +153,13 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         """
         return [self._infer(image) for image in images]
 
+    def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
+        """Return an 8-bit image in [0, 1] as the image processor resizes it, once."""
+        found = self.processor(
+            images=image.to(self.device), input_data_format="channels_first", do_normalize=False, return_tensors="pt"
+        )
+        return found["pixel_values"][0].float()
+
     def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
         device, size = self.device, (image.shape[1], image.shape[2])
         with torch.no_grad(), torch.autocast(device.type, enabled=False):

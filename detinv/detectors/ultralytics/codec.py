@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from detinv.detectors.heads.codec import DistanceCodec
+from detinv.detectors.heads.codec import DISTANCES, DistanceCodec
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class PointCodec:
         unit: (width, height) in pixels of a distance of one; None for the anchor's sides.
     """
 
+    parts: ClassVar = DISTANCES
     reach: float = math.inf
     unit: tuple[float, float] | None = None
 

@@ -240,15 +240,26 @@ class UltralyticsYOLO(AbstractDetector):
         """
         return [self._infer(image) for image in images]
 
-    def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
-        from ultralytics.utils.nms import non_max_suppression
-        from ultralytics.utils.ops import scale_boxes
-
-        device, size = self.device, (image.shape[1], image.shape[2])
+    def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
+        """Return an 8-bit image in [0, 1] in the library's letterbox, grey borders included."""
         # The predictor takes arrays as BGR and turns them into RGB behind the letterbox, which treats colours alike.
         canvas = self._letterbox(image=image.permute(1, 2, 0).contiguous().cpu().numpy())
-        inputs = torch.from_numpy(canvas).to(device).permute(2, 0, 1)[None].contiguous().float() / 255
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        return torch.from_numpy(canvas).to(self.device).permute(2, 0, 1).contiguous().float() / 255
+
+    def boxes_in_image(
+        self, boxes: Float[Tensor, "*rows 4"], network_size: tuple[int, int], image_size: tuple[int, int]
+    ) -> Float[Tensor, "*rows 4"]:
+        """Convert boxes from pixels of the letterbox to pixels of the image, clipped to it."""
+        from ultralytics.utils.ops import scale_boxes
+
+        scaled: Any = scale_boxes(network_size, boxes.clone(), image_size)
+        return scaled
+
+    def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
+        from ultralytics.utils.nms import non_max_suppression
+
+        size, inputs = (image.shape[1], image.shape[2]), self.network_image(image)[None]
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             # The head keeps its points by the shape of the features alone, whatever their precision was.
             self._head.shape = None
             (found,) = non_max_suppression(
@@ -258,7 +269,7 @@ class UltralyticsYOLO(AbstractDetector):
                 max_det=self.detections_per_image,
                 end2end=self.end_to_end,
             )
-            boxes: Any = scale_boxes((inputs.shape[2], inputs.shape[3]), found[:, :4].clone(), size)
+            boxes = self.boxes_in_image(found[:, :4], (inputs.shape[2], inputs.shape[3]), size)
         return Detections(boxes.cpu(), found[:, 4].cpu(), found[:, 5].long().cpu(), size)
 
 

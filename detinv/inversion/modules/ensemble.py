@@ -102,11 +102,7 @@ class Member(nn.Module):
         found = []
         for one in self.detector.detect(images):
             labels = self._ensemble_label[one.labels]
-            known = labels >= 0
-            masks = None if one.masks is None else one.masks[known]
-            found.append(
-                replace(one, boxes=one.boxes[known], scores=one.scores[known], labels=labels[known], masks=masks)
-            )
+            found.append(replace(one, labels=labels).select(labels >= 0))
         return found
 
 

@@ -17,7 +17,7 @@ def layout_hash(layout: Layout) -> str:
     """Of objects, masks and size; the id does not count."""
     digest = hashlib.sha256(repr(layout.image_size).encode())
     for tensor in (layout.boxes, layout.labels, layout.masks):
-        digest.update(b"none" if tensor is None else tensor.contiguous().numpy().tobytes())
+        digest.update(b"none" if tensor is None else tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:_LENGTH]
 
 

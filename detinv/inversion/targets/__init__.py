@@ -1,1 +1,1 @@
-"""Pseudo-targets: the smallest change of the current raw outputs that gives the layout. Pure functions, no gradient."""
+"""Pseudo-targets: the smallest change of the raw outputs that gives the layout. Pure functions without gradient."""

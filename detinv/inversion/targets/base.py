@@ -1,7 +1,7 @@
-"""What a loss compares raw predictions with, and the signature of a rule that builds it.
+"""What a loss compares raw predictions with, and the signatures of the rules that build it.
 
 Legend: B images, A rows of a dense head, R chosen rows, K classes, M object slots, P regions of interest.
-A weight of zero means that Z equals the current output there: no loss, no gradient.
+A weight of zero means that the target equals the current output there: no loss, no gradient.
 """
 
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from detinv.layouts.batch import LayoutBatch
 
 @dataclass(frozen=True)
 class DenseTargets:
-    """For a one-stage head.
+    """Targets of a one-stage head.
 
     Args:
-        rows: the rows that take part; all others are free.
+        rows: the rows that are compared; all others are unconstrained.
         class_targets: 1 for the wanted class, 0 otherwise.
         class_weights: 1 where the class score is compared with its target.
-        box_targets: XYXY, meaningful where `box_weights` is 1.
-        box_weights: 1 for rows that stand for an object.
-        quality_targets, quality_weights: the same for the centre-ness; None where the head has none.
+        box_targets: XYXY in pixels, meaningful where `box_weights` is 1.
+        box_weights: 1 for rows assigned to an object.
+        quality_targets, quality_weights: the same for centre-ness or objectness; None for heads without either.
         positive_rows: the row of each object whose logit the positive term raises.
         positive_labels: its class.
         positive_weights: 1 for slots that hold an object.
-        positive_identities: what that row is, see `DensePredictions`; None where its place says it.
+        positive_identities: identity of that row, see `DensePredictions`; None where its position identifies it.
     """
 
     rows: Int64[Tensor, "batch row"]
@@ -47,14 +47,14 @@ class DenseTargets:
 
 @dataclass(frozen=True)
 class ProposalTargets:
-    """For a region proposal network.
+    """Targets of a region proposal network.
 
     Args:
-        objectness_targets: 1 for rows that shall propose an object.
-        objectness_weights: how much each row counts; their sum is the number of rows compared.
+        objectness_targets: 1 for rows that should propose an object.
+        objectness_weights: weight of each row's objectness; they sum to the number of rows compared.
         delta_targets: in the head's own code, meaningful where `delta_weights` is not 0.
-        delta_weights: how much each row's regression counts.
-        normalizer: what the sums over the rows of each image are divided by.
+        delta_weights: weight of each row's regression.
+        normalizer: divisor of the sums over the rows of each image.
     """
 
     objectness_targets: Float[Tensor, "batch anchor"]
@@ -66,15 +66,15 @@ class ProposalTargets:
 
 @dataclass(frozen=True)
 class RoITargets:
-    """For the second stage.
+    """Targets of the second stage.
 
     Args:
         labels: wanted class of each region, K for background.
-        class_weights: how much each region's classification counts.
+        class_weights: weight of each region's classification.
         delta_targets: in the head's own code, for the wanted class.
-        delta_weights: how much each region's regression counts.
+        delta_weights: weight of each region's regression.
         mask_targets: in [0, 1], each object's mask cropped to its box at the mask head's resolution.
-        object_weights: 1 for slots that hold an object; the given boxes are the last M regions.
+        object_weights: 1 for slots that hold an object; the given regions are the last M.
         object_labels: the class of each slot.
     """
 
@@ -89,9 +89,10 @@ class RoITargets:
 
 @dataclass(frozen=True)
 class Targets:
-    """Pseudo-targets for all heads of a detector.
+    """Pseudo-targets of all heads of a detector.
 
-    `dense` for one stage, with `encoder` for transformers that choose their queries; the other two for two stages.
+    One-stage detectors have `dense`, and `encoder` if they are transformers that select their queries; two-stage
+    detectors have `proposals` and `roi`.
     """
 
     dense: DenseTargets | None = None
@@ -102,30 +103,30 @@ class Targets:
 
 @runtime_checkable
 class TargetRule(Protocol):
-    """How pseudo-targets are built from detached predictions; every method is pure and runs without gradient."""
+    """Builds pseudo-targets from detached predictions; every method is pure and runs without gradient."""
 
     def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:
-        """For a one-stage head."""
+        """Build the targets of a one-stage head."""
         ...
 
     def proposals(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> ProposalTargets:
-        """For a proposal head."""
+        """Build the targets of a proposal head."""
         ...
 
     def roi(self, predictions: RoIPredictions, layouts: LayoutBatch) -> RoITargets:
-        """For a second stage."""
+        """Build the targets of a second stage."""
         ...
 
 
 @runtime_checkable
 class MatchingRule(Protocol):
-    """How pseudo-targets are built for heads without suppression, in which every object has one row of its own."""
+    """Builds pseudo-targets for heads without suppression, in which each object has exactly one row."""
 
     def match(self, predictions: DensePredictions, layouts: LayoutBatch, previous: DenseTargets | None) -> DenseTargets:
-        """Targets from detached predictions.
+        """Build targets from detached predictions.
 
         Args:
-            previous: the targets of the step before, for the same layouts; its `positive_rows`, or
-                `positive_identities`, tell which row each object had.
+            previous: targets of the previous step for the same layouts. Their `positive_identities`, or else their
+                `positive_rows`, are the rows that the objects had.
         """
         ...

@@ -1,4 +1,4 @@
-"""The target rule of the published code, with its defects mended."""
+"""The target rule of the published code, with its defects fixed."""
 
 import math
 from dataclasses import dataclass
@@ -23,22 +23,22 @@ from detinv.layouts.boxes import pairwise_iou
 
 @dataclass(frozen=True)
 class CodeRule:
-    """Training labels as targets, plus whatever would survive the threshold.
+    """Uses the labels of training as targets, and also constrains whatever would pass the threshold.
 
-    One stage: rows that training assigns to an object take its class and box; of the others, those whose score
-    exceeds `score_thresh` take class and box of the object they overlap by `match_iou_thresh`, or background.
-    Two stages: proposal and region labels as in training, but weighted instead of sampled.
+    One stage: rows that training assigns to an object get its class and box. Of the others, those whose score exceeds
+    `score_thresh` get class and box of the object that they overlap by `match_iou_thresh`, or background.
+    Two stages: proposals and regions are labelled as in training, but weighted instead of sampled.
 
     Args:
-        score_thresh: of the survivors, in (0, 1).
-        match_iou_thresh: from this IoU of decoded box and object on, a survivor belongs to the object.
-        topk: most rows per level that take part.
+        score_thresh: score above which unassigned rows are compared, in (0, 1).
+        match_iou_thresh: IoU of decoded box and object from which such a row belongs to the object.
+        topk: largest number of rows per level that are compared.
         proposals_per_image, proposals_foreground: size and largest positive share of the sample that weights emulate.
         rois_per_image, rois_foreground: the same for the second stage.
 
-    Source: published code, `get_pseudo_label` and the region heads' labels. Departures: top-k per level; one entry a
-    row, not one for each pair of row and class; every object has a row; nothing is sampled at random, instead positives
-    and negatives are weighted to the totals that sampling would have.
+    Source: published code, `get_pseudo_label` and the labels of the region heads. Departures: top-k per level; one
+    entry per row, not per pair of row and class; every object has a row; nothing is sampled at random, but positives
+    and negatives are weighted to the totals that sampling would give.
     """
 
     score_thresh: float = 0.5
@@ -56,7 +56,7 @@ class CodeRule:
 
     @torch.no_grad()
     def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:
-        """Static positives and survivors of a one-stage head."""
+        """Build targets for the assigned rows of a one-stage head, and for others above the threshold."""
         scores = predictions.best_log_scores()
         owned = assignment.owner >= 0
         threshold = math.log(self.score_thresh)
@@ -76,14 +76,14 @@ class CodeRule:
 
         quality_targets = quality_weights = None
         if predictions.quality_logits is not None:
-            # Rows beyond the training region were never trained on centre-ness, so only owned rows compare it; the
-            # row that stands for the object's centre shall be certain.
+            # Centre-ness was never trained outside the training region, so only assigned rows compare it. The row
+            # that represents the object's centre should be certain.
             quality = centerness(predictions.head.anchors[rows], box_targets)
             central = (rows[:, :, None] == positive_rows[:, None]) & layouts.valid[:, None]
             quality_targets = torch.where(central.any(-1), 1.0, quality)
             quality_weights = (owner >= 0).float()
             if predictions.head.scoring.objectness:
-                # An object is there or is not; how central a row lies does not matter.
+                # Objectness says whether there is an object, however far the row is from its centre.
                 quality_targets, quality_weights = foreground.to(quality.dtype), live.float()
         class_targets = class_onehot(take(layouts.labels, slot), predictions.num_classes, foreground)
         if assignment.strength is not None:
@@ -103,7 +103,7 @@ class CodeRule:
 
     @torch.no_grad()
     def proposals(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> ProposalTargets:
-        """Training labels of a region proposal network; they depend on anchors and layout only."""
+        """Build the training labels of a region proposal network, which depend on anchors and layout only."""
         foreground = assignment.owner >= 0
         weights = _sampling_weights(
             foreground, assignment.background, self.proposals_per_image, self.proposals_foreground
@@ -120,7 +120,7 @@ class CodeRule:
 
     @torch.no_grad()
     def roi(self, predictions: RoIPredictions, layouts: LayoutBatch) -> RoITargets:
-        """Training labels of the regions: an object's class from `match_iou_thresh` on, else background."""
+        """Build the training labels of the regions: an object's class from `match_iou_thresh` on, else background."""
         iou = pairwise_iou(predictions.rois, layouts.boxes).masked_fill(~layouts.valid[:, None], -1)
         highest, nearest = iou.max(-1)
         foreground = (highest >= self.match_iou_thresh) & predictions.valid
@@ -132,9 +132,9 @@ class CodeRule:
 def _sampling_weights(
     foreground: torch.Tensor, background: torch.Tensor, total: int, foreground_share: float
 ) -> torch.Tensor:
-    """Weight of each row so that positives and negatives count as in a random sample of `total` rows.
+    """Return a weight for each row, so that positives and negatives count as in a random sample of `total` rows.
 
-    A sample takes at most total * share positives and fills up with negatives, as far as there are any.
+    A sample has at most total * share positives; negatives make up the rest, as far as there are any.
     """
     count_fg = foreground.sum(1, keepdim=True).float()
     count_bg = background.sum(1, keepdim=True).float()

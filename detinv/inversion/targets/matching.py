@@ -1,6 +1,6 @@
 """The target rule for heads without suppression: objects and rows are matched one to one.
 
-Legend: B images, M object slots, A rows of a head, R rows that take part, K classes.
+Legend: B images, M object slots, A rows of a head, R rows that are compared, K classes.
 """
 
 import math
@@ -18,28 +18,28 @@ from detinv.inversion.targets.shared import class_onehot, is_chosen, slot_of, ta
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import area, pairwise_iou
 
-# Beyond every cost: rows that could not give an object's box at all.
+# Higher than any cost: for rows that cannot predict an object's box at all.
 _OUT_OF_REACH = 1e4
-# Of the focal loss, in the class cost of heads with sigmoids.
+# Parameters of the focal loss, in the class cost of heads with sigmoids.
 _ALPHA, _GAMMA = 0.25, 2.0
 
 
 @dataclass(frozen=True)
 class HungarianRule:
-    """The cheapest one-to-one matching; matched rows take class and box, other survivors become background.
+    """Matches objects and rows one to one, at least cost; rows above the threshold without an object are pushed down.
 
-    Where nothing is suppressed, f keeps every row above the threshold, so the matching is the smallest change itself:
-    f(Z) is exactly the layout.
+    Without suppression, inference keeps every row above the threshold, so the matching is itself the smallest change
+    after which inference gives exactly the layout.
 
     Args:
-        score_thresh: rows above it that belong to no object are pushed down; in (0, 1).
-        class_cost: factor of - score, for heads whose classes share a softmax.
-        focal_cost: factor of the class cost of heads with sigmoids: what the focal loss (alpha 0.25, gamma 2) would be
-            if the object were wanted, minus what it would be if it were not.
-        l1_cost: factor of the L1 distance of (cx, cy, w, h) in units of the image's sides.
-        giou_cost: factor of - GIoU.
-        sticky: taken off the cost of the row an object had before, so that matches of equal worth do not flap.
-        topk: most rows per level that take part; f's own top-k or more.
+        score_thresh: score above which rows without an object are pushed down, in (0, 1).
+        class_cost: factor of the negative score, for heads with a softmax over the classes.
+        focal_cost: factor of the class cost of heads with sigmoids, which is the focal loss (alpha 0.25, gamma 2) with
+            the object's class as target, minus the one without it.
+        l1_cost: factor of the L1 distance of (cx, cy, w, h), in units of the image's sides.
+        giou_cost: factor of the negative GIoU.
+        sticky: discount for the row that an object had before, so that equally good matches do not alternate.
+        topk: largest number of rows per level that are compared; at least as many as inference keeps.
 
     Source: matching in training, of Carion et al. 2020 (equation 1, appendix A.2) and, with sigmoids, of Zhu et al.
     2021 and Zhao et al. 2023; the use as pseudo-targets is ours.
@@ -76,7 +76,7 @@ class HungarianRule:
         stray = scores > math.log(self.score_thresh)
         quality_weights = foreground
         if head.scoring.objectness:
-            # A stray row is pushed down by what it says of objects at all; its class is free.
+            # A stray row is pushed down through its objectness; its class is unconstrained.
             quality_weights = foreground | stray.any(-1)
             stray = torch.zeros_like(stray)
         return DenseTargets(
@@ -98,7 +98,7 @@ class HungarianRule:
         distance = torch.cdist(_centred(layouts.boxes, units), _centred(boxes, units), p=1)
         overlap = _pairwise_giou(layouts.boxes, boxes)
         cost = self._class_cost(predictions, layouts) + self.l1_cost * distance - self.giou_cost * overlap
-        # What is not finite stops the run later, by its loss; until then it is no row for anybody.
+        # The loss reports values that are not finite; until then no object takes such a row.
         cost = cost.nan_to_num(_OUT_OF_REACH, _OUT_OF_REACH, _OUT_OF_REACH)
         reachable = predictions.head.codec.expresses(layouts.boxes, predictions.head.anchors)
         return torch.where(reachable, cost, cost + _OUT_OF_REACH)
@@ -109,7 +109,7 @@ class HungarianRule:
         if scoring.activation == "softmax":
             log_scores = scoring.log_scores(logits, predictions.quality_logits).gather(2, wanted)
             return -self.class_cost * log_scores.exp().transpose(1, 2)
-        # Every class is judged alone, so those that nobody wants need not be computed.
+        # Classes are scored independently, so only the wanted ones need to be computed.
         log_scores = scoring.log_scores(logits.gather(2, wanted), predictions.quality_logits).transpose(1, 2)
         scores = log_scores.exp()
         log_rest = torch.log1p(-scores.clamp(max=1 - torch.finfo(scores.dtype).eps))
@@ -121,19 +121,19 @@ class HungarianRule:
 def cheapest_rows(
     cost: Float[Tensor, "batch object anchor"], valid: Bool[Tensor, "batch object"]
 ) -> Int64[Tensor, "batch object"]:
-    """One row for each object, none twice, of least total cost; 0 for slots without an object.
+    """Return a different row for each object, of least total cost; 0 for slots without an object.
 
-    Only as many rows of each object are looked at as there are slots. That is exact: an object that had a row beyond
-    its M cheapest could change to one of those, as the others cannot occupy them all. The assignment itself runs on
-    the host.
+    Only the M cheapest rows of each object are considered, for M slots. That is exact: an object with a row beyond
+    those could change to one of them, because the other objects cannot occupy them all. The assignment itself runs on
+    the CPU, in float64, which some accelerators do not have.
 
     Args:
-        cost: finite, below twice what being out of reach costs.
+        cost: finite, less than 2e4.
         valid: slots that hold an object; at most as many as there are rows.
     """
     count = min(cost.shape[1], cost.shape[2])
     values, rows = cost.topk(count, dim=2, largest=False)
-    host_values, host_rows = values.double().cpu(), rows.cpu()
+    host_values, host_rows = values.cpu().double(), rows.cpu()
     found = torch.zeros(cost.shape[:2], dtype=torch.int64)
     for image, holds in enumerate(valid.cpu()):
         slots = torch.nonzero(holds)[:, 0]
@@ -147,7 +147,7 @@ def cheapest_rows(
 
 
 def _held_before(predictions: DensePredictions, previous: DenseTargets) -> Float[Tensor, "batch object anchor"]:
-    """1 at the row that each object had, wherever it stands now; 0 elsewhere."""
+    """Return 1 at the row that each object had, wherever that row is now, and 0 elsewhere."""
     rows = torch.arange(predictions.logits.shape[1], device=predictions.logits.device)[None]
     here = rows if predictions.identities is None else predictions.identities
     had = previous.positive_rows if previous.positive_identities is None else previous.positive_identities
@@ -155,7 +155,10 @@ def _held_before(predictions: DensePredictions, previous: DenseTargets) -> Float
 
 
 def _pairwise_giou(a: Float[Tensor, "batch n 4"], b: Float[Tensor, "batch m 4"]) -> Float[Tensor, "batch n m"]:
-    """GIoU of every box of `a` with every box of `b`, of the same image; coordinate by coordinate, for speed."""
+    """Return the GIoU of every box of `a` with every box of `b` of the same image.
+
+    Coordinate by coordinate, which takes a third of the time of torchvision's `generalized_box_iou`.
+    """
     iou = pairwise_iou(a, b)
     tiny = torch.finfo(iou.dtype).tiny
     # Intersection = IoU * union, and areas = union + intersection.
@@ -168,6 +171,6 @@ def _pairwise_giou(a: Float[Tensor, "batch n 4"], b: Float[Tensor, "batch m 4"])
 
 
 def _centred(boxes: Float[Tensor, "batch n 4"], units: Float[Tensor, "batch 1 2"]) -> Float[Tensor, "batch n 4"]:
-    """(cx, cy, w, h) in units of the image's sides."""
+    """Convert boxes to (cx, cy, w, h) in units of the image's sides."""
     low, high = boxes[..., :2], boxes[..., 2:]
     return torch.cat([(low + high) / 2 / units, (high - low) / units], dim=-1)

@@ -1,4 +1,4 @@
-"""The target rule of the paper's text: the smallest change after which f gives exactly the layout."""
+"""The target rule of the paper's text: the smallest change after which inference gives exactly the layout."""
 
 import math
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ from detinv.layouts.matching import distinct_best
 
 @dataclass(frozen=True)
 class PaperRule:
-    """Each object takes the one candidate whose decoded box fits it best; whatever else would survive is pushed down.
+    """Gives each object the candidate whose decoded box fits it best, and pushes down whatever else would survive.
 
-    A candidate of class k above the threshold is covered, and stays free, if an object of class k overlaps its box
-    by more than the suppression threshold: the object's own candidate, at score 1, suppresses it. Uncovered ones get
-    the target 0 for that class. So f(Z) is exactly the layout, without running f, unless two objects of one class
-    overlap by more than the suppression threshold.
+    A candidate of class k above the threshold is covered, and unconstrained, if an object of class k overlaps its box
+    by more than the suppression threshold: the object's own candidate, with a score of 1, suppresses it. Candidates
+    that are not covered get the target 0 for that class. Inference on the targets therefore gives exactly the layout,
+    and need not be run, unless two objects of one class overlap by more than the suppression threshold.
 
     Args:
-        score_thresh: of f, in (0, 1).
-        topk: most rows per level that take part; f's own top-k or more.
-        proposal_iou_thresh: a proposal below it, with every object, is pushed down by its objectness.
+        score_thresh: threshold of inference, in (0, 1).
+        topk: largest number of rows per level that are compared; at least as many as inference keeps.
+        proposal_iou_thresh: a proposal whose IoU with every object is below it is pushed down through its objectness.
 
-    Source: paper, section 3.2, figure 3. Departures: the closure above instead of suppressing what f kept, which
-    would only expose the next candidates. Section 3.3 gives no rule for two stages; this is its analogue, in which a
-    proposal counts as surviving when its objectness exceeds `score_thresh`.
+    Source: paper, section 3.2, figure 3. Departures: candidates are covered as described, because suppressing those
+    that inference kept would only expose the next ones. Section 3.3 gives no rule for two stages; this is its
+    analogue, in which a proposal counts as surviving when its objectness exceeds `score_thresh`.
     """
 
     score_thresh: float = 0.5
@@ -47,7 +47,7 @@ class PaperRule:
 
     @torch.no_grad()
     def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:
-        """One row for each object, zero for uncovered survivors."""
+        """Build targets of one row per object, and of zero for survivors that are not covered."""
         scores = predictions.log_scores()
         threshold = math.log(self.score_thresh)
         best = _best_rows(predictions, layouts)
@@ -63,7 +63,7 @@ class PaperRule:
         uncovered = (take(scores, rows) > threshold) & ~covered
         quality_weights = foreground
         if predictions.head.scoring.objectness:
-            # No row that stands for an object is pushed down by what it says of another class.
+            # A row that represents an object must not be pushed down because of its score for another class.
             quality_weights = foreground | uncovered.any(-1)
             uncovered = torch.zeros_like(uncovered)
         box_targets = take(layouts.boxes, slot)
@@ -82,7 +82,7 @@ class PaperRule:
 
     @torch.no_grad()
     def proposals(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> ProposalTargets:
-        """The best decoded anchor of each object proposes it; proposals far from every object are pushed down."""
+        """Build targets so that the best decoded anchor proposes each object, and none far from all objects does."""
         boxes = predictions.boxes()
         best = _best_rows(predictions, layouts)
         chosen = is_chosen(best, layouts.valid, boxes.shape[1])
@@ -105,12 +105,12 @@ class PaperRule:
 
     @torch.no_grad()
     def roi(self, predictions: RoIPredictions, layouts: LayoutBatch) -> RoITargets:
-        """The best region of each object takes its class and box; regions that hold a stray survivor, background."""
+        """Build targets of class and box for each object's best region, and of background for stray survivors."""
         batch, regions, num_classes, _ = predictions.deltas.shape
         decoded = predictions.codec.decode(
             predictions.deltas, predictions.rois[:, :, None].expand_as(predictions.deltas)
         )
-        # (B, M, P, 4): the box each region would report for each object's class.
+        # (B, M, P, 4): the box that each region would report for each object's class.
         wanted = decoded.gather(2, layouts.labels[:, None, :, None].expand(-1, regions, -1, 4)).transpose(1, 2)
         iou = pairwise_iou(layouts.boxes[:, :, None], wanted)[:, :, 0]
         iou = iou.masked_fill(~predictions.valid[:, None], -1)
@@ -130,7 +130,7 @@ class PaperRule:
 
 
 def _best_rows(predictions: DensePredictions, layouts: LayoutBatch) -> Int64[Tensor, "batch object"]:
-    """For each object the row whose box overlaps it most, of those that could give its box at all; no row twice."""
+    """Return a different row for each object: the one that overlaps it most, of those that can predict its box."""
     head = predictions.head
     iou = pairwise_iou(layouts.boxes, predictions.boxes())
     return distinct_best(torch.where(head.codec.expresses(layouts.boxes, head.anchors), iou, iou - 2), layouts.valid)
@@ -139,7 +139,7 @@ def _best_rows(predictions: DensePredictions, layouts: LayoutBatch) -> Int64[Ten
 def _covered(
     iou: Float[Tensor, "batch row object"], layouts: LayoutBatch, num_classes: int, nms_thresh: float
 ) -> Bool[Tensor, "batch row class"]:
-    """Pairs of row and class that an object of that class suppresses."""
+    """Return which pairs of row and class an object of that class suppresses."""
     over = (iou > nms_thresh) & layouts.valid[:, None]
     same = class_onehot(layouts.labels, num_classes, layouts.valid)
     return (over.float() @ same) > 0

@@ -1,4 +1,4 @@
-"""Pieces that both target rules use."""
+"""Functions that several target rules share."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -14,7 +14,7 @@ from detinv.layouts.batch import LayoutBatch
 def top_rows(
     rank: Float[Tensor, "batch anchor"], level_sizes: tuple[int, ...], topk: int
 ) -> Int64[Tensor, "batch row"]:
-    """Rows of highest rank, at most `topk` of each level; the number of rows depends on sizes only."""
+    """Return the rows of highest rank, at most `topk` per level; how many depends on the sizes only."""
     rows, start = [], 0
     for size in level_sizes:
         if size <= topk:
@@ -26,13 +26,13 @@ def top_rows(
 
 
 def take(values: Tensor, index: Int64[Tensor, "batch row"]) -> Tensor:
-    """values[b, index[b, r]] for values of shape (batch, n, ...)."""
+    """Return values[b, index[b, r]] for values of shape (batch, n, ...)."""
     tail = values.shape[2:]
     return values.gather(1, index.view(*index.shape, *[1] * len(tail)).expand(*index.shape, *tail))
 
 
 def class_onehot(labels: Int64[Tensor, "*rows"], num_classes: int, keep: Bool[Tensor, "*rows"]) -> Tensor:
-    """One-hot rows (float), all zero where `keep` is false."""
+    """Return one-hot rows (float), all zero where `keep` is false."""
     classes = torch.arange(num_classes, device=labels.device)
     return ((labels[..., None] == classes) & keep[..., None]).float()
 
@@ -40,7 +40,7 @@ def class_onehot(labels: Int64[Tensor, "*rows"], num_classes: int, keep: Bool[Te
 def is_chosen(
     best: Int64[Tensor, "batch object"], valid: Bool[Tensor, "batch object"], rows: int
 ) -> Bool[Tensor, "batch row"]:
-    """Which of a head's rows stand for an object."""
+    """Return which of a head's rows represent an object."""
     chosen = torch.zeros(len(best), rows + 1, dtype=torch.bool, device=best.device)
     return chosen.scatter(1, torch.where(valid, best, rows), True)[:, :rows]
 
@@ -48,7 +48,7 @@ def is_chosen(
 def slot_of(
     rows: Int64[Tensor, "batch row"], best: Int64[Tensor, "batch object"], valid: Bool[Tensor, "batch object"]
 ) -> Int64[Tensor, "batch row"]:
-    """The object slot whose best row each row is, or -1."""
+    """Return the object slot whose best row each row is, or -1."""
     same = (rows[:, :, None] == best[:, None]) & valid[:, None]
     found, slot = same.max(-1)
     return torch.where(found, slot, -1)
@@ -57,7 +57,7 @@ def slot_of(
 def best_candidates(
     predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment
 ) -> Int64[Tensor, "batch object"]:
-    """For each object the row of highest logit of its class among the rows that training would give it."""
+    """Return each object's row with the highest logit of its class, among those that training would assign to it."""
     batch, objects, count = assignment.candidates.shape
     rows = assignment.candidates.view(batch, objects * count)
     logits = take(predictions.logits, rows).view(batch, objects, count, -1)
@@ -69,7 +69,7 @@ def best_candidates(
 def centerness(
     anchors: Float[Tensor, "batch row 4"], boxes: Float[Tensor, "batch row 4"]
 ) -> Float[Tensor, "batch row"]:
-    """sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of the anchors' centres in `boxes`; 0 outside.
+    """Return sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of the anchors' centres in `boxes`; 0 outside.
 
     Source: Tian et al. 2019, equation 3.
     """
@@ -80,7 +80,7 @@ def centerness(
 
 
 def mask_targets(layouts: LayoutBatch, side: int) -> Float[Tensor, "batch object side side"] | None:
-    """Each object's mask, cropped to its box and averaged over a grid of side x side cells."""
+    """Return each object's mask, cropped to its box and averaged over a grid of side x side cells."""
     if layouts.masks is None:
         return None
     batch, objects, height, width = layouts.masks.shape
@@ -98,11 +98,11 @@ def roi_targets(
     foreground: Bool[Tensor, "batch roi"],
     weights: Float[Tensor, "batch roi"],
 ) -> RoITargets:
-    """Second-stage targets of regions whose object is known.
+    """Build the second stage's targets from the object of each region.
 
     Args:
-        slot: the object of each region, meaningful where `foreground` is true; all others are background.
-        weights: how much each region counts; divided by their sum over the image.
+        slot: object of each region, meaningful where `foreground` is true; all other regions are background.
+        weights: weight of each region; divided by their sum over the image.
     """
     weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
     deltas = predictions.codec.encode(take(layouts.boxes, slot), predictions.rois)

@@ -1,43 +1,45 @@
-"""The target rule for images of one object: one candidate is driven, everything else is free."""
+"""The target rule for images of one object: one candidate is optimised, everything else is unconstrained."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from detinv.detectors.heads.assigners import Assignment
 from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
+from detinv.detectors.targets import TargetRows, row_outputs
 from detinv.errors import ConfigError
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
-from detinv.inversion.targets.shared import class_onehot, is_chosen, take
+from detinv.inversion.targets.shared import class_onehot, is_chosen
 from detinv.layouts.batch import LayoutBatch
 
 
 @dataclass(frozen=True)
 class SingleObjectRule:
-    """One fixed candidate for each object has a target; no box, no mask and no other candidate is compared.
+    """Gives one fixed candidate of each object a target; boxes, masks and all other candidates are not compared.
 
-    One stage: the row that the head's assigner considers best for the object's box; the term "positive" raises that one
-    logit, "objectness" or "centerness" the row's quality. Two stages: the object's own box as region, whose class
-    "roi_cls" makes probable; and the anchor that training would give the object first, whose objectness "rpn_cls"
-    raises. What the objective gives no weight stays free.
+    One stage: the candidate is the row that the head's assigner considers best for the object's box. The term
+    "positive" raises its class logit, "objectness" or "centerness" its quality. Two stages: the candidate is the
+    object's own box as region, whose class "roi_cls" makes probable, together with the anchor to which training would
+    assign the object first, whose objectness "rpn_cls" raises. Terms without a weight in the objective have no effect.
 
-    A candidate that is sure enough has reached its target, and its class weighs nothing. An optimiser whose steps do
-    not shrink with the loss would otherwise fill the image with whatever raises the candidate a little further.
+    A candidate that is certain enough has reached its target, and its class is no longer compared. Otherwise an
+    optimiser whose steps do not shrink with the loss would fill the image with whatever raises the candidate further.
 
     Args:
-        enough: probability of the class from which on a candidate asks for no more; 1 for never, as published. A
-            one-stage row may stop earlier, at the objective's `positive_cap`.
+        enough: class probability from which a candidate is no longer raised; 1 for never, as published. A one-stage
+            row may stop earlier, at the objective's `positive_cap`.
 
     Raises:
-        ConfigError: when `enough` is no such probability.
+        ConfigError: when `enough` is not in (0, 1].
 
     Source: paper, section 4.4; sections G.4 and C.6 of the method. Departures: the row is the one nearest to the box in
     the head's own sense, instead of an index into a grid; see `enough`.
     """
 
-    # A softmax is sure before what stands beside the object is drawn. Of a Faster R-CNN in the world `context`, images
-    # made with 0.98 lack half of the planted companions; those made with 1 have some beside objects that need none.
+    # A softmax is certain before the surroundings of the object are drawn. In images made with 0.98 for a Faster R-CNN
+    # of the world `context`, half of the planted companions are missing; with 1 there are some next to objects that
+    # need none.
     enough: float = 0.999
 
     def __post_init__(self) -> None:
@@ -46,12 +48,8 @@ class SingleObjectRule:
 
     @torch.no_grad()
     def dense(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> DenseTargets:
-        """Each object's row, to be raised; no class or box is compared."""
+        """Build targets that raise each object's row; no class or box is compared."""
         rows = assignment.candidates[..., 0]
-        # The class alone: how much the quality counts is the objective's business.
-        scoring = replace(predictions.head.scoring, class_power=1.0, quality_power=0.0, objectness=False)
-        logs = scoring.log_scores(take(predictions.logits, rows), None)
-        unsure = logs.gather(2, layouts.labels[..., None])[..., 0] < math.log(self.enough)
         onehot = class_onehot(layouts.labels, predictions.num_classes, layouts.valid)
         quality = None if predictions.quality_logits is None else layouts.valid.float()
         return DenseTargets(
@@ -64,18 +62,18 @@ class SingleObjectRule:
             quality_weights=quality,
             positive_rows=rows,
             positive_labels=layouts.labels,
-            positive_weights=(layouts.valid & unsure).float(),
+            positive_weights=(layouts.valid & self._unsure(predictions, rows, layouts.labels)).float(),
         )
 
     @torch.no_grad()
     def proposals(self, predictions: DensePredictions, layouts: LayoutBatch, assignment: Assignment) -> ProposalTargets:
-        """Objectness of the anchor that lies best on each object, and of no other; no regression."""
-        anchors = predictions.logits.shape[1]
-        chosen = is_chosen(assignment.candidates[..., 0], layouts.valid, anchors)
-        unsure = predictions.log_scores()[..., 0] < math.log(self.enough)
+        """Build targets for the objectness of each object's best anchor, and of no other; nothing is regressed."""
+        rows, anchors = assignment.candidates[..., 0], predictions.logits.shape[1]
+        chosen = is_chosen(rows, layouts.valid, anchors)
+        unsure = layouts.valid & self._unsure(predictions, rows, torch.zeros_like(rows))
         return ProposalTargets(
             objectness_targets=chosen.float(),
-            objectness_weights=(chosen & unsure).float(),
+            objectness_weights=is_chosen(rows, unsure, anchors).float(),
             delta_targets=torch.zeros_like(predictions.deltas),
             delta_weights=torch.zeros_like(predictions.deltas[..., 0]),
             normalizer=chosen.sum(1).clamp(min=1).float(),
@@ -83,13 +81,13 @@ class SingleObjectRule:
 
     @torch.no_grad()
     def roi(self, predictions: RoIPredictions, layouts: LayoutBatch) -> RoITargets:
-        """The class of each object at its own box, one of the given regions; no regression, no mask."""
+        """Build targets for the class of each object at its own box, a given region; no regression, no mask."""
         batch, regions, classes, _ = predictions.deltas.shape
         given = slice(regions - predictions.given, regions)
         labels = torch.full((batch, regions), classes, device=layouts.labels.device)
         labels[:, given] = torch.where(layouts.valid, layouts.labels, classes)
-        logs = predictions.logits[:, given].log_softmax(-1).gather(2, layouts.labels[..., None])[..., 0]
-        wanted = (layouts.valid & (logs < math.log(self.enough))).float()
+        slots = torch.arange(predictions.given, device=layouts.labels.device).expand_as(layouts.labels)
+        wanted = (layouts.valid & self._unsure(predictions, slots, layouts.labels)).float()
         weights = torch.zeros_like(predictions.logits[..., 0])
         weights[:, given] = wanted / layouts.valid.sum(1, keepdim=True).clamp(min=1)
         return RoITargets(
@@ -101,3 +99,10 @@ class SingleObjectRule:
             object_weights=wanted,
             object_labels=layouts.labels,
         )
+
+    def _unsure(
+        self, stage: DensePredictions | RoIPredictions, rows: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Return whether the class probability at each candidate is below `enough`, whatever its quality."""
+        target = TargetRows.of_batch(rows, labels, given=isinstance(stage, RoIPredictions))
+        return row_outputs(stage, target).log_probability(labels) < math.log(self.enough)

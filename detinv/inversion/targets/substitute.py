@@ -1,4 +1,4 @@
-"""Z itself: raw predictions with pseudo-targets written into them. For checks; the inversion never needs it."""
+"""Raw predictions with pseudo-targets written into them, for checks; the inversion never needs them."""
 
 from dataclasses import replace
 
@@ -9,15 +9,15 @@ from torch import Tensor
 from detinv.detectors.heads.predictions import DensePredictions, Predictions, RoIPredictions
 from detinv.inversion.targets.base import DenseTargets, RoITargets, Targets
 
-# A logit that no threshold doubts.
+# A logit beyond any threshold.
 _CERTAIN = 25.0
 
 
 @torch.no_grad()
 def substitute(predictions: Predictions, targets: Targets) -> Predictions:
-    """What the detector would have to give out: targets where they weigh anything, the current outputs elsewhere.
+    """Return the outputs that the detector should give: targets where their weight is positive, else current outputs.
 
-    The regions given to a second stage count as proposals: they are what the proposal head shall propose.
+    Regions given to a second stage are treated as proposals, because the proposal head should propose them.
     """
     roi = predictions.roi
     if roi is not None:
@@ -36,7 +36,7 @@ def _dense(predictions: DensePredictions, targets: DenseTargets) -> DensePredict
     if scoring.activation == "sigmoid":
         logits = torch.where(weights, certain, current)
     elif scoring.background:
-        # A softmax cannot lower one class alone: the whole row becomes an object of its class, or background.
+        # A softmax cannot lower one class alone, so the whole row becomes an object of its class, or background.
         background = torch.where(foreground, -_CERTAIN, _CERTAIN)
         logits = torch.where(changed, torch.cat([certain, background], dim=-1), current)
     else:

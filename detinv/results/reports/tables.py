@@ -1,9 +1,7 @@
 """Numbers of an inversion as tables of its report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import torch
+from dataclasses import dataclass, replace
 
 from detinv.layouts.layout import Detections
 from detinv.metrics.redetection import redetection
@@ -114,5 +112,4 @@ def curve_table(curves: Sequence[Curve]) -> PageTable:
 
 
 def _of_class(found: Detections, label: int) -> Detections:
-    keep = torch.nonzero(found.labels == label)[:, 0]
-    return Detections(found.boxes[keep], found.scores[keep], found.labels[keep], found.image_size)
+    return replace(found, masks=None).select(found.labels == label)

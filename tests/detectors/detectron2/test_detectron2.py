@@ -14,6 +14,7 @@ from detinv.detectors.heads.proposals import propose, size_limits
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
+from tests.rows import assert_rows_are_those_of_detections
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what torch says about how Detectron2 is made
@@ -407,7 +408,7 @@ def test_proposals_are_those_of_the_library(tmp_path, shift, min_box_size, limit
     sizes = [(96, 128), (96, 112)]
     predictions = run(detector, noise(2, 3, 96, 128), sizes)
     dense = predictions.dense.detach()
-    boxes, valid = propose(dense, size_limits(tuple(sizes), torch.device("cpu")), detector._min_size, by_logit=True)
+    boxes, valid, _ = propose(dense, size_limits(tuple(sizes), torch.device("cpu")), detector._min_size, by_logit=True)
     assert torch.equal(boxes, predictions.roi.rois[:, :-2])
     rpn, levels = detector.model.proposal_generator, list(dense.head.level_sizes)
     wanted = find_top_rpn_proposals(
@@ -521,3 +522,9 @@ def test_canvas_of_other_sides_is_refused(detectors):
 def test_number_of_class_names_must_fit(family, tmp_path):
     with pytest.raises(DetectorError, match="80 class names for a model with 4 classes"):
         load_detectron2(configuration(tmp_path, family), COCO_CLASSES, weights="random")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_are_those_of_detections(detectors, family):
+    images = [random_image(size, seed) for seed, size in enumerate([(96, 128), (96, 112), (150, 170)])]
+    assert_rows_are_those_of_detections(detectors[family], images)

@@ -86,7 +86,7 @@ def test_proposals_are_those_of_the_library(score_thresh, limit, topk):
     detector = type(detector)(detector.model, detector.class_names)
     sizes = [(64, 96), (48, 96), (64, 70)]
     dense = raw(detector, sizes, (64, 96))
-    boxes, valid = propose(dense, size_limits(tuple(sizes), torch.device("cpu")), rpn.min_size)
+    boxes, valid, _ = propose(dense, size_limits(tuple(sizes), torch.device("cpu")), rpn.min_size)
     assert boxes.shape[1] == min(limit, sum(min(topk, rows) for rows in dense.head.level_sizes))
     wanted, scores = rpn.filter_proposals(dense.boxes(), dense.logits.flatten(), sizes, list(dense.head.level_sizes))
     for image in range(len(sizes)):
@@ -101,7 +101,7 @@ def test_tiny_proposals_are_dropped_before_they_suppress():
     detector = tiny_detector("fasterrcnn", image_size=(64, 96), seed=1)
     sizes = [(64, 96)]
     dense = raw(detector, sizes, (64, 96))
-    boxes, valid = propose(dense, size_limits(tuple(sizes), torch.device("cpu")), 12.0)
+    boxes, valid, _ = propose(dense, size_limits(tuple(sizes), torch.device("cpu")), 12.0)
     sides = (boxes[..., 2:] - boxes[..., :2]).amin(-1)[valid]
     assert len(sides) > 0
     assert sides.min() >= 12
@@ -126,7 +126,7 @@ def test_proposals_carry_no_gradient():
     detector = tiny_detector("fasterrcnn")
     dense = raw(detector, [(64, 64)], (64, 64))
     dense = type(dense)(dense.logits.requires_grad_(), dense.deltas.requires_grad_(), dense.head)
-    boxes, valid = propose(dense, size_limits(((64, 64),), torch.device("cpu")), 1e-3)
+    boxes, valid, _ = propose(dense, size_limits(((64, 64),), torch.device("cpu")), 1e-3)
     assert not boxes.requires_grad
     assert valid.any()
 

@@ -8,6 +8,7 @@ from detinv.detectors.load import load_detector
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
 from tests.fakes import block_image
+from tests.rows import assert_rows_are_those_of_detections
 
 pytest.importorskip("transformers", reason="needs the optional library transformers: pip install 'detinv[detr]'")
 
@@ -282,3 +283,11 @@ def test_a_size_that_suits_no_stride_is_an_error():
         tiny_transformer(RTDETR, image_size=[60, 96])
     with pytest.raises(DetectorError, match="gives 21 tokens for 60 queries.*settings.num_queries"):
         tiny_transformer(RTDETR, image_size=[32, 32])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_rows_are_those_of_detections(architecture):
+    """Of RT-DETR the row is the token of the query; images of other sizes are resized by the processor."""
+    for size in [(64, 96), (100, 75)]:
+        images = [block_image(size, seed) for seed in range(2)]
+        assert_rows_are_those_of_detections(detector_of(architecture), images)

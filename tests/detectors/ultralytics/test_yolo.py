@@ -23,6 +23,7 @@ from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning
 from detinv.zoo.weights import weight_hash
+from tests.rows import assert_rows_are_those_of_detections
 
 if find_spec("ultralytics") is None:
     pytest.skip("needs ultralytics: pip install 'detinv[yolo]'", allow_module_level=True)
@@ -363,3 +364,8 @@ def test_ten_steps_lower_the_loss(name, terms):
     assert all(outcome.total.isfinite().all() for outcome in losses)
     assert losses[-1].total[0] < losses[0].total[0]
     assert weight_hash(detector) == before
+
+
+def test_rows_are_those_of_detections(detector):
+    sizes = [(96, 96), (64, 96), (61, 150), (200, 90)]
+    assert_rows_are_those_of_detections(detector, [noise(seed, size) for seed, size in enumerate(sizes)])

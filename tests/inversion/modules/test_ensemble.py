@@ -84,6 +84,18 @@ def test_other_orders_of_the_same_classes_are_translated_both_ways():
     assert [ensemble.class_names[k] for k in found.labels] == ["class2", "class0", "class1"]
 
 
+def test_detections_in_the_ensembles_labels_keep_their_rows():
+    first, other = tiny_detector("retinanet"), tiny_detector("fcos")
+    other.class_names = ("class2", "class0", "class1")
+    member = list(Ensemble({"first": first, "other": other}))[1]
+    rows = torch.tensor([30, 10, 20])
+    other.detect = lambda images: [
+        Detections(torch.rand(3, 4), torch.rand(3), torch.tensor([0, 1, 2]), (64, 64), rows=rows)
+    ]
+    (found,) = member.detect([torch.zeros(3, 64, 64, dtype=torch.uint8)])
+    assert found.labels.tolist() == [2, 0, 1] and found.rows.equal(rows)
+
+
 def test_every_gradient_counts_the_same_in_every_image_times_its_share():
     ensemble = both(shares={"b": 3.0})
     image = torch.rand(2, 3, 8, 8, requires_grad=True)

@@ -1,5 +1,6 @@
 """What is kept is found again, whole; what is broken, or of another job, is not taken for it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from detinv.inversion.resume import archive as module
 from detinv.inversion.resume.archive import Archive, Outcome
 from detinv.inversion.resume.fingerprint import layout_hash, settings_hash
 from detinv.layouts.layout import Layout
+from tests.pretended_device import DEVICE, PretendedDevice
 
 SOURCE = {"weights": "abc", "steps": 5}
 
@@ -162,3 +164,10 @@ def test_hashes_tell_presets_and_layouts_apart():
     object.__setattr__(again, "objective", again.objective.reweighted({"cls": 31}))
     assert settings_hash(default) != settings_hash(again)
     assert layout_hash(layout("a")) == layout_hash(layout("b")) != layout_hash(layout("a", 2.0))
+
+
+def test_a_layout_on_another_device_has_the_same_hash():
+    one = layout("a")
+    with PretendedDevice():
+        there = replace(one, boxes=one.boxes.to(DEVICE), labels=one.labels.to(DEVICE))
+        assert layout_hash(there) == layout_hash(one)
