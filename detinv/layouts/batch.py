@@ -24,13 +24,13 @@ class LayoutBatch:
     """B layouts with M object slots each.
 
     Args:
-        boxes: XYXY in pixels; slots that hold no object have the unit box at the origin.
-        labels: 0 where there is no object.
-        valid: which slots hold an object.
-        canvas_size: (height, width) shared by the batch; every layout lies at its upper left.
+        boxes: XYXY in pixels; empty slots have the unit box at the origin.
+        labels: class numbers; 0 in empty slots.
+        valid: whether a slot holds an object.
+        canvas_size: (height, width) shared by the batch; every layout is at its upper left.
         image_sizes: (height, width) of each layout.
-        ids: of the layouts.
-        masks: on the canvas; present only if every layout with objects has them.
+        ids: names of the layouts.
+        masks: on the canvas; present only if every layout with objects has masks.
     """
 
     boxes: Float[Tensor, "batch object 4"]
@@ -97,7 +97,7 @@ class LayoutBatch:
 
     @property
     def fills_canvas(self) -> bool:
-        """Whether every image is as large as its canvas; known without asking the device."""
+        """Whether every image is as large as its canvas; needs no device synchronisation."""
         return all(size == self.canvas_size for size in self.image_sizes)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""A layout from a file, made to fit a detector."""
+"""Fitting of a layout to a detector: the frame of its input, and the number of objects it can report."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,15 @@ NetworkSize = Callable[[tuple[int, int]], tuple[int, int]]
 
 
 def network_frame(network_size: NetworkSize, image_size: tuple[int, int], where: str) -> tuple[int, int]:
-    """`network_size` of an image whose sides may be anything.
+    """Return `network_size` of an image, whatever its sides.
 
     Args:
+        network_size: of the detector.
+        image_size: (height, width) in pixels.
         where: file and entry; opens the error message.
 
     Raises:
-        LayoutError: when the image is so narrow that nothing of it would be left.
+        LayoutError: when the image is so narrow that the detector would resize it to nothing.
     """
     try:
         height, width = network_size(image_size)
@@ -33,12 +35,13 @@ def network_frame(network_size: NetworkSize, image_size: tuple[int, int], where:
 def fitted(
     layout: Layout, network_size: NetworkSize | None = None, detections_per_image: int | None = None, where: str = ""
 ) -> Layout:
-    """The layout in the frame of the network's input; masks that lose all their pixels there are dropped altogether.
+    """Return the layout in the frame of the network's input, without masks if one of them loses all its pixels there.
 
     Args:
-        network_size: None leaves the frame as it is.
+        layout: in any frame.
+        network_size: of the detector; None leaves the frame as it is.
         detections_per_image: most detections the detector can report for one image; None sets no limit.
-        where: file the layout comes from; opens the error message.
+        where: file that the layout comes from; opens the error message.
 
     Raises:
         LayoutError: when the layout has more objects than the detector can report, or its image is too narrow.

@@ -1,22 +1,22 @@
-"""Class names to class numbers; the command line reads this file, so it imports nothing heavy."""
+"""Class names to class numbers. The command line imports this module, so it imports nothing heavy."""
 
 from collections.abc import Sequence
 
 from detinv.config.printable import shown, suggestion
 from detinv.errors import LayoutError
 
-# A detector may know ninety classes; a message lists this many.
+# A detector may have ninety classes; a message lists this many.
 _LISTED = 10
 
 
 def label_of(name: str, class_names: Sequence[str], where: str) -> int:
-    """Number of the class `name`, 0 ... K-1, by its position in `class_names`.
+    """Return the number of the class `name`, 0 ... K-1: its position in `class_names`.
 
     Args:
         where: file and entry the name comes from; opens the error message.
 
     Raises:
-        LayoutError: for an unknown name, suggesting the nearest one the detector knows.
+        LayoutError: for an unknown name, suggesting the nearest one of the detector's.
     """
     for number, known in enumerate(class_names):
         if known == name:

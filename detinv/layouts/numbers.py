@@ -1,4 +1,4 @@
-"""What counts as a number in a file written by somebody else."""
+"""Checks of numbers in files and options: coordinates, counts, image sizes."""
 
 from collections.abc import Sequence
 from typing import Any, TypeGuard
@@ -6,24 +6,24 @@ from typing import Any, TypeGuard
 from detinv.config.printable import shown
 from detinv.errors import ConfigError
 
-# No image is this large; polygons are rasterised along their outline, so a wild coordinate would take all memory.
+# No image is this large. Polygons are rasterised along their outline, so a huge coordinate would exhaust memory.
 _LARGEST_COORDINATE = 1e6
-# Beyond it Pillow takes a file for an attack and does not open it, so there is no image to go with such a size.
+# Pillow refuses to open larger images, as possible attacks, so no image can have such a size.
 _MOST_PIXELS = 89_478_485
 
 
 def is_coordinate(value: Any) -> TypeGuard[int | float]:
-    """Whether `value` is a finite number that can be a position in an image; True and False are none."""
+    """Whether `value` is a finite number that can be a coordinate in an image; booleans are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_COORDINATE
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
-    """Whether `value` is a whole number, such as an id; True and False are none."""
+    """Whether `value` is an integer, such as an id; booleans are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_count(value: Any) -> TypeGuard[int]:
-    """Whether `value` is a whole number of at least one."""
+    """Whether `value` is an integer of at least one."""
     return is_whole(value) and value >= 1
 
 
@@ -33,7 +33,7 @@ def is_image_size(height: Any, width: Any) -> bool:
 
 
 def image_size_option(given: Any, option: str = "layout.image_size") -> tuple[int, int]:
-    """`given` as (height, width).
+    """Return `given` as (height, width).
 
     Raises:
         ConfigError: naming the option, when no image can have that size.

@@ -1,4 +1,4 @@
-"""Layouts of nothing in particular: boxes of random classes, for whatever classes a detector has."""
+"""Layouts of boxes with random classes and places, for detectors of any classes."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from detinv.layouts.fitting import NetworkSize, network_frame
 from detinv.layouts.layout import Layout
 from detinv.layouts.numbers import image_size_option
 
-# Low enough that no detector's suppression takes one object for another.
+# IoU low enough that no detector's suppression merges two objects.
 _MOST_OVERLAP = 0.2
 _TRIALS = 50
 
@@ -18,11 +18,14 @@ _TRIALS = 50
 def random_layout(
     name: str, image_size: tuple[int, int], num_classes: int, objects: int, generator: torch.Generator
 ) -> Layout:
-    """Objects of random classes and sizes that hardly overlap; fewer than asked for when no more find room.
+    """Draw objects of random classes and sizes that hardly overlap; fewer than requested if no more find room.
 
     Args:
-        image_size: (height, width).
-        objects: to be placed; sides lie between an eighth and a half of the image's.
+        name: id of the layout.
+        image_size: (height, width) in pixels.
+        num_classes: number of classes to choose from.
+        objects: number of objects to place; their sides are between an eighth and a half of the image's.
+        generator: source of the random numbers, on the CPU.
     """
     size = torch.tensor([image_size[1], image_size[0]], dtype=torch.float32)
     boxes = torch.zeros(0, 4)
@@ -37,16 +40,16 @@ def random_layout(
 
 
 class RandomLayouts:
-    """A source of `random_layout`s; see `LayoutSource`.
+    """A source of layouts drawn by `random_layout`; see `LayoutSource`.
 
     Args:
         count: number of layouts.
         seed: at least 0.
-        objects: most objects in each; every layout draws its own number, at least 1.
+        objects: largest number of objects; every layout draws its own number, at least 1.
         image_size: (height, width) of the images, before the detector resizes them.
 
     Raises:
-        ConfigError: for a count, seed, number of objects or size that means nothing.
+        ConfigError: for an impossible count, seed, number of objects or size.
     """
 
     def __init__(

@@ -9,11 +9,12 @@ from detinv.layouts.layout import Layout
 
 
 def relabelled(layout: Layout, names: Sequence[str], other: Sequence[str]) -> Layout:
-    """The layout with the class numbers of another detector; objects of classes that it does not know are left out.
+    """Return the layout with the class numbers of another detector, without objects of classes that it lacks.
 
     Args:
-        names: of the classes, as the layout numbers them.
-        other: as the other detector does.
+        layout: with class numbers that index `names`.
+        names: class names of the one detector.
+        other: class names of the other detector.
     """
     if tuple(names) == tuple(other):
         return layout

@@ -176,7 +176,7 @@ def test_a_name_that_is_no_text_is_refused(folder: Path):
         Path(f"{folder}/a\udcff.png").write_bytes(PNG)
     except (OSError, UnicodeEncodeError):
         pytest.skip("this file system has no such names")
-    with pytest.raises(ConfigError, match=r"photos: the name 'a\\udcff.png' is no text"):
+    with pytest.raises(ConfigError, match=r"photos: the name 'a\\udcff.png' is not valid text"):
         read_images(folder)
 
 

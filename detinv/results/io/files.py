@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds the old one or the new one whole, never a part."""
+"""Atomic writing of files: whoever opens a file finds the old one or the new one, whole."""
 
 import csv
 import io
@@ -19,14 +19,14 @@ from torch import Tensor
 from detinv.errors import OutputError
 
 TEMPORARY = ".tmp"
-"""How the names of files end that are being written; they begin with a dot."""
+"""Ending of the names of files that are being written; such names begin with a dot."""
 
 PixelArray = UInt8[np.ndarray, "_ _ 3"] | UInt8[Tensor, "3 _ _"]
 """An 8-bit RGB picture (height, width, 3), or an image tensor (3, height, width)."""
 
 
 def prepare_out_dir(path: str | Path) -> Path:
-    """Create the folder, with its parents, and make sure that files can be written into it.
+    """Create a folder with its parents, check that files can be written into it, and return its path.
 
     Raises:
         OutputError: if it cannot be created, is a file, or is read-only.
@@ -55,7 +55,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def write_with(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file under a temporary name in the same folder, and rename it to `path`; see `write_bytes`."""
+    """Call `write` with a temporary path in the same folder and rename that file to `path`; see `write_bytes`."""
     target = Path(path)
     temporary = target.with_name(_temporary_name(target.name))
     try:
@@ -65,7 +65,7 @@ def write_with(path: str | Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, target)
     except OSError as error:
         reason = _reason(error, target.parent)
-        raise OutputError(f"{target} cannot be written: {reason}; mend that or choose another out_dir=PATH") from error
+        raise OutputError(f"{target} cannot be written: {reason}; solve that or choose another out_dir=PATH") from error
     finally:
         # After success there is nothing left to remove; after an interruption there may be.
         with suppress(OSError):
@@ -80,10 +80,10 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: object, *, indent: int | None = 2) -> None:
     """Write plain data as JSON in the order given; see `write_bytes`.
 
-    NaN and infinities, which JSON has no word for, become null; numbers of numpy and one-element tensors are numbers.
+    NaN and infinities, which JSON does not have, become null; NumPy scalars and one-element tensors become numbers.
 
     Raises:
-        TypeError: for what is not data, naming its type.
+        TypeError: for an object that is not data, naming its type.
     """
     write_text(path, json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
 
@@ -91,8 +91,8 @@ def write_json(path: str | Path, value: object, *, indent: int | None = 2) -> No
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
     """Write one line per row below a header; see `write_bytes`.
 
-    The header has `columns`, then all other keys in the order they first appear. What a row lacks, and NaN, is an
-    empty field.
+    The header has `columns`, then all other keys in the order in which they first appear. Missing values and NaN
+    become empty fields.
     """
     columns = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
     text = io.StringIO()
@@ -110,7 +110,7 @@ def write_png(path: str | Path, image: PixelArray) -> None:
 
 
 def encode_png(image: PixelArray) -> bytes:
-    """The PNG file of 8-bit RGB pixels."""
+    """Encode 8-bit RGB pixels as a PNG file."""
     pixels = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else image
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="PNG")
@@ -118,7 +118,7 @@ def encode_png(image: PixelArray) -> bytes:
 
 
 def plain(value: object) -> object:
-    """`value` as JSON knows it: mappings, lists, texts, numbers, truth values and None; NaN and infinities are None.
+    """Convert `value` to mappings, lists, strings, numbers, booleans and None, as JSON has them; NaN becomes None.
 
     Raises:
         TypeError: for anything else.

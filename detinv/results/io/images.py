@@ -1,4 +1,4 @@
-"""Reading a folder of images."""
+"""Reading images from files."""
 
 import difflib
 import os
@@ -17,24 +17,25 @@ from detinv.errors import ConfigError
 from detinv.layouts.file_names import within
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
-# Characters of a name that a message quotes.
+# A message quotes this many characters of a name.
 _NAME = 100
 
 
 def read_images(
     folder: str | Path, file_names: Sequence[str] | None = None
 ) -> tuple[list[str], list[UInt8[Tensor, "3 _ _"]]]:
-    """File names and 8-bit RGB images of a folder.
+    """Read the images of a folder and return their file names and 8-bit RGB pixels.
 
     Args:
-        file_names: which files, in this order, as an annotation file names them; by default every PNG and JPEG
+        folder: its path.
+        file_names: the files to read, in this order, as an annotation file names them; by default every PNG and JPEG
             file of the folder, sorted by name.
 
     Raises:
-        ConfigError: naming the folder or file that is missing or no image.
-        LayoutError: for a name of the annotations that leads out of the folder.
+        ConfigError: naming a folder or file that is missing, or a file that is not an image.
+        LayoutError: for a file name in the annotations that leads out of the folder.
     """
-    # The command line takes a name of digits for a number.
+    # A name of digits arrives from the command line as a number.
     folder = Path(str(folder))
     if not os.path.isdir(folder):
         problem = "is a file, not a folder" if os.path.exists(folder) else "does not exist"
@@ -47,41 +48,41 @@ def read_images(
             raise ConfigError(
                 f"images folder {folder} cannot be listed: {error.strerror}; check its permissions"
             ) from error
-        # Hidden files are what systems and interrupted copies leave behind.
+        # Operating systems and interrupted copies leave hidden files behind.
         file_names = [name for name in found if not name.startswith(".")]
         for name in file_names:
             if not is_text(name):
-                raise ConfigError(f"images folder {folder}: the name {shown(name)} is no text; rename the file")
+                raise ConfigError(f"images folder {folder}: the name {shown(name)} is not valid text; rename the file")
         if not file_names:
             raise ConfigError(f"images folder {folder} holds no PNG or JPEG file; give another one with images=DIR")
     return list(file_names), [read_image(_existing(folder, name)) for name in file_names]
 
 
 def read_image(path: str | Path) -> UInt8[Tensor, "3 height width"]:
-    """One PNG or JPEG file as 8-bit RGB, its pixels as stored; grey values are repeated, transparency is dropped.
+    """Read a PNG or JPEG file as 8-bit RGB, pixels as stored; grey values are repeated, transparency is dropped.
 
     Raises:
-        ConfigError: naming the file, if it is missing or broken, holds several images, or more than 8 bits a channel of
-            which nothing sensible would be left.
+        ConfigError: naming the file, if it is missing or broken, contains several images, or has more than 8 bits per
+            channel, which a conversion would cut off.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # A few bytes can claim to be more pixels than memory holds.
+            # A file of a few bytes can claim to have more pixels than memory can hold.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG")) as file:
                 kind, frames = file.mode, getattr(file, "n_frames", 1)
                 pixels = np.array(file.convert("RGB"))
     except FileNotFoundError as error:
         raise ConfigError(f"image {path} does not exist; check the path") from error
-    except Exception as error:  # Pillow reports broken files as whatever comes up in it
+    except Exception as error:  # Pillow raises many kinds of error for broken files
         raise ConfigError(
             f"image {path} cannot be read as PNG or JPEG: {reason_of(error)}; repair or remove it"
         ) from error
     if kind.startswith(("I", "F")):
-        raise ConfigError(f"image {path} has more than 8 bits a pixel (Pillow's mode {kind}); convert it to 8 bits")
+        raise ConfigError(f"image {path} has more than 8 bits per channel (Pillow's mode {kind}); convert it to 8 bits")
     if frames > 1:
-        raise ConfigError(f"image {path} is an animation of {frames} images; save the one that is meant")
+        raise ConfigError(f"image {path} is an animation of {frames} images; save a single one of them")
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 

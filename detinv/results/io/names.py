@@ -3,19 +3,19 @@
 import re
 from collections.abc import Sequence
 
-# Reserved by Windows, whatever follows the first dot.
+# Names that Windows reserves, whatever follows the first dot.
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(1, 10))}
 _LONGEST = 100
 
 
 def file_stems(ids: Sequence[str]) -> list[str]:
-    """One file name without ending for each id, safe on every file system, and no two alike, whatever their case.
+    """Return a file name without ending for each id, safe on every file system and unique regardless of case.
 
     Letters, digits, `.`, `_` and `-` stay; everything else becomes `_`; a repeated name gets `-2`, `-3`, ...
     """
     taken: set[str] = set()
     stems = []
-    # Ids that need no change keep their name even if an earlier, changed id would like it.
+    # Ids that need no change keep their name, even if an earlier id would be changed to it.
     untouched = {name.lower() for name in ids if _safe(name) == name}
     for name in ids:
         stem = _safe(name)

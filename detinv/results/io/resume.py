@@ -1,4 +1,4 @@
-"""Who a folder belongs to: a run may go on in its own folder, and in no other's."""
+"""Which run a folder belongs to: a run may be resumed in its own folder, and in no other."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from detinv.config.kinds import flat_values
 from detinv.errors import OutputError
 from detinv.results.io.files import write_text
 
 _CONFIG = "config.yaml"
-# Where a run lies, how it is watched and how the work is shared out do not change its results.
-_BESIDE = (
+# Options that do not change results: where they are written, how a run is followed, how work is divided.
+_IRRELEVANT = (
     "out_dir",
     "logger",
     "batch_size",
@@ -22,24 +23,28 @@ _BESIDE = (
     "trainer.devices",
     "trainer.num_nodes",
 )
-# Folders of dashboards: a run that stopped at a mistake may have left them without any result.
+# Folders of dashboards, which a run that failed at once leaves behind without any result.
 _DASHBOARDS = ("wandb", "tensorboard")
 
 
 def claim_folder(folder: Path, config: DictConfig) -> bool:
-    """Write `config.yaml` into an existing folder, unless it is there and says the same.
+    """Write `config.yaml` into an existing folder, unless it is there already with the same configuration.
+
+    Args:
+        folder: the `out_dir` of the run.
+        config: the complete configuration of the run.
 
     Returns:
-        Whether the folder belongs to this run already.
+        Whether the folder belonged to this run already.
 
     Raises:
-        OutputError: when another configuration was run there and left something, naming the first value that differs;
-            when its file cannot be read.
+        OutputError: when a run with another configuration has left results there, naming the first value that
+            differs; when its file cannot be read.
     """
     path = folder / _CONFIG
     left = {entry.name for entry in folder.iterdir()} - {_CONFIG, *_DASHBOARDS}
     if path.is_file() and left:
-        _check_same(folder, _flat(_read(path)), _flat(OmegaConf.to_container(config)))
+        _check_same(folder, _options(_read(path)), _options(config))
         return True
     write_text(path, OmegaConf.to_yaml(config))
     return False
@@ -47,26 +52,25 @@ def claim_folder(folder: Path, config: DictConfig) -> bool:
 
 def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     for key in sorted({*before, *now}):
-        beside = any(key == name or key.startswith(f"{name}.") for name in _BESIDE)
-        if before.get(key) != now.get(key) and not beside:
+        irrelevant = any(key == name or key.startswith(f"{name}.") for name in _IRRELEVANT)
+        if before.get(key) != now.get(key) and not irrelevant:
             raise OutputError(
                 f"out_dir {folder} belongs to another run: {key} was {before.get(key)!r}, is {now.get(key)!r}; choose "
                 "another out_dir"
             )
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> DictConfig:
     try:
-        return OmegaConf.to_container(OmegaConf.load(path))
+        config = OmegaConf.load(path)
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         reason = str(error).splitlines()[0]
         raise OutputError(f"{path} cannot be read ({reason}); choose another out_dir") from error
+    if not isinstance(config, DictConfig):
+        raise OutputError(f"{path} is not a configuration; choose another out_dir")
+    return config
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, dict):
-        return {prefix.removesuffix("."): values}
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.")
-    return flat
+def _options(config: DictConfig) -> dict[str, Any]:
+    """Return dotted names and values of single options, without the groups that hold them."""
+    return {key: value for key, value in flat_values(config).items() if not isinstance(value, dict)}

@@ -1,4 +1,4 @@
-"""Versions that figures depend on."""
+"""Versions of the software that results depend on."""
 
 import platform
 from importlib.metadata import version
@@ -9,5 +9,5 @@ _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "kornia", "pycocotools
 
 
 def versions() -> dict[str, str]:
-    """Of detinv, Python and the packages that decide over results, by name."""
+    """Return the versions of detinv, Python and the packages that influence results, by name."""
     return {"detinv": __version__, "python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}

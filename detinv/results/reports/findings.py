@@ -1,4 +1,4 @@
-"""The outcome of an experiment, as objects: numbers, tables and figures."""
+"""The outcome of an experiment: numbers, tables and figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from detinv.viz.image import Picture
 
 Cell = str | int | float | None
-"""Of a table; numbers stay numbers, so that the CSV file has all their digits."""
+"""A value in a table; numbers stay numbers, so that the CSV file has all their digits."""
 
 
 @dataclass(frozen=True)
@@ -14,15 +14,15 @@ class Table:
     """One table, written as `<name>.csv` and into the report.
 
     Args:
-        name: of the file, without ending.
-        title: what it shows.
-        columns: headings.
-        rows: one cell for each heading.
+        name: name of the file, without ending.
+        title: heading in the report.
+        columns: headings, all different.
+        rows: one cell per heading.
         note: how to read it.
-        digits: decimals that the report shows of numbers that are not whole.
+        digits: number of decimals in the report, for numbers that are not integers.
 
     Raises:
-        ValueError: when a row has not as many cells as there are headings, or two headings are the same.
+        ValueError: when a row does not have one cell per heading, or two headings are the same.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Figure:
     """One picture, written as `<name>.png` and into the report.
 
     Args:
-        name: of the file, without ending.
-        title: what it shows.
+        name: name of the file, without ending.
+        title: heading in the report.
         picture: RGB, 0 to 255.
         note: how to read it.
     """
@@ -58,12 +58,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Findings:
-    """What an experiment found.
+    """The outcome of an experiment.
 
     Args:
-        numbers: plain numbers, strings, lists and mappings, ready for JSON: everything a claim is checked against.
+        numbers: plain numbers, strings, lists and mappings, ready for JSON: everything that claims are checked against.
         tables, figures: in the order of the report.
-        decided: what the paper leaves open and how this run decided it, by subject.
+        decided: decisions on what the paper leaves open, by subject.
 
     Raises:
         ValueError: when two tables, or two figures, would be written to the same file.

@@ -72,9 +72,12 @@ def test_a_folder_where_nothing_was_made_is_free(tmp_path: Path) -> None:
         claim_folder(tmp_path, config())
 
 
-@pytest.mark.parametrize("text", ["steps: [", "\x00"])
-def test_a_configuration_that_cannot_be_read_is_one_line(folder: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("steps: [", "cannot be read"), ("\x00", "cannot be read"), ("- steps", "is not a configuration")],
+)
+def test_a_configuration_that_cannot_be_read_is_one_line(folder: Path, text: str, problem: str) -> None:
     (folder / "config.yaml").write_text(text)
-    with pytest.raises(OutputError, match=r"config\.yaml cannot be read") as caught:
+    with pytest.raises(OutputError, match=rf"config\.yaml {problem}") as caught:
         claim_folder(folder, config())
     assert "\n" not in str(caught.value)
