@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 PAGES = sorted([README, *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/*.md")])
 # Names in capitals stand for what the reader has; where a choice is needed, this one is taken.
-EXAMPLES = {"NAME": "shapes_fcos", "ROW": "shapes_retinanet", "COLUMN": "shapes_fcos"}
+EXAMPLES = {"EXPERIMENT": "table1_transfer", "NAME": "shapes_fcos", "ROW": "shapes_retinanet", "COLUMN": "shapes_fcos"}
 
 
 def _name(path: Path) -> str:
