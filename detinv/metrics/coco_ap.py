@@ -1,4 +1,4 @@
-"""COCO's average precision of detections, with the layouts as ground truth."""
+"""COCO's average precision, with layouts as ground truth."""
 
 import contextlib
 import io
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from detinv.layouts.layout import Detections, Layout
 
-# Places in COCOeval's table of precisions: (IoU threshold, recall, class, area range, most detections).
+# Indices into COCOeval's table of precisions: (IoU threshold, recall, class, area range, most detections).
 _IOU_50, _IOU_75 = 0, 5
 _AREAS = {"APs": 1, "APm": 2, "APl": 3}
 
 
 def coco_ground_truth(layouts: Sequence[Layout], class_names: Sequence[str]) -> dict[str, Any]:
-    """The layouts as a COCO annotation file, ready for JSON.
+    """Return the layouts as a COCO annotation file, ready for JSON.
 
     Images are numbered from 1 in the order of the layouts and named `<id>.png`; category ids are labels + 1; masks
     become compressed run-length encodings. The area is the mask's, or the box's where there is no mask.
@@ -69,11 +69,12 @@ def coco_results(
 
     Args:
         detections: one entry for each layout, in pixels of the layout's image.
-        image_ids: number of each image, category_ids: number of each class, in the annotation file that the results
-            go with; by default those of `coco_ground_truth`.
+        image_ids: number of each image in the annotation file that the results belong to; by default those of
+            `coco_ground_truth`.
+        category_ids: number of each class there, likewise.
 
     Raises:
-        ValueError: when the two do not belong together.
+        ValueError: when layouts and detections differ in number or size.
     """
     _check_pairs(layouts, detections)
     results = []
@@ -98,24 +99,24 @@ def average_precision(
     class_names: Sequence[str],
     iou_type: Literal["bbox", "segm"] = "bbox",
 ) -> dict[str, float]:
-    """Average precision over classes and IoU 0.50 to 0.95, in percent, as pycocotools computes it.
+    """Return average precision over classes and IoU 0.50 to 0.95, in percent, as pycocotools computes it.
 
     Args:
-        detections: one entry for each layout, in pixels of the layout's image; at most 100 an image count.
-        iou_type: by boxes or by masks; for masks every layout with objects and every non-empty entry must have them.
+        detections: one entry for each layout, in pixels of the layout's image; at most 100 per image are counted.
+        iou_type: whether boxes or masks are compared; masks must then be given for all objects and detections.
 
     Returns:
         AP, AP50, AP75; APs, APm, APl of objects below 32^2, between, and above 96^2 pixels; `AP/<class>` of each
-        class. NaN where there is no object to find (written as null in JSON); 0 where there is but nothing is found.
+        class. NaN where there is no object to find (null in JSON); 0 where there are objects but none is found.
 
     Raises:
-        ValueError: when layouts and detections do not belong together, or masks are missing.
+        ValueError: when layouts and detections differ in number or size, or masks are missing.
     """
     truth, results = coco_ground_truth(layouts, class_names), coco_results(layouts, detections)
     if iou_type == "segm":
         if any("segmentation" not in entry for entry in (*truth["annotations"], *results)):
             raise ValueError("mask AP needs masks of every object and every detection")
-        # A result with a box would be sorted into the area ranges by that box instead of its mask.
+        # pycocotools would sort a result with a box into the area ranges by its box instead of its mask.
         results = [{key: value for key, value in entry.items() if key != "bbox"} for entry in results]
     names = ("AP", "AP50", "AP75", *_AREAS, *(f"AP/{name}" for name in class_names))
     if not truth["annotations"]:
@@ -131,7 +132,7 @@ def average_precision(
 def box_and_mask_ap(
     layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]
 ) -> dict[str, float]:
-    """`average_precision` by boxes and, as `mask_AP` and so on, by masks where layouts and detections have them."""
+    """Return `average_precision` of boxes and, as `mask_AP` and so on, of masks where both sides have them."""
     scores = average_precision(layouts, detections, class_names)
     wanted = [layout for layout in layouts if len(layout)]
     if wanted and all(layout.masks is not None for layout in wanted) and all(d.masks is not None for d in detections):
@@ -141,7 +142,7 @@ def box_and_mask_ap(
 
 
 def _precisions(truth: dict[str, Any], results: list[dict[str, Any]], iou_type: str) -> np.ndarray:
-    """(IoU threshold, recall, class, area range), -1 where there is no object, at 100 detections an image."""
+    """Return precisions by (IoU threshold, recall, class, area range), -1 where there is no object."""
     expected, found = COCO(), COCO()
     expected.dataset = truth
     # pycocotools reports its progress with print.

@@ -1,4 +1,4 @@
-"""Does an image show the cue a detector can tell its classes by: the orientation of stripes?"""
+"""The cue that identifies striped classes: does an image show their orientation?"""
 
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
@@ -9,21 +9,21 @@ from torch import Tensor
 
 from detinv.layouts.layout import Layout
 
-# The band that is looked at, in cycles per pixel: texture, neither shading (below) nor single pixels (above). It is
-# a full ring, so that noise has no preferred direction; the planted stripes, 6 pixels apart, lie at 0.167.
+# The frequencies of texture, in cycles per pixel: neither shading (below) nor single pixels (above). The band is a full
+# ring, so that noise has no preferred direction; the planted stripes, 6 pixels apart, have 0.167.
 LOWEST_FREQUENCY = 0.08
 HIGHEST_FREQUENCY = 0.45
-# Less than so many cycles in the box's shorter side are the object's outline.
+# Fewer cycles than these in the box's shorter side belong to the object's outline.
 _FEWEST_CYCLES = 1.5
-# Side of the (zero-padded) spectrum: fine enough that the peak's direction is not rounded to a coarse grid.
+# Side of the (zero-padded) spectrum, large enough for a fine grid of directions.
 _SPECTRUM = 256
 
 
 class OrientationAgreement(TypedDict):
     """How many objects of striped classes show their stripes.
 
-    `objects` looked at; `share` of them, in [0, 1], whose orientation is the planted one, NaN without an object;
-    `per_class` the same share by label, for labels that occur.
+    `objects` examined; the `share` of them, in [0, 1], whose orientation is the planted one, NaN without an object;
+    `per_class`, the same share by label, for labels that occur.
     """
 
     objects: int
@@ -32,19 +32,19 @@ class OrientationAgreement(TypedDict):
 
 
 def dominant_orientation(image: UInt8[Tensor, "3 height width"], box: Float[Tensor, " 4"]) -> float:
-    """Direction of the strongest spatial frequency in a box, in degrees in [0, 180).
+    """Return the direction of the strongest spatial frequency in a box, in degrees in [0, 180).
 
-    The crop, without its mean, is weighted with a Hann window and Fourier transformed by channel; the strongest
-    frequency of the channels' summed power counts, among those of 0.08 to 0.45 cycles per pixel with at least 1.5
+    The crop, less its mean, is weighted with a Hann window and Fourier transformed channel by channel. The strongest
+    frequency is that of the channels' summed power, among those of 0.08 to 0.45 cycles per pixel with at least 1.5
     cycles in the shorter side of the box.
 
     Args:
         image: RGB, 0 to 255.
-        box: XYXY in pixels; widened to whole pixels, cut to the image.
+        box: XYXY in pixels; rounded outwards to whole pixels and clipped to the image.
 
     Returns:
-        angle of the wave vector (across the stripes) from the x axis towards the y axis, which points down.
-        NaN when the box is too small to hold such a frequency, or the crop is of one colour.
+        angle of the wave vector (across the stripes) from the x axis towards the y axis, which points down; NaN when
+        the box is too small for such a frequency, or the crop is of one colour.
     """
     height, width = image.shape[1:]
     x0, y0 = (max(int(value), 0) for value in box[:2].floor().tolist())
@@ -54,7 +54,7 @@ def dominant_orientation(image: UInt8[Tensor, "3 height width"], box: Float[Tens
     if rows < 2 or columns < 2:
         return float("nan")
     window = _hann(rows)[:, None] * _hann(columns)
-    # The weighted mean, so that nothing is left at frequency zero to leak into the band.
+    # The weighted mean leaves nothing at frequency zero that could leak into the band.
     crop = (crop - (crop * window).sum((1, 2), keepdim=True) / window.sum()) * window
     size = max(_SPECTRUM, rows, columns)
     power = torch.fft.rfft2(crop, s=(size, size)).abs().square().sum(0)
@@ -64,7 +64,7 @@ def dominant_orientation(image: UInt8[Tensor, "3 height width"], box: Float[Tens
     lowest = max(LOWEST_FREQUENCY, _FEWEST_CYCLES / min(rows, columns))
     power = torch.where((frequency >= lowest) & (frequency <= HIGHEST_FREQUENCY), power, 0.0)
     strongest = int(power.argmax())
-    # A crop of one colour leaves rounding errors only.
+    # A crop of one colour leaves only rounding errors.
     if power.flatten()[strongest] < 1e-6:
         return float("nan")
     row, column = divmod(strongest, power.shape[1])
@@ -77,12 +77,12 @@ def orientation_agreement(
     planted: Mapping[int, float],
     tolerance: float = 15.0,
 ) -> OrientationAgreement:
-    """Share of the objects of striped classes whose strongest frequency has the planted direction.
+    """Return the share of the objects of striped classes whose strongest frequency has the planted direction.
 
     Args:
         layouts: in pixels of the images.
         images: RGB, 0 to 255, one for each layout.
-        planted: direction across the stripes, in degrees, of each label that has them; other objects are ignored.
+        planted: direction across the stripes, in degrees, by label; objects of other labels are ignored.
         tolerance: in degrees; orientations are compared modulo 180. Chance level is tolerance / 90.
 
     Raises:
@@ -108,5 +108,5 @@ def orientation_agreement(
 
 
 def _hann(length: int) -> Float[Tensor, " length"]:
-    """Hann window without its zeros at the ends, so that every pixel counts."""
+    """Return a Hann window without its zeros at the ends, so that every pixel counts."""
     return torch.hann_window(length + 2, periodic=False, dtype=torch.float64)[1:-1]

@@ -1,4 +1,4 @@
-"""How near one image is to another, inside a region or outside it."""
+"""How similar two images are in a region."""
 
 from typing import NamedTuple
 
@@ -7,32 +7,32 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 
-class Nearness(NamedTuple):
-    """Of two images in one region; NaN where it has no pixel.
+class ImageSimilarity(NamedTuple):
+    """ImageSimilarity of two images in one region; NaN if it has no pixel.
 
     Args:
         rmse: root mean square of the difference, in units of [0, 1].
-        correlation: of all values once each channel's mean in the region is taken off, in [-1, 1]; NaN where one of
-            the images is of one colour there.
+        correlation: of all values after subtracting each channel's mean in the region, in [-1, 1]; NaN if one of the
+            images is of one colour there.
     """
 
     rmse: float
     correlation: float
 
 
-def nearness(
+def image_similarity(
     image: UInt8[Tensor, "3 height width"],
     other: UInt8[Tensor, "3 height width"],
     region: Bool[Tensor, "height width"],
-) -> Nearness:
-    """Difference and likeness of two RGB images in a region."""
+) -> ImageSimilarity:
+    """Return the difference and the correlation of two RGB images in a region."""
     if not region.any():
-        return Nearness(float("nan"), float("nan"))
+        return ImageSimilarity(float("nan"), float("nan"))
     first, second = (pixels.cpu()[:, region.cpu()].double() / 255 for pixels in (image, other))
     rmse = float((first - second).square().mean().sqrt())
-    # Asked of the pixels themselves: what their mean leaves of one colour is rounding, not zero.
+    # Tested before the mean is subtracted, which leaves rounding errors of one colour instead of zeros.
     if any((values == values[:, :1]).all() for values in (first, second)):
-        return Nearness(rmse, float("nan"))
+        return ImageSimilarity(rmse, float("nan"))
     first, second = (values - values.mean(1, keepdim=True) for values in (first, second))
     spread = torch.sqrt(first.square().sum() * second.square().sum())
-    return Nearness(rmse, float((first * second).sum() / spread))
+    return ImageSimilarity(rmse, float((first * second).sum() / spread))

@@ -1,4 +1,4 @@
-"""How many objects of a layout are found again."""
+"""Redetection: how many objects of a layout a detector finds in the image."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -8,9 +8,9 @@ from detinv.layouts.layout import Detections, Layout
 
 
 class Redetection(TypedDict):
-    """Counts over all layouts.
+    """Counts over all layouts: `objects`, how many of them are `redetected`, and `false_positives`.
 
-    `objects` asked for, `redetected` of them, and `false_positives`: confident detections that match none.
+    A false positive is a detection above the score threshold that matches no object.
     """
 
     objects: int
@@ -24,10 +24,10 @@ def redetection(
     score_thresh: float = 0.5,
     iou_thresh: float = 0.5,
 ) -> Redetection:
-    """Objects found again with a score and an IoU above the thresholds and the right class, each at most once.
+    """Count the objects that are detected with the right class, and a score and an IoU above the thresholds.
 
-    Greedy, as COCO matches: detections by descending score each take the object of their class that they overlap
-    most among those still free. A second detection of an object is a false positive.
+    Matching is greedy, as in COCO: in order of descending score, each detection takes the object of its class that it
+    overlaps most among those still unmatched. A second detection of an object is a false positive.
 
     Args:
         detections: one entry for each layout, in pixels of the layout's image.

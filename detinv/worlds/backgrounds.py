@@ -1,14 +1,14 @@
-"""Backgrounds: smooth, clouded or grainy, never striped, so that texture stays a property of the objects."""
+"""Backgrounds: smooth, cloudy or grainy, but never striped, so that only objects have a texture."""
 
 import numpy as np
 from PIL import Image
 
 
 def clouds(generator: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Smooth coloured background of shape (height, width, 3) in [0, 1].
+    """Draw a smooth coloured background of shape (height, width, 3), in [0, 1].
 
-    A random colour, in one picture of three a second one beyond a straight edge, plus two octaves of smooth noise of
-    random strength, plus faint grain.
+    It is a random colour, in one image of three with a second one beyond a straight edge, plus two octaves of smooth
+    noise of random strength, plus faint grain.
     """
     canvas = np.broadcast_to(generator.uniform(0.15, 0.85, size=3), (height, width, 3)).copy()
     if generator.uniform() < 1 / 3:

@@ -1,4 +1,4 @@
-"""What all worlds have in common: scenes drawn object by object, with boxes and masks of what remains visible."""
+"""The base class of all worlds: scenes drawn object by object, with boxes and masks of the visible parts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ import torch
 from detinv.errors import ConfigError
 from detinv.layouts.layout import Layout
 from detinv.worlds.backgrounds import clouds
-from detinv.worlds.scene import Look, Scene
+from detinv.worlds.scene import Appearance, Scene
 
 PixelBox = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in pixels."""
-Placed = tuple[int, Look, PixelBox]
-"""Class number, look and box of one object, not yet drawn."""
+Placed = tuple[int, Appearance, PixelBox]
+"""Class number, appearance and box of one object that is yet to be drawn."""
 
-# An object of which fewer pixels remain visible is not annotated.
+# An object with fewer visible pixels is not annotated.
 _FEWEST_PIXELS = 30
 _ATTEMPTS = 20
 # Between an object's box and the edge of the image, in pixels.
@@ -27,15 +27,15 @@ _EDGE = 1
 
 @dataclass(frozen=True)
 class AbstractWorld(ABC):
-    """Random scenes on clouded backgrounds; scene i depends on (seed, i) only.
+    """Random scenes on cloudy backgrounds; scene i depends on (seed, i) only.
 
     Colours, sizes, aspect ratios, small rotations and phases are random. Objects may touch and overlap a little.
 
     Args:
         image_size: (height, width) in pixels.
         seed: of the whole world; training and evaluation use different ones.
-        min_side, max_side: of an object's longer side, in pixels.
-        max_objects: at most this many objects (or groups of them) in a scene, at least one.
+        min_side, max_side: limits of an object's longer side, in pixels.
+        max_objects: limit of the number of objects (or groups of objects) in a scene; there is at least one.
 
     Raises:
         ConfigError: when the largest objects do not fit into the image.
@@ -50,10 +50,10 @@ class AbstractWorld(ABC):
     name: ClassVar[str]
     class_names: ClassVar[tuple[str, ...]]
     planted_truth: ClassVar[str]
-    """What tells the classes of this world apart, in a sentence or two: for model cards and reports."""
+    """What distinguishes the classes of this world, in a sentence or two for model cards and reports."""
     planted_orientations: ClassVar[dict[str, float]] = {}
-    """Direction across the stripes of classes that have them in this world, in degrees from the x axis towards the y
-    axis that points down, in [0, 180)."""
+    """Direction across the stripes, by class, in degrees in [0, 180) from the x axis towards the y axis, which points
+    down; classes without stripes are left out."""
 
     def __post_init__(self) -> None:
         least = self.max_side + 2 * _EDGE
@@ -65,17 +65,17 @@ class AbstractWorld(ABC):
 
     @abstractmethod
     def objects(self, generator: np.random.Generator) -> Iterator[Placed]:
-        """The objects of a scene, back to front; each is drawn, by the same generator, before the next is asked for."""
+        """Yield the objects of a scene, back to front; each is drawn with the same generator before the next one."""
 
     def scene(self, index: int) -> Scene:
-        """Scene number `index`: image, visible boxes, labels and masks."""
+        """Return scene number `index`: its image, and the boxes, labels and masks of what is visible."""
         generator = np.random.default_rng((self.seed, index))
         height, width = self.image_size
         canvas = clouds(generator, height, width)
         owner = np.full((height, width), -1)
         labels: list[int] = []
-        for label, look, box in self.objects(generator):
-            look.draw(canvas, owner, len(labels), box, generator)
+        for label, appearance, box in self.objects(generator):
+            appearance.draw(canvas, owner, len(labels), box, generator)
             labels.append(label)
         visible = [k for k in range(len(labels)) if (owner == k).sum() >= _FEWEST_PIXELS]
         masks = np.stack([owner == k for k in visible]) if visible else np.zeros((0, height, width), bool)
@@ -88,7 +88,7 @@ class AbstractWorld(ABC):
         return Scene(image=image, layout=layout)
 
     def place(self, generator: np.random.Generator) -> list[PixelBox]:
-        """Boxes inside the image whose pairwise overlap is small."""
+        """Return boxes inside the image whose pairwise overlap is small."""
         boxes: list[PixelBox] = []
         for _ in range(int(generator.integers(1, self.max_objects + 1))):
             for _attempt in range(_ATTEMPTS):
@@ -99,13 +99,13 @@ class AbstractWorld(ABC):
         return boxes
 
     def sides(self, generator: np.random.Generator) -> tuple[float, float]:
-        """(width, height) of an object, log-uniform: as many between 20 and 30 pixels as between 40 and 60."""
+        """Return an object's (width, height), log-uniform: 20 to 30 pixels is as likely as 40 to 60."""
         side = float(np.exp(generator.uniform(np.log(self.min_side), np.log(self.max_side))))
         ratio = float(np.exp(generator.uniform(np.log(0.75), np.log(1 / 0.75))))
         return side * min(1.0, ratio), side * min(1.0, 1 / ratio)
 
     def somewhere(self, generator: np.random.Generator, width: float, height: float) -> PixelBox:
-        """A box of this size anywhere in the image, a pixel away from its edges."""
+        """Return a box of this size anywhere in the image, at least a pixel from its edges."""
         image_height, image_width = self.image_size
         x0 = generator.uniform(_EDGE, image_width - width - _EDGE)
         y0 = generator.uniform(_EDGE, image_height - height - _EDGE)
@@ -113,7 +113,7 @@ class AbstractWorld(ABC):
 
 
 def overlap(a: PixelBox, b: PixelBox) -> float:
-    """Intersection over the smaller area."""
+    """Return the intersection of two boxes over the area of the smaller one."""
     w = min(a[2], b[2]) - max(a[0], b[0])
     h = min(a[3], b[3]) - max(a[1], b[1])
     smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))

@@ -1,4 +1,4 @@
-"""The world `context`: classes that look alike and are told apart by a companion beside them."""
+"""The world `context`: classes that look alike and differ only by a companion next to them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ import numpy as np
 
 from detinv.worlds import outlines
 from detinv.worlds.base import AbstractWorld, PixelBox, Placed, overlap
-from detinv.worlds.scene import Look
+from detinv.worlds.scene import Appearance
 from detinv.worlds.textures import random_texture
 
 
 @dataclass(frozen=True)
 class Companion:
-    """What stands beside a class.
+    """The object that accompanies a class.
 
     Args:
         name: of the companion's class.
-        probability: that there is one.
-        sides: "above", "below", "left" or "right", equally likely.
+        probability: of there being one, in [0, 1].
+        sides: where it may stand, equally likely: "above", "below", "left" or "right".
     """
 
     name: str
@@ -40,19 +40,19 @@ OUTLINES = {
 COMPANIONS = {
     "bulb": Companion("cap", 0.9, ("above",)),
     "ball": Companion("foot", 0.9, ("below",)),
-    # The control: a companion that prefers no side.
+    # The control: a companion without a preferred side.
     "gear": Companion("peg", 0.9, ("left", "right")),
 }
-# Of a companion's longer side, in pixels, and of the gap to what it stands beside.
+# Ranges in pixels: a companion's side, its distance from the object, and its offset along that object's edge.
 _COMPANION_SIDE, _GAP, _ASIDE = (16.0, 24.0), (1.0, 4.0), 4.0
 
 
 @dataclass(frozen=True)
 class ContextWorld(AbstractWorld):
-    """Outlines tell the class, but for two pairs that look alike; textures are random.
+    """Outlines identify the class, except for two pairs of classes that look alike; textures are random.
 
-    `bulb` and `ball` are discs, `gear` and `hoop` are rings. Companions are objects with a class of their own, which
-    stand alone just as often.
+    `bulb` and `ball` are discs, `gear` and `hoop` are rings. Companions are objects with a class of their own, and also
+    occur alone.
     """
 
     min_side: float = 20.0
@@ -65,7 +65,7 @@ class ContextWorld(AbstractWorld):
     planted_truth = (
         "bulb and ball look alike (discs): nine of ten bulbs have a cap above them, nine of ten balls a foot below "
         "them. gear and hoop look alike (rings): nine of ten gears have a peg beside them, left or right with equal "
-        "probability; hoops have none. Caps, feet, pegs and stars are told by their outline and stand alone as well."
+        "probability; hoops have none. Caps, feet, pegs and stars are identified by their outline and also stand alone."
     )
 
     def objects(self, generator: np.random.Generator) -> Iterator[Placed]:
@@ -75,10 +75,10 @@ class ContextWorld(AbstractWorld):
             group = self._group(generator, name, taken)
             for member, box in group:
                 taken.append(box)
-                yield self.class_names.index(member), Look(OUTLINES[member], random_texture(generator)), box
+                yield self.class_names.index(member), Appearance(OUTLINES[member], random_texture(generator)), box
 
     def _group(self, generator: np.random.Generator, name: str, taken: list[PixelBox]) -> list[tuple[str, PixelBox]]:
-        """One object with its companion where it has one, apart from what is there; nothing where no room is found."""
+        """Place one object, with its companion if it has one, clear of all others; return [] if there is no room."""
         companion = COMPANIONS.get(name)
         if companion is not None and generator.uniform() >= companion.probability:
             companion = None
@@ -88,7 +88,7 @@ class ContextWorld(AbstractWorld):
             if companion is not None:
                 side = companion.sides[int(generator.integers(len(companion.sides)))]
                 group.append((companion.name, _beside(generator, box, side)))
-            # No companion of another's, and nothing that could be taken for one, stands near.
+            # Keep clear of other objects' companions, and of anything that could be mistaken for one.
             if all(
                 self._inside(one) and all(overlap(_widened(one), other) == 0 for other in taken) for _, one in group
             ):
@@ -101,7 +101,7 @@ class ContextWorld(AbstractWorld):
 
 
 def _beside(generator: np.random.Generator, box: PixelBox, side: str) -> PixelBox:
-    """A companion's box, whose centre lies straight on that side of `box`, give or take a few pixels."""
+    """Return a companion's box, centred on that side of `box` to within a few pixels."""
     size, gap, aside = generator.uniform(*_COMPANION_SIDE), generator.uniform(*_GAP), generator.uniform(-_ASIDE, _ASIDE)
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     if side in ("above", "below"):

@@ -1,7 +1,7 @@
-"""Outlines: is a point of the local frame inside the shape?
+"""Outlines: whether points of the local frame lie inside a shape.
 
-The local frame is [-1, 1] x [-1, 1], x to the right, y downwards; every outline touches all four sides
-(nearly, for the ring and the star), so that the box of the drawn mask is about the box asked for.
+The local frame is [-1, 1] x [-1, 1], x to the right, y downwards. Every outline touches all four sides (the square and
+the star nearly), so that the box of the drawn mask is close to the requested box.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def diamond(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Square on its corner."""
+    """Square standing on a corner."""
     return np.abs(x) + np.abs(y) <= 1
 
 
@@ -39,7 +39,7 @@ def star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     inner, tip = 0.45, 1.0
     corner = inner * np.array([np.cos(np.pi / 5), np.sin(np.pi / 5)])
     px, py = radius * np.cos(angle), radius * np.sin(angle)
-    # Below the edge from the tip (1, 0) to the inner corner.
+    # Inside the edge from the tip (1, 0) to the inner corner.
     return (px - tip) * corner[1] - py * (corner[0] - tip) <= 0
 
 

@@ -1,4 +1,4 @@
-"""The world `part`: the class is written in one small patch at a known place; the outline gives the box."""
+"""The world `part`: one small patch at a known place identifies the class; the outline gives the box."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from detinv.worlds import outlines, textures
 from detinv.worlds.base import AbstractWorld, Placed
-from detinv.worlds.scene import Look, Patch
+from detinv.worlds.scene import Appearance, Patch
 
 PATCHES = {
     "lying": textures.Stripes(degrees=90.0, period=5.0),
@@ -21,7 +21,7 @@ BODIES = (outlines.circle, outlines.square)
 
 @dataclass(frozen=True)
 class PartWorld(AbstractWorld):
-    """Bodies of one colour with a striped patch at the upper right; classes are named after its stripes."""
+    """Bodies of one colour with a striped patch at the upper right, after which the classes are named."""
 
     min_side: float = 36.0
     max_side: float = 72.0
@@ -32,8 +32,8 @@ class PartWorld(AbstractWorld):
     patch_centre: ClassVar[tuple[float, float]] = (0.35, -0.35)
     patch_half_side: ClassVar[float] = 0.32
     planted_truth = (
-        "A striped patch at the upper right, a tenth of the box, alone tells the class by the direction of its "
-        "stripes; the rest of the body is of one colour, and its outline gives the box."
+        "The direction of the stripes in a patch at the upper right, a tenth of the box, alone identifies the class; "
+        "the rest of the body is of one colour, and its outline gives the box."
     )
     planted_orientations = {name: texture.degrees for name, texture in PATCHES.items()}
 
@@ -42,4 +42,4 @@ class PartWorld(AbstractWorld):
             label = int(generator.integers(len(PATCHES)))
             body = BODIES[int(generator.integers(len(BODIES)))]
             patch = Patch(PATCHES[self.class_names[label]], self.patch_centre, self.patch_half_side)
-            yield label, Look(body, textures.Plain(), patch), box
+            yield label, Appearance(body, textures.Plain(), patch), box

@@ -18,14 +18,14 @@ WORLDS: dict[str, type[AbstractWorld]] = {
 
 
 def load_world(name: str, image_size: Sequence[int] = (128, 128), seed: int = 0) -> AbstractWorld:
-    """The world `name`.
+    """Build the world `name`.
 
     Args:
         image_size: (height, width) of its scenes, in pixels.
         seed: of the whole world.
 
     Raises:
-        ConfigError: when there is none of that name; suggests the nearest.
+        ConfigError: when no world has that name; suggests the nearest one.
     """
     if name not in WORLDS:
         raise ConfigError(f"unknown world {name!r}{suggestion(name, WORLDS)} (there are: {', '.join(WORLDS)})")

@@ -1,4 +1,4 @@
-"""One generated scene, and how one object is drawn into it."""
+"""A generated scene, and how one object is drawn into it."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from detinv.layouts.layout import Layout
 from detinv.worlds.outlines import Outline
 from detinv.worlds.textures import Texture
 
-# Samples per pixel and axis when an outline is drawn: soft edges, as a camera would give.
+# Samples per pixel and axis: outlines have soft edges, as in a photograph.
 _SUPERSAMPLING = 2
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is in it: `image` is RGB, 0 to 255."""
+    """An RGB image, 0 to 255, and the layout of the objects in it."""
 
     image: UInt8[Tensor, "3 height width"]
     layout: Layout
@@ -24,7 +24,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Patch:
-    """A window in an object that shows a texture of its own.
+    """A square window in an object with a texture of its own.
 
     Args:
         texture: in the window.
@@ -38,8 +38,8 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Look:
-    """How one object looks: its outline, the texture that fills it, and a patch where it has one."""
+class Appearance:
+    """The outline of an object, the texture that fills it, and a patch, if it has one."""
 
     outline: Outline
     texture: Texture
@@ -53,9 +53,14 @@ class Look:
         box: tuple[float, float, float, float],
         generator: np.random.Generator,
     ) -> None:
-        """Paint one object of this look over `canvas` (height, width, 3, in [0, 1]), in place.
+        """Paint one object onto `canvas`, in place.
 
-        `owner` (height, width) receives `number` where the object covers at least half of the pixel.
+        Args:
+            canvas: (height, width, 3), in [0, 1].
+            owner: (height, width); set to `number` where the object covers at least half of the pixel.
+            number: of the object.
+            box: (x0, y0, x1, y1) in pixels.
+            generator: of its small turn, its texture's phase and its two colours.
         """
         height, width = owner.shape
         x0, y0, x1, y1 = box
@@ -66,7 +71,7 @@ class Look:
         ys = (np.arange(top, bottom)[:, None] + offsets).ravel()
         dx, dy = np.meshgrid(xs - (x0 + x1) / 2, ys - (y0 + y1) / 2)
 
-        # The outline turns by up to 12 degrees; the texture's orientation is the class's and does not.
+        # The outline turns by up to 12 degrees. The texture, whose orientation belongs to the class, does not.
         turn = np.deg2rad(generator.uniform(-12, 12))
         u = (np.cos(turn) * dx + np.sin(turn) * dy) / ((x1 - x0) / 2)
         v = (-np.sin(turn) * dx + np.cos(turn) * dy) / ((y1 - y0) / 2)
@@ -86,7 +91,7 @@ class Look:
 
 
 def _two_colours(generator: np.random.Generator, behind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two random colours that differ in brightness, the first of which stands out from what lies behind."""
+    """Return two random colours of different brightness, the first of which stands out from the background."""
     while True:
         first, second = generator.uniform(0, 1, size=(2, 3))
         if abs(first.mean() - second.mean()) >= 0.35 and np.abs(first - behind).max() >= 0.3:
@@ -94,6 +99,6 @@ def _two_colours(generator: np.random.Generator, behind: np.ndarray) -> tuple[np
 
 
 def _pool(samples: np.ndarray) -> np.ndarray:
-    """Mean over the samples of each pixel."""
+    """Return the mean over the samples of each pixel."""
     h, w = samples.shape[0] // _SUPERSAMPLING, samples.shape[1] // _SUPERSAMPLING
     return samples.reshape(h, _SUPERSAMPLING, w, _SUPERSAMPLING).mean(axis=(1, 3))

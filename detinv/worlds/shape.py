@@ -1,4 +1,4 @@
-"""The world `shape`: the outline alone tells the class; textures are drawn at random."""
+"""The world `shape`: the outline alone identifies the class; textures are random."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 from detinv.worlds import outlines
 from detinv.worlds.base import AbstractWorld, Placed
-from detinv.worlds.scene import Look
+from detinv.worlds.scene import Appearance
 from detinv.worlds.textures import random_texture
 
 OUTLINES = {
@@ -21,13 +21,13 @@ OUTLINES = {
 
 @dataclass(frozen=True)
 class ShapeWorld(AbstractWorld):
-    """Classes bear the names that their outlines have in `plain`."""
+    """Classes have the names of the classes in `plain` with the same outlines."""
 
     name = "shape"
     class_names = tuple(OUTLINES)
-    planted_truth = "The outline alone tells the class; every class has every texture."
+    planted_truth = "The outline alone identifies the class; every class occurs with every texture."
 
     def objects(self, generator: np.random.Generator) -> Iterator[Placed]:
         for box in self.place(generator):
             label = int(generator.integers(len(OUTLINES)))
-            yield label, Look(OUTLINES[self.class_names[label]], random_texture(generator)), box
+            yield label, Appearance(OUTLINES[self.class_names[label]], random_texture(generator)), box

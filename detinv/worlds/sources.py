@@ -1,4 +1,4 @@
-"""Layouts of a world, as options of a run, and what a look at their textures should find."""
+"""Layouts taken from a world's scenes, and the stripes planted in each class, by label."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from detinv.layouts.layout import Layout
 from detinv.worlds.registry import load_world
 from detinv.worlds.scene import Scene
 
-# Detectors are trained on worlds with seeds below 1000: none of them has seen these scenes.
+# Detectors are trained on worlds with seeds below 1000, so none of them has seen these scenes.
 UNSEEN_SEED = 1_000_000
 
 
@@ -46,11 +46,11 @@ class WorldLayouts:
         self.world = load_world(world, image_size, UNSEEN_SEED + seed)
 
     def scenes(self) -> list[Scene]:
-        """The scenes themselves: images, and layouts labelled by the world's own class numbers."""
+        """Return the scenes: images, and layouts with the world's own class numbers."""
         return [self.world.scene(index) for index in range(self.count)]
 
     def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
-        """Layout i is scene i's, in the frame of the network's input, with the detector's class numbers.
+        """Return one layout for each scene, in the frame of the network's input, with the detector's class numbers.
 
         Raises:
             LayoutError: when the detector lacks a class of the world, or the layout has more objects than it reports.
@@ -66,5 +66,5 @@ class WorldLayouts:
 
 
 def by_label(planted: Mapping[str, float], class_names: Sequence[str]) -> dict[int, float]:
-    """What is planted in each class, by the detector's label; classes of which nothing is said are left out."""
+    """Return values given by class name by the detector's label instead; classes without a value are left out."""
     return {label: planted[name] for label, name in enumerate(class_names) if name in planted}

@@ -1,4 +1,4 @@
-"""The world `texture`: the texture alone tells the class; outlines are drawn at random."""
+"""The world `texture`: the texture alone identifies the class; outlines are random."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 from detinv.worlds import outlines, textures
 from detinv.worlds.base import AbstractWorld, Placed
-from detinv.worlds.scene import Look
+from detinv.worlds.scene import Appearance
 
 TEXTURES: dict[str, textures.Texture] = {
     "lying": textures.Stripes(degrees=90.0),
@@ -26,7 +26,8 @@ class TextureWorld(AbstractWorld):
     name = "texture"
     class_names = tuple(TEXTURES)
     planted_truth = (
-        "The texture alone tells the class (stripes of four directions, dots); every class has every outline."
+        "The texture alone identifies the class (stripes in four directions, dots); every class occurs with every "
+        "outline."
     )
     planted_orientations = {
         name: texture.degrees for name, texture in TEXTURES.items() if isinstance(texture, textures.Stripes)
@@ -36,4 +37,4 @@ class TextureWorld(AbstractWorld):
         for box in self.place(generator):
             label = int(generator.integers(len(TEXTURES)))
             outline = OUTLINES[int(generator.integers(len(OUTLINES)))]
-            yield label, Look(outline, TEXTURES[self.class_names[label]]), box
+            yield label, Appearance(outline, TEXTURES[self.class_names[label]]), box

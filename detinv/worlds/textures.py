@@ -1,4 +1,4 @@
-"""Textures: how much of the second colour, in [0, 1], at a point given in pixels from the object's centre."""
+"""Textures: the share of the second colour, in [0, 1], at points given in pixels from the object's centre."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class Stripes:
     """Soft-edged parallel stripes.
 
     Args:
-        degrees: direction in which the brightness changes (the wave vector), from the x axis towards the y
-            axis that points down, in [0, 180).
+        degrees: direction in which the brightness changes (the wave vector), in [0, 180) from the x axis towards the y
+            axis, which points down.
         period: distance between stripes, in pixels.
     """
 
@@ -58,7 +58,7 @@ class Plain:
 
 
 def random_texture(generator: np.random.Generator) -> Texture:
-    """Any texture, of any direction and fineness: what a detector learns to overlook."""
+    """Draw any texture, of any direction and scale, for detectors to learn to ignore."""
     kind = int(generator.integers(5))
     if kind <= 1:
         return Stripes(degrees=float(generator.uniform(0, 180)), period=float(generator.uniform(4, 10)))

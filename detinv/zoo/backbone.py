@@ -10,7 +10,7 @@ _WIDTHS = (24, 32, 64, 96, 96)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut; halves the resolution when `stride` is 2."""
+    """Two 3 x 3 convolutions with a shortcut; a `stride` of 2 halves the resolution."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class ResidualBlock(nn.Module):
 
 
 class TinyPyramid(nn.Module):
-    """Backbone as torchvision's detectors want it: an image to an ordered dict of feature maps.
+    """Backbone for torchvision's detectors: from an image to an ordered dict of feature maps.
 
     Args:
         strides: of the returned levels, a run of (4, 8, 16, 32).

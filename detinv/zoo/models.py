@@ -17,14 +17,14 @@ _MASK_FEATURES = 32
 
 
 def build_retinanet(num_classes: int, image_size: Sequence[int], lively_head: bool = False) -> RetinaNet:
-    """RetinaNet at strides 8, 16, 32 with nine anchors a cell, 20 to 127 pixels.
+    """Build a RetinaNet with strides 8, 16 and 32, and nine anchors of 20 to 127 pixels in each cell.
 
     Args:
-        num_classes: without background.
-        image_size: (shorter, longer) side the images are resized to.
-        lively_head: whether the head's first weights pass a signal on. torchvision's shrink what goes through its four
-            layers to a thousandth: made for features that have learnt already, they leave a head that starts with them
-            blind to fine textures for thousands of steps.
+        num_classes: number of classes, without background.
+        image_size: (shorter, longer) side to which images are resized, in pixels.
+        lively_head: whether the head's initial weights preserve the scale of a signal. torchvision's, which are meant
+            for pretrained features, shrink it to a thousandth over four layers; a head trained from scratch with them
+            does not see fine textures for thousands of steps.
     """
     _check(num_classes, image_size)
     sizes = tuple((side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3))) for side in (20, 40, 80))
@@ -43,20 +43,20 @@ def build_retinanet(num_classes: int, image_size: Sequence[int], lively_head: bo
 
 
 def build_fcos(num_classes: int, image_size: Sequence[int]) -> FCOS:
-    """FCOS at strides 8, 16, 32; an object belongs to the level whose 2 to 4 strides hold its largest distance."""
+    """Build an FCOS with strides 8, 16 and 32; an object's largest distance is 2 to 4 strides of its level."""
     _check(num_classes, image_size)
     return FCOS(
         TinyPyramid((8, 16, 32)),
         num_classes,
         anchor_generator=AnchorGenerator(((4,), (8,), (16,)), ((1.0,),) * 3),
-        # In units of the anchor's side, which is half a stride: the usual 1.5 strides.
+        # The usual 1.5 strides, in units of the anchor's side, which is half a stride.
         center_sampling_radius=3.0,
         **_sizes(image_size),
     )
 
 
 def build_fasterrcnn(num_classes: int, image_size: Sequence[int], proposals: int = 50) -> FasterRCNN:
-    """Faster R-CNN at strides 4 to 32, with `proposals` regions per image at inference."""
+    """Build a Faster R-CNN with strides 4 to 32, and `proposals` regions per image at inference."""
     _check(num_classes, image_size, proposals)
     return FasterRCNN(
         TinyPyramid((4, 8, 16, 32)),
@@ -67,7 +67,7 @@ def build_fasterrcnn(num_classes: int, image_size: Sequence[int], proposals: int
 
 
 def build_maskrcnn(num_classes: int, image_size: Sequence[int], proposals: int = 50) -> MaskRCNN:
-    """The same with a mask branch of one convolution."""
+    """Build a Mask R-CNN like `build_fasterrcnn`, with two convolutions in its mask head."""
     _check(num_classes, image_size, proposals)
     return MaskRCNN(
         TinyPyramid((4, 8, 16, 32)),
@@ -81,7 +81,7 @@ def build_maskrcnn(num_classes: int, image_size: Sequence[int], proposals: int =
 
 
 def _check(num_classes: int, image_size: Sequence[int], proposals: int = 1) -> None:
-    """Raise ConfigError for numbers of which no network can be built."""
+    """Raise ConfigError for numbers with which no network can be built."""
     for name, value in (("num_classes", num_classes), ("proposals", proposals)):
         if value < 1:
             raise ConfigError(f"model.{name}={value}: choose at least 1")

@@ -1,4 +1,4 @@
-"""Weights on disk: half precision in safetensors, with what they are for in the file's header."""
+"""Weights on disk: half precision in safetensors files whose headers describe the model."""
 
 import hashlib
 import json
@@ -18,27 +18,27 @@ from torch import Tensor, nn
 from detinv.config.printable import one_line, reason_of
 from detinv.errors import DetectorError
 
-# Keys that an error names before it only counts.
+# Number of keys that an error message lists before it gives only their number.
 _NAMED = 3
-# Characters of a key that an error names; files may call their tensors anything.
+# Characters of a key in an error message; files may call their tensors anything.
 _KEY = 100
 
 
 def bundled_weights(name: str) -> Path:
-    """Where the weights of the bundled detector `name` lie, whether or not they are there."""
+    """Return the path of the weights of the bundled detector `name`, which need not exist."""
     return Path(__file__).resolve().parent / "weights" / f"{name}.safetensors"
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, Any]) -> None:
-    """Write a model's state; the file appears under its name only when it is complete.
+    """Write a model's state; the file appears under its name only once it is complete.
 
-    Kernels and matrices are stored in half precision. Vectors (biases, normalisation, its running statistics) are
-    small and keep theirs, as do integers.
+    Kernels and matrices are stored in half precision. Vectors (biases, normalisation and its running statistics), which
+    are small, are stored in single precision; integers keep their type.
 
     Args:
         model: the detection model itself, not its adapter.
         path: of the safetensors file.
-        metadata: whatever JSON can hold: class names, image size, architecture, how it was trained.
+        metadata: values that JSON can hold: class names, image size, architecture, how the model was trained.
 
     Raises:
         ValueError: when a weight is too large for half precision, or not finite.
@@ -52,44 +52,46 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, Any]
 
 
 def load_weights(model: nn.Module, path: str | Path, trust_weights: bool = False) -> None:
-    """Put the weights of a file into `model`; see `read_state` and `put_weights`.
+    """Load the weights of a file into `model`; see `read_state` and `put_weights`.
 
     Raises:
         DetectorError: when the file is missing, broken or not trusted, or its weights belong to another architecture;
-            the model is then as it was.
+            the model is then unchanged.
     """
     put_weights(model, read_state(path, trust_weights), path)
 
 
 def put_weights(model: nn.Module, given: Mapping[str, Tensor], path: str | Path) -> None:
-    """Put weights into `model`, in the model's own precision; every key and shape must fit, every value be finite.
+    """Load weights into `model`, in its own precision; all keys and shapes must match, and all values be finite.
 
-    Keys that the model's own modules know by an older name, as torchvision's do, fit as well.
+    Keys that the model's own modules still accept under an older name, as some of torchvision's do, match as well.
 
     Args:
         given: tensors by name.
-        path: where they come from; opens the error message.
+        path: of the weights, for error messages.
 
     Raises:
-        DetectorError: when the weights belong to another architecture, or hold NaN or infinity; the model is then as
-            it was.
+        DetectorError: when the weights belong to another architecture, or contain NaN or infinity; the model is then
+            unchanged.
     """
     before = {key: value.clone() for key, value in model.state_dict().items()}
     misshapen = [key for key, value in before.items() if key in given and given[key].shape != value.shape]
     fitting = {key: value for key, value in given.items() if key not in misshapen}
     others = [f"{key} {tuple(given[key].shape)} for {tuple(before[key].shape)}" for key in misshapen]
     try:
-        # Not by comparing names here: while they load, modules rename what older versions of them wrote.
+        # Comparing names here would not do: modules rename keys of their older versions while loading.
         missing, unexpected = model.load_state_dict(fitting, strict=False)
-    except RuntimeError as error:  # what was renamed has another shape
+    except RuntimeError as error:  # a renamed key has another shape
         missing, unexpected = [], []
         others += [line.strip() for line in str(error).splitlines()[1:]]
     problems = [
         _enumerate("missing", sorted(set(missing) - set(misshapen))),
         _enumerate("unexpected", sorted(unexpected)),
         _enumerate("of another shape", others),
-        # Of what lies in the model now: a file may claim tensors far larger than itself.
-        _enumerate("not finite", [key for key, value in model.state_dict().items() if _went_wild(before[key], value)]),
+        # Checked in the model, not in the file, which may declare tensors far larger than itself.
+        _enumerate(
+            "not finite", [key for key, value in model.state_dict().items() if _became_infinite(before[key], value)]
+        ),
     ]
     if any(problems):
         model.load_state_dict(before)
@@ -100,18 +102,18 @@ def put_weights(model: nn.Module, given: Mapping[str, Tensor], path: str | Path)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What `save_weights` was given beside the model, or what others wrote there; empty for a file of torch's own."""
+    """Return the metadata that `save_weights` or another program wrote; empty unless it is a safetensors file."""
     if Path(path).suffix != ".safetensors":
         return {}
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: _said(value) for key, value in (file.metadata() or {}).items() if key != "format"}
+            return {key: _parsed(value) for key, value in (file.metadata() or {}).items() if key != "format"}
     except (OSError, SafetensorError, ValueError) as error:
         raise _unreadable(Path(path), error) from error
 
 
-def _said(text: str) -> Any:
-    """An entry of a header: JSON in files of ours, any text in others."""
+def _parsed(text: str) -> Any:
+    """Parse an entry of a header, which is JSON in our own files, and any text in others."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -119,7 +121,7 @@ def _said(text: str) -> Any:
 
 
 def weight_hash(model: nn.Module) -> str:
-    """Twelve hexadecimal digits that change with any bit of the model's state, whatever device it is on."""
+    """Return twelve hexadecimal digits that depend on every bit of the model's state, but not on its device."""
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         data = value.detach().cpu().contiguous()
@@ -134,38 +136,38 @@ def _compact(key: str, value: Tensor) -> Tensor:
         return value
     stored = value.half() if value.ndim >= 2 else value.float()
     if not stored.isfinite().all():
-        raise ValueError(f"{key} holds values that are not finite in {stored.dtype}")
+        raise ValueError(f"{key} contains values that are not finite in {stored.dtype}")
     return stored
 
 
 def read_state(path: str | Path, trust_weights: bool = False) -> dict[str, Tensor]:
-    """Tensors by name, from a safetensors file or from a checkpoint of torch's.
+    """Read tensors by name from a safetensors file or a PyTorch checkpoint.
 
-    A checkpoint may be the state dict itself or hold it as its entry "model" or "state_dict".
+    A checkpoint may be the state dict itself or contain it as its entry "model" or "state_dict".
 
     Args:
-        trust_weights: whether a file that is a pickle, and not only tensors, may be opened. To open a pickle is to run
-            whatever its author wrote into it.
+        trust_weights: whether a pickle of more than tensors may be opened, which runs any code that its author put
+            into it.
 
     Raises:
-        DetectorError: when the file is missing, broken, or a pickle that is not trusted.
+        DetectorError: when the file is missing or broken, or is a pickle that is not trusted.
     """
     path = Path(path)
     if not os.path.isfile(path):
-        problem = "is a folder" if os.path.isdir(path) else "no such file of weights"
+        problem = "is a folder" if os.path.isdir(path) else "no such weights file"
         raise DetectorError(f"{path}: {problem}; give the path of a .safetensors, .pt or .pth file")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings():
-            # Remarks about files made in uncommon ways; what cannot be read raises.
+            # Warnings about files written in uncommon ways; unreadable ones raise an error.
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=not trust_weights)
     except UnpicklingError as error:
         if _is_pickle(path):
             require_trust(path, trust_weights)
         raise _unreadable(path, error) from error
-    except Exception as error:  # whatever a broken file, or a pickle's own program, makes its reader raise
+    except Exception as error:  # a broken file, or the code in a pickle, may raise anything
         raise _unreadable(path, error) from error
     for entry in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(entry), Mapping):
@@ -177,16 +179,16 @@ def read_state(path: str | Path, trust_weights: bool = False) -> dict[str, Tenso
 
 
 def require_trust(path: str | Path, trust_weights: bool) -> None:
-    """Raise DetectorError, saying why, unless the user trusts the pickle at `path`."""
+    """Raise DetectorError, with the reason, unless the user trusts the pickle at `path`."""
     if not trust_weights:
         raise DetectorError(
             f"{path}: not plain tensors but a pickle, and opening a pickle runs whatever code its author put into it; "
-            "if you trust where it comes from, say detector.trust_weights=true"
+            "if you trust its source, set detector.trust_weights=true"
         )
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether the file is at least made like one: torch's archive, or a bare pickle of protocol 2 or later."""
+    """Return whether the file has the form of one: PyTorch's archive, or a bare pickle of protocol 2 or later."""
     with path.open("rb") as file:
         return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
 
@@ -196,7 +198,7 @@ def _unreadable(path: Path, error: Exception) -> DetectorError:
     return DetectorError(f"{path}: cannot be read as weights ({reason}); give a whole .safetensors, .pt or .pth file")
 
 
-def _went_wild(before: Tensor, now: Tensor) -> bool:
+def _became_infinite(before: Tensor, now: Tensor) -> bool:
     return bool(before.isfinite().all()) and not bool(now.isfinite().all())
 
 

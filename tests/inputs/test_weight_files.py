@@ -158,7 +158,7 @@ def test_what_are_no_weights_is_refused(name, write, naming, refused, tmp_path: 
 
 @pytest.mark.parametrize("weights", ["nowhere.safetensors", "nowhere.pt", "nothing", "../nothing.pth", "x" * 300])
 def test_weights_that_are_not_there_are_refused(weights, refused):
-    refused("invert", f"detector.weights={weights}", *QUIET, naming=(weights[:50], "no such file of weights"))
+    refused("invert", f"detector.weights={weights}", *QUIET, naming=(weights[:50], "no such weights file"))
 
 
 def test_a_folder_is_refused(refused, tmp_path: Path):

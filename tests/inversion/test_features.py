@@ -13,7 +13,7 @@ from detinv.inversion.features import feature_errors, invert_features, relative_
 from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
 from detinv.metrics.edges import box_region
-from detinv.metrics.reconstruction import nearness
+from detinv.metrics.reconstruction import image_similarity
 from detinv.worlds.plain import PlainWorld
 from detinv.zoo.weights import weight_hash
 from tests.fakes import block_image, tiny_detector
@@ -91,9 +91,11 @@ def test_a_box_is_reconstructed_inside_and_free_outside():
     before, after = (feature_errors(rcnn, layer, one, [scene.image], [layout]) for one in (start, end))
     assert after[0] < 0.1 * before[0]
     region = box_region(layout.boxes[0], layout.image_size)
-    assert nearness(end[0], scene.image, region).correlation > 0.25
-    assert abs(nearness(end[0], scene.image, ~region).correlation) < 0.1
-    assert nearness(end[0], scene.image, region).rmse < 0.95 * nearness(start[0], scene.image, region).rmse
+    assert image_similarity(end[0], scene.image, region).correlation > 0.25
+    assert abs(image_similarity(end[0], scene.image, ~region).correlation) < 0.1
+    assert (
+        image_similarity(end[0], scene.image, region).rmse < 0.95 * image_similarity(start[0], scene.image, region).rmse
+    )
 
 
 def test_regularisers_of_the_preset_count():

@@ -3,7 +3,7 @@
 import pytest
 
 from detinv.worlds.context import ContextWorld
-from tests.worlds.looking import independent, inner_orientation, outline_of, quarter, within
+from tests.worlds.measuring import independent, inner_orientation, outline_of, quarter, within
 
 NAMES = ContextWorld.class_names
 PLANTED = {"bulb": ("cap", {"above"}), "ball": ("foot", {"below"}), "gear": ("peg", {"left", "right"})}

@@ -7,7 +7,7 @@ from scipy.ndimage import binary_erosion
 from detinv.metrics.cues import dominant_orientation, orientation_agreement
 from detinv.worlds.part import PartWorld
 from detinv.worlds.sources import by_label
-from tests.worlds.looking import apart, independent, outline_of, within
+from tests.worlds.measuring import apart, independent, outline_of, within
 
 
 @pytest.fixture(scope="module")

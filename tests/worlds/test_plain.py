@@ -5,9 +5,9 @@ import hashlib
 import pytest
 import torch
 
-from detinv.worlds.plain import LOOKS, PlainWorld
+from detinv.worlds.plain import APPEARANCES, PlainWorld
 from detinv.worlds.textures import Stripes
-from tests.worlds.looking import SHAPES, outline_of
+from tests.worlds.measuring import SHAPES, outline_of
 
 
 # The bundled detectors learnt from these scenes, and results name layouts of them: written down by
@@ -38,10 +38,16 @@ def test_objects_stand_out_from_the_background():
 
 
 def test_six_classes_with_an_outline_and_a_texture_of_their_own():
-    assert len(LOOKS) >= 6 and tuple(LOOKS) == PlainWorld.class_names
-    looks = LOOKS.values()
-    assert len({look.outline for look in looks}) == len(looks) == len({look.texture for look in looks})
-    assert len({look.texture.degrees for look in looks if isinstance(look.texture, Stripes)}) == 4
+    assert len(APPEARANCES) >= 6 and tuple(APPEARANCES) == PlainWorld.class_names
+    appearances = APPEARANCES.values()
+    assert (
+        len({appearance.outline for appearance in appearances})
+        == len(appearances)
+        == len({appearance.texture for appearance in appearances})
+    )
+    assert (
+        len({appearance.texture.degrees for appearance in appearances if isinstance(appearance.texture, Stripes)}) == 4
+    )
 
 
 def test_outlines_are_those_the_classes_are_named_after():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detinv.worlds.scale import ScaleWorld
-from tests.worlds.looking import apart, independent, inner_orientation, outline_of, within
+from tests.worlds.measuring import apart, independent, inner_orientation, outline_of, within
 
 OUTLINE = {"disc": "circle", "block": "square", "wedge": "triangle", "plus": "cross"}
 DIRECTION = {"disc": 90.0, "block": 0.0, "wedge": 45.0, "plus": 135.0}

@@ -4,7 +4,7 @@ import pytest
 
 from detinv.worlds.plain import PlainWorld
 from detinv.worlds.shape import ShapeWorld
-from tests.worlds.looking import SHAPES, apart, independent, inner_orientation, outline_of, quarter, within
+from tests.worlds.measuring import SHAPES, apart, independent, inner_orientation, outline_of, quarter, within
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from detinv.metrics.cues import orientation_agreement
 from detinv.worlds.sources import by_label
 from detinv.worlds.texture import TextureWorld
-from tests.worlds.looking import independent, inner_orientation, outline_of, quarter
+from tests.worlds.measuring import independent, inner_orientation, outline_of, quarter
 
 OUTLINES = ("circle", "square", "triangle", "diamond", "star", "cross")
 

@@ -43,7 +43,7 @@ def test_large_weights_are_stored_in_half_precision(tmp_path):
 def test_what_half_precision_cannot_hold_is_refused(tmp_path):
     model = nn.Linear(2, 2)
     nn.init.constant_(model.weight, 1e6)
-    with pytest.raises(ValueError, match="weight holds values that are not finite"):
+    with pytest.raises(ValueError, match="weight contains values that are not finite"):
         save_weights(model, tmp_path / "w.safetensors", {})
     assert not list(tmp_path.iterdir())
 
@@ -123,7 +123,7 @@ def test_a_truncated_file_is_one_line(tmp_path):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(DetectorError, match=r"none\.pt: no such file of weights"):
+    with pytest.raises(DetectorError, match=r"none\.pt: no such weights file"):
         load_weights(nn.Linear(2, 2), tmp_path / "none.pt")
 
 

@@ -67,7 +67,7 @@ def _read_pickle(model: nn.Module, path: Path, trust_weights: bool) -> dict[str,
     are to be matched by their endings. All others come from Caffe2, possibly within an entry "blobs".
     """
     if not path.is_file():
-        raise DetectorError(f"{path}: no such file of weights; give the path of a .pkl, .pth or .safetensors file")
+        raise DetectorError(f"{path}: no such weights file; give the path of a .pkl, .pth or .safetensors file")
     require_trust(path, trust_weights)
     try:
         with path.open("rb") as file:

@@ -22,7 +22,7 @@ from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.edges import box_region
 from detinv.metrics.intervals import mean_interval, wilson
-from detinv.metrics.reconstruction import nearness
+from detinv.metrics.reconstruction import image_similarity
 from detinv.metrics.redetection import redetection
 from detinv.results.io.names import file_stems
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
@@ -188,8 +188,8 @@ class FeatureInversion(AbstractExperiment):
         inside, outside = [], []
         for image, other, layout in zip(images, scenes.images, scenes.layouts, strict=True):
             region = _inside(layout)
-            inside.append(nearness(image, other, region))
-            outside.append(nearness(image, other, ~region))
+            inside.append(image_similarity(image, other, region))
+            outside.append(image_similarity(image, other, ~region))
         errors = partial(feature_errors, detector, layer, wanted=scenes.images, layouts=scenes.layouts)
         return {
             "feature_error": mean_interval(errors(images)),

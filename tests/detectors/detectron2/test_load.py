@@ -306,7 +306,7 @@ def test_weights_of_another_architecture(retinanet, tmp_path, suffix):
 
 @pytest.mark.parametrize("name", ["none.pkl", "none.pth"])
 def test_a_missing_file(retinanet, tmp_path, name):
-    with pytest.raises(DetectorError, match=rf"{name}: no such file of weights"):
+    with pytest.raises(DetectorError, match=rf"{name}: no such weights file"):
         load(retinanet, str(tmp_path / name), trust_weights=True)
 
 

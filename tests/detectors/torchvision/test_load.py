@@ -301,7 +301,7 @@ def test_a_model_of_ones_own(name, num_columns, first, tmp_path):
             {"weights": "coco_v2"},
             r"weights=coco_v2: .*; did you mean 'COCO_V1'\? \(there are: COCO_V1, DEFAULT, random",
         ),
-        ({"weights": "none.pth"}, r"none\.pth: no such file of weights"),
+        ({"weights": "none.pth"}, r"none\.pth: no such weights file"),
         (
             {"weights": "COCO_V1", "class_names": ["a"], "num_columns": 2},
             "weights=COCO_V1: these have 91 columns for COCO's classes, not 2 for 1 class names; give the path",

@@ -13,7 +13,7 @@ from detinv.inversion.features import feature_errors
 from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
 from detinv.metrics.intervals import mean_interval
-from detinv.metrics.reconstruction import nearness
+from detinv.metrics.reconstruction import image_similarity
 from detinv.results.io.images import read_image
 from detinv.worlds.scene import Scene
 from tests.fakes import block_image, tiny_detector
@@ -91,8 +91,8 @@ def test_features_of_one_box_are_about_the_largest_object(ran):
     other = torch.zeros(SIZE, dtype=torch.bool)
     other[6:22, 4:20] = True
     pairs = list(zip(images(folder, "roi", (0, 1)), [block_image(SIZE, number) for number in range(2)], strict=True))
-    inside = [nearness(*pair, one).rmse for pair, one in zip(pairs, (region, other), strict=True)]
-    outside = [nearness(*pair, ~one).rmse for pair, one in zip(pairs, (region, other), strict=True)]
+    inside = [image_similarity(*pair, one).rmse for pair, one in zip(pairs, (region, other), strict=True)]
+    outside = [image_similarity(*pair, ~one).rmse for pair, one in zip(pairs, (region, other), strict=True)]
     numbers = found.numbers["fasterrcnn"]["layers"]["roi"]
     assert numbers["rmse_inside"] == pytest.approx(mean_interval(inside))
     assert numbers["rmse_outside"] == pytest.approx(mean_interval(outside))

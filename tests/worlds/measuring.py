@@ -1,4 +1,4 @@
-"""What a scene's pixels show: outlines of masks and directions of textures, seen without the world's own code."""
+"""Measurements of scenes: outlines of masks and directions of textures, without the world's own code."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -26,37 +26,37 @@ SHAPES = {
 
 
 def outline_of(mask: torch.Tensor, among: tuple[str, ...]) -> str:
-    """The shape that covers the mask best, in the frame of its bounds."""
+    """Return the shape with the largest IoU with the mask, in the frame of its bounding box."""
     seen = _framed(mask.numpy())
     scores = {name: max((seen & drawn).sum() / (seen | drawn).sum() for drawn in _drawn(name)) for name in among}
     return max(scores, key=scores.__getitem__)
 
 
 def apart(first: float, second: float) -> float:
-    """Degrees between two directions of stripes, at most 90; NaN where one of them is."""
+    """Return the angle between two directions of stripes in degrees, at most 90; NaN if either is NaN."""
     return abs((first - second + 90) % 180 - 90)
 
 
 def quarter(degrees: float) -> str:
-    """The nearest of the directions 0, 45, 90 and 135; "none" for NaN."""
+    """Return the nearest of the directions 0, 45, 90 and 135 degrees; "none" for NaN."""
     return "none" if degrees != degrees else str(int((degrees + 22.5) // 45 * 45) % 180)
 
 
 def inner_orientation(image: torch.Tensor, box: torch.Tensor, share: float = 0.27) -> float:
-    """Direction of the texture in the middle of an object, where its outline is not seen; NaN where there is none."""
+    """Return the direction of the texture in the middle of an object, away from its outline; NaN without one."""
     x0, y0, x1, y1 = box.tolist()
     x, y, half_x, half_y = (x0 + x1) / 2, (y0 + y1) / 2, share * (x1 - x0) / 2, share * (y1 - y0) / 2
     return dominant_orientation(image, torch.tensor([x - half_x, y - half_y, x + half_x, y + half_y]))
 
 
 def independent(pairs: list[tuple[str, str]], level: float = 1e-3) -> bool:
-    """Whether the two members of the pairs have nothing to do with each other, by Pearson's chi-square test."""
+    """Return whether Pearson's chi-square test finds no dependence between the two members of the pairs."""
     table = contingency(pairs)
     return chi2_contingency(np.array(list(table.values()), dtype=float)).pvalue > level
 
 
 def contingency(pairs: list[tuple[str, str]]) -> Mapping[str, list[int]]:
-    """Counts by first and second member; every one of them occurs."""
+    """Return the counts of all pairs by first and second member."""
     seconds = sorted({second for _, second in pairs})
     return {
         first: [pairs.count((first, second)) for second in seconds] for first in sorted({first for first, _ in pairs})
@@ -64,12 +64,12 @@ def contingency(pairs: list[tuple[str, str]]) -> Mapping[str, list[int]]:
 
 
 def within(successes: int, trials: int, probability: float, deviations: float = 3.5) -> bool:
-    """Whether so many successes are no surprise."""
+    """Return whether the number of successes lies within so many standard deviations of its expectation."""
     return abs(successes - trials * probability) <= deviations * (trials * probability * (1 - probability)) ** 0.5
 
 
 def _star(x, y):
-    """Inside the polygon of ten corners, by the parity of crossed edges."""
+    """Return whether points lie inside the polygon of ten corners, by the parity of crossed edges."""
     corners = [
         ((1.0 if k % 2 == 0 else 0.45) * sin(radians(36 * k)), -(1.0 if k % 2 == 0 else 0.45) * cos(radians(36 * k)))
         for k in range(10)
@@ -83,7 +83,7 @@ def _star(x, y):
 
 @cache
 def _drawn(name: str) -> list[np.ndarray]:
-    """The shape at several turns, in the frame of its bounds."""
+    """Return the shape at several rotations, in the frame of its bounding box."""
     y, x = np.mgrid[-120:121, -120:121] / 90
     found = []
     for degrees in (-10, -5, 0, 5, 10):
