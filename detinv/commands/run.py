@@ -13,7 +13,7 @@ from detinv.commands.terminal import console, literal, terminal_table
 from detinv.config.help import experiments
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
-from detinv.experiments.common.workbench import Workbench
+from detinv.experiments.common.setup import ExperimentSetup
 from detinv.inversion.requests import check_options
 from detinv.results.io.files import prepare_out_dir
 from detinv.results.io.resume import claim_folder
@@ -24,7 +24,7 @@ from detinv.runtime.processes import start_processes
 
 
 def run(config: DictConfig, build: Build) -> None:
-    """Run the experiment that is configured; write everything to `config.out_dir`."""
+    """Run the configured experiment; write everything to `config.out_dir`."""
     if config.get("experiment") is None:
         names = ", ".join(experiment.name for experiment in experiments() if experiment.for_run)
         raise ConfigError(f"detinv run needs an experiment: detinv run NAME (there are: {names})")
@@ -33,13 +33,13 @@ def run(config: DictConfig, build: Build) -> None:
     for entry in values["detectors"]:
         if not isinstance(entry, str | dict):
             raise ConfigError(f"detectors: {entry!r} is no detector; write a name, a path, or {{name: NAME, ...}}")
-    team = start_processes(values["trainer"])
+    processes = start_processes(values["trainer"])
     # The others work in silence.
-    terminal = console(quiet=not team.first)
+    terminal = console(quiet=not processes.first)
     experiment = build(config.experiment)
     if not isinstance(experiment, AbstractExperiment):
         raise ConfigError(f"experiment: {config.experiment.get('_target_')} is not an experiment")
-    bench = Workbench(
+    setup = ExperimentSetup(
         Path(config.out_dir),
         values["detectors"],
         build(config.layout),
@@ -50,27 +50,27 @@ def run(config: DictConfig, build: Build) -> None:
         trainer=values["trainer"],
         compile_mode=config.compile_mode,
         images=config.images,
-        team=team,
-        say=lambda text: terminal.print(literal(text), soft_wrap=True, highlight=False, style="dim"),
+        processes=processes,
+        log=lambda text: terminal.print(literal(text), soft_wrap=True, highlight=False, style="dim"),
     )
-    if not bench.labels:
+    if not setup.labels:
         raise ConfigError("detectors=[]: name at least one detector")
-    for label in bench.labels:
-        bench.detector(label)
+    for label in setup.labels:
+        setup.detector(label)
     # Only now, when the input has proved to be good: a mistake leaves no folder behind.
-    bench.out_dir = Path(team.decide(lambda: _claimed(config)))
+    setup.out_dir = Path(processes.decide(lambda: _claimed(config)))
     started = time.perf_counter()
-    with dashboard(build(config.logger) if team.first else None, config) as board:
-        findings = experiment.run(bench)
+    with dashboard(build(config.logger) if processes.first else None, config) as board:
+        findings = experiment.run(setup)
         about = {
             "seconds": round(time.perf_counter() - started, 1),
             "seed": config.seed,
-            "weight_hashes": bench.weight_hashes(),
+            "weight_hashes": setup.weight_hashes(),
             "versions": versions(),
         }
-        if not team.first:
+        if not processes.first:
             return
-        report = write_findings(findings, bench.out_dir, OmegaConf.to_yaml(config), experiment.title, about)
+        report = write_findings(findings, setup.out_dir, OmegaConf.to_yaml(config), experiment.title, about)
         board.log(numbers_of(findings.numbers))
         for figure in findings.figures:
             board.show(figure.name, figure.picture)

@@ -1,1 +1,1 @@
-"""The paper's experiments, one file each: protocols, which import what they need and never each other."""
+"""The paper's experiments, one file each in `paper`, which import what they need and never each other."""

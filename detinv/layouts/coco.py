@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def load_coco(
             torch.tensor(labels, dtype=torch.int64),
             (image["height"], image["width"]),
             names[image_id],
+            file_name=image["file_name"],
         )
         keep = _long_enough(path, layout, min_side, network_size)
         layout = layout.select(keep)
@@ -172,4 +174,4 @@ def _with_masks(path: Path, layout: Layout, entries: list[dict[str, Any]]) -> La
         found.append(mask)
     if not found:
         return layout
-    return Layout(layout.boxes, layout.labels, layout.image_size, layout.id, torch.stack(found))
+    return replace(layout, masks=torch.stack(found))

@@ -25,6 +25,7 @@ class Layout:
         image_size: (height, width) of the frame of the boxes, in pixels.
         id: name of the layout, also the stem of the files written for it.
         masks: one boolean mask per object, of `image_size`.
+        file_name: of the photograph that was annotated, as the annotation file gives it, sub-folders included.
 
     Raises:
         LayoutError: naming the object, when a box is not finite, reversed, empty or outside the image, a label is
@@ -36,6 +37,7 @@ class Layout:
     image_size: tuple[int, int]
     id: str
     masks: Bool[Tensor, "object height width"] | None = None
+    file_name: str | None = None
 
     def __post_init__(self) -> None:
         height, width = self.image_size

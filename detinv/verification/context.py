@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detinv.experiments.common.central import CentralObjects
-from detinv.experiments.common.workbench import Workbench
-from detinv.experiments.protocols.context import Context
-from detinv.experiments.protocols.position import Position
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.paper.context import Context
+from detinv.experiments.paper.position import Position
 from detinv.metrics.intervals import wilson
 from detinv.verification.claim import Claim, borne_out_claim, percent, share_claim, with_interval
 from detinv.verification.evidence import Range, borne_out, difference, not_contradicted, share, share_power
@@ -63,7 +63,7 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
 
 
 def _context(
-    setup: VerificationSetup, bench: Workbench, objects: CentralObjects, label: str, judge: str | None = None
+    setup: VerificationSetup, bench: ExperimentSetup, objects: CentralObjects, label: str, judge: str | None = None
 ) -> dict[str, Images]:
     found = setup.run(Context(objects, judge=judge, control=False), bench)["images"][label]
     return {name: [image["context"] for image in images] for name, images in found.items()}

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from detinv.experiments.common.workbench import Workbench
+from detinv.experiments.common.setup import ExperimentSetup
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.cues import orientation_agreement
@@ -110,12 +110,12 @@ def patches(layout: Layout) -> Layout:
     return replace(layout, boxes=torch.cat([centre - window, centre + window], dim=1), masks=None)
 
 
-def _bench(setup: VerificationSetup, label: str, layouts: WorldLayouts) -> Workbench:
+def _bench(setup: VerificationSetup, label: str, layouts: WorldLayouts) -> ExperimentSetup:
     return setup.bench(f"{_GROUP}-{label}", _GROUP, [label], layouts)
 
 
 def _agreement(
-    bench: Workbench, planted: Mapping[str, float], region: Callable[[Layout], Layout] = lambda layout: layout
+    bench: ExperimentSetup, planted: Mapping[str, float], region: Callable[[Layout], Layout] = lambda layout: layout
 ) -> dict[str, int]:
     """Count the objects that carry the planted direction.
 
@@ -136,7 +136,7 @@ def _counts(agreement: Mapping[str, int]) -> dict[str, Any]:
     return {"successes": agreement["agreeing"], "trials": agreement["objects"], "unit": "objects"}
 
 
-def _seen_by_trained(bench: Workbench, label: str, trained: str) -> dict[str, Any]:
+def _seen_by_trained(bench: ExperimentSetup, label: str, trained: str) -> dict[str, Any]:
     """The AP of the images of `label` for the detector `trained`, with and without each group of layouts."""
     detector = bench.detector(trained)
     layouts = bench.layouts(label)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from detinv.experiments.protocols.disentangle import Disentangle
+from detinv.experiments.paper.disentangle import Disentangle
 from detinv.metrics.intervals import Interval
 from detinv.verification.claim import Claim, as_interval, borne_out_claim, share_claim, with_interval
 from detinv.verification.evidence import Range, borne_out, mean_power, not_contradicted

@@ -7,7 +7,7 @@ from typing import Any
 
 from detinv.config.ranges import check_range
 from detinv.experiments.common.base import AbstractExperiment
-from detinv.experiments.common.workbench import DetectorEntry, Workbench
+from detinv.experiments.common.setup import DetectorEntry, ExperimentSetup
 from detinv.inversion.preset import Preset
 from detinv.results.io.files import plain, prepare_out_dir
 from detinv.results.io.versions import versions
@@ -64,8 +64,10 @@ class VerificationSetup:
         """
         return WorldLayouts(world, count=self.sample_sizes[size].count, seed=7 + self.seed)
 
-    def bench(self, folder: str, size: str, detectors: Sequence[DetectorEntry], layouts: WorldLayouts) -> Workbench:
-        """Return a workbench with a folder of its own.
+    def bench(
+        self, folder: str, size: str, detectors: Sequence[DetectorEntry], layouts: WorldLayouts
+    ) -> ExperimentSetup:
+        """Return an experiment setup with a folder of its own.
 
         Args:
             folder: its name, below `out_dir`.
@@ -73,7 +75,7 @@ class VerificationSetup:
             detectors: to invert.
             layouts: to invert them for.
         """
-        return Workbench(
+        return ExperimentSetup(
             prepare_out_dir(self.out_dir / folder),
             detectors,
             layouts,
@@ -81,10 +83,10 @@ class VerificationSetup:
             steps=self.sample_sizes[size].steps,
             batch_size=self.batch_size,
             seed=self.seed,
-            say=self.say,
+            log=self.say,
         )
 
-    def run(self, experiment: AbstractExperiment, bench: Workbench, subfolder: str = ".") -> dict[str, Any]:
+    def run(self, experiment: AbstractExperiment, bench: ExperimentSetup, subfolder: str = ".") -> dict[str, Any]:
         """Run an experiment, write its report, and return its numbers as JSON would give them back.
 
         Args:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from detinv.experiments.common.central import CentralObjects
-from detinv.experiments.protocols.single_object import SingleObject
+from detinv.experiments.paper.single_object import SingleObject
 from detinv.verification.claim import Claim, share_claim
 from detinv.verification.evidence import Range
 from detinv.verification.setup import VerificationSetup

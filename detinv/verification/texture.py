@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from detinv.experiments.protocols.texture import FIXED, Texture
+from detinv.experiments.paper.texture import Texture
 from detinv.experiments.textures.phase import PhaseRandomised
+from detinv.experiments.textures.scene import FIXED
 from detinv.verification.claim import Claim, as_interval, borne_out_claim, with_interval
 from detinv.verification.evidence import Range, Verdict, borne_out, difference
 from detinv.verification.setup import VerificationSetup

@@ -5,8 +5,8 @@ from itertools import chain
 from statistics import mean
 from typing import Any
 
-from detinv.experiments.common.workbench import Workbench
-from detinv.experiments.protocols.transfer import NOISE, REAL, Transfer
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.paper.transfer import NOISE, REAL, Transfer
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.intervals import Interval
@@ -16,7 +16,6 @@ from detinv.verification.claim import Claim, borne_out_claim, with_interval
 from detinv.verification.evidence import Range, borne_out, mean_power, not_contradicted
 from detinv.verification.setup import VerificationSetup
 from detinv.worlds.registry import load_world
-from detinv.zoo.weights import weight_hash
 
 ARCHITECTURES = {
     "shapes_retinanet": "RetinaNet",
@@ -215,7 +214,7 @@ def ap_without_groups(
     return found
 
 
-def _rows(bench: Workbench) -> dict[str, tuple[list[Any], list[Layout]]]:
+def _rows(bench: ExperimentSetup) -> dict[str, tuple[list[Any], list[Layout]]]:
     """Images that the experiment made, and the layouts in their pixels, by row of the matrix."""
     first = bench.labels[0]
     layouts = {label: bench.layouts(label, masks=False) for label in bench.labels}
@@ -230,8 +229,8 @@ def _differences(first: Sequence[float], second: Sequence[float]) -> list[float]
     return [a - b for a, b in zip(first, second, strict=True)]
 
 
-def _own_ap(bench: Workbench, label: str) -> float:
-    """A detector's AP in percent on scenes that are not the layouts'; kept by its weights."""
+def _own_ap(bench: ExperimentSetup, label: str) -> float:
+    """A detector's AP in percent on scenes that are not the layouts'."""
     detector = bench.detector(label)
 
     def compute() -> float:
@@ -240,4 +239,5 @@ def _own_ap(bench: Workbench, label: str) -> float:
         detections = detector.detect([scene.image for scene in scenes])
         return average_precision([scene.layout for scene in scenes], detections, detector.class_names)["AP"]
 
-    return float(bench.keep(f"own_ap/{label}-{weight_hash(detector)}", compute))
+    provenance = bench.provenance(label, world="plain", seed=_OWN_SEED, scenes=_OWN_SCENES)
+    return float(bench.keep(f"own_ap/{label}", provenance, compute))

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from detinv.cli import main
-from detinv.experiments.common import workbench
+from detinv.experiments.common import setup
 
 SMALL = ("layout.count=2", "steps=2", "trainer.accelerator=cpu", "logger=none")
 DETECTORS = "detectors=[shapes_retinanet,shapes_maskrcnn]"
@@ -30,8 +30,8 @@ def finished(tmp_path_factory) -> Path:
 def calls(monkeypatch):
     """What is inverted from now on."""
     made = []
-    real = workbench.invert
-    monkeypatch.setattr(workbench, "invert", lambda *args, **options: made.append(args) or real(*args, **options))
+    real = setup.invert
+    monkeypatch.setattr(setup, "invert", lambda *args, **options: made.append(args) or real(*args, **options))
     return made
 
 
@@ -44,7 +44,7 @@ ROWS = ["shapes_retinanet", "shapes_maskrcnn-b", "shapes_maskrcnn-m", "all at on
 
 def test_everything_is_written(finished):
     assert {path.name for path in finished.iterdir()} == {
-        "config.yaml", "images", "parts", "matrix.csv", "measures.csv", "paper.csv", "matrix.png", "report.html",
+        "config.yaml", "images", "values", "matrix.csv", "measures.csv", "paper.csv", "matrix.png", "report.html",
         "numbers.json",
     }  # fmt: skip
     keys = {path.name for path in (finished / "images").iterdir()}
@@ -58,7 +58,7 @@ def test_everything_is_written(finished):
     with Image.open(finished / "matrix.png") as picture:
         assert picture.mode == "RGB" and min(picture.size) > 100
     with (finished / "matrix.csv").open(newline="") as file:
-        header, *rows = csv.member(file)
+        header, *rows = csv.reader(file)
     assert header == ["inverted by", "shapes_retinanet", "shapes_maskrcnn, boxes", "shapes_maskrcnn, masks"]
     assert [row[0] for row in rows] == ROWS
     # Real scenes are read by both, two steps from noise by nobody.
@@ -84,7 +84,7 @@ def test_an_interrupted_run_gives_the_same(finished, calls, capsys):
     before = numbers(finished)["numbers"]
     for path in (finished / "images" / "shapes_maskrcnn-m").glob("*.png"):
         path.unlink()
-    (finished / "parts" / "judged" / "shapes_maskrcnn-m.json").unlink()
+    (finished / "values" / "judged" / "shapes_maskrcnn-m.json").unlink()
     (finished / "numbers.json").unlink()
     assert table1(finished) == 0
     assert len(calls) == 1

@@ -1,7 +1,7 @@
 """A bench that makes images at once, and objects for it."""
 
 from detinv.experiments.common.central import CentralObjects
-from detinv.experiments.common.workbench import Workbench
+from detinv.experiments.common.setup import ExperimentSetup
 from detinv.inversion.preset import load_preset
 from detinv.layouts.random import RandomLayouts
 from tests.fakes import block_image, tiny_detector
@@ -11,8 +11,8 @@ OBJECTS = CentralObjects(seeds=3, side=20, image_size=SIZE)
 QUICK = {"accelerator": "cpu"}
 
 
-class Painted(Workbench):
-    """Makes images of coloured blocks at once, and remembers the keys and experiments that were asked for."""
+class Painted(ExperimentSetup):
+    """Makes images of coloured blocks at once, and remembers the keys and presets that were asked for."""
 
     def invert(self, key, label, layouts, preset=None, steps=None):
         self.__dict__.setdefault("asked", []).append((key, preset))
@@ -23,7 +23,7 @@ def bench_of(folder, families, kind=Painted, source=None, **options):
     """A bench whose detectors are those of `families`, with random weights, under the families' names."""
     source = source or RandomLayouts(count=6, image_size=SIZE)
     bench = kind(folder, list(families), source, load_preset("default"), trainer=QUICK, **options)
-    bench._loaded |= {family: _sparing(tiny_detector(family, seed=seed)) for seed, family in enumerate(families)}
+    bench.detectors |= {family: _sparing(tiny_detector(family, seed=seed)) for seed, family in enumerate(families)}
     return bench
 
 

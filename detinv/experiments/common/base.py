@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from detinv.experiments.common.workbench import Workbench
+from detinv.experiments.common.setup import ExperimentSetup
 from detinv.results.reports.findings import Findings
 
 
@@ -17,5 +17,5 @@ class AbstractExperiment(ABC):
     """What the experiment shows, as the heading of its report; names the paper's table or figure."""
 
     @abstractmethod
-    def run(self, bench: Workbench) -> Findings:
-        """Run on the bench's detectors; finished parts lie in the bench's folder and are not made again."""
+    def run(self, setup: ExperimentSetup) -> Findings:
+        """Run on the setup's detectors; finished parts lie in the setup's folder and are not made again."""

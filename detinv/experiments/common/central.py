@@ -14,10 +14,19 @@ from detinv.detectors.candidates import read_candidates_batch
 from detinv.detectors.canvas import on_canvas
 from detinv.detectors.regions import Regions
 from detinv.errors import ConfigError
-from detinv.experiments.common.beside import Driven, Sighting, pixel_box, sightings
-from detinv.experiments.common.workbench import Images, Workbench
+from detinv.experiments.common.cooccurrence import (
+    SCORE_THRESH,
+    NamedDetection,
+    TargetedObject,
+    named_detections,
+    pixel_box,
+)
+from detinv.experiments.common.provenance import image_hash, layouts_hash
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.common.store import Images
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.preset import Preset
+from detinv.inversion.resume.fingerprint import settings_hash
 from detinv.inversion.targets.base import Targets
 from detinv.inversion.targets.single import SingleObjectRule
 from detinv.layouts.batch import LayoutBatch
@@ -132,19 +141,19 @@ class CentralObjects:
             raise ConfigError(f"{_OPTION}.terms={list(self.terms)}: the preset gives none of them a weight")
         return replace(preset, rule=SingleObjectRule(self.enough), objective=kept)
 
-    def images(self, bench: Workbench, label: str, name: str, count: int | None = None) -> Images:
-        """The inverted images of one class, or the first `count`; made where they do not lie in the bench's folder."""
-        layouts = self.layouts(bench.detector(label), name)[:count]
-        return bench.invert(self.key(bench, label, name), label, layouts, self.preset(bench.preset))
+    def images(self, setup: ExperimentSetup, label: str, name: str, count: int | None = None) -> Images:
+        """The inverted images of one class, or the first `count`; made unless the setup has stored them."""
+        layouts = self.layouts(setup.detector(label), name)[:count]
+        return setup.invert(self.key(setup, label, name), label, layouts, self.preset(setup.preset))
 
-    def driven(self, bench: Workbench, label: str, name: str) -> list[Driven]:
-        """What the driven candidate says of each of the class's images."""
+    def targeted(self, setup: ExperimentSetup, label: str, name: str) -> list[TargetedObject]:
+        """The optimised candidate's output for each of the class's images."""
+        detector = setup.detector(label)
+        layouts, images = self.layouts(detector, name), self.images(setup, label, name)
 
         def compute() -> list[dict[str, Any]]:
-            detector = bench.detector(label)
-            layouts, images = self.layouts(detector, name), self.images(bench, label, name)
             boxes, labels = [layout.boxes for layout in layouts], [layout.labels for layout in layouts]
-            rows = driven_rows(detector, bench.preset, images, layouts)
+            rows = targeted_rows(detector, setup.preset, images, layouts)
             found = read_candidates_batch(detector, images, boxes, labels, rows)
             return [
                 {
@@ -158,8 +167,14 @@ class CentralObjects:
                 for layout, candidate in zip(layouts, found, strict=True)
             ]
 
+        provenance = setup.provenance(
+            label,
+            images=image_hash(images),
+            layouts=layouts_hash(layouts),
+            matching=settings_hash(setup.preset.matching),
+        )
         return [
-            Driven(
+            TargetedObject(
                 one["id"],
                 one["name"],
                 pixel_box(one["asked"]),
@@ -167,34 +182,39 @@ class CentralObjects:
                 pixel_box(one["box"]),
                 one["score"],
             )
-            for one in bench.keep(f"driven/{self.key(bench, label, name)}", compute)
+            for one in setup.keep(f"targeted/{self.key(setup, label, name)}", provenance, compute)
         ]
 
-    def seen(self, bench: Workbench, label: str, name: str, judge: str | None = None) -> list[list[Sighting]]:
-        """What a detector's own inference reports above `SEEN` in each of the class's images, most certain first.
+    def detections(
+        self, setup: ExperimentSetup, label: str, name: str, judge: str | None = None
+    ) -> list[list[NamedDetection]]:
+        """A detector's own detections above `SCORE_THRESH` in each of the class's images, most certain first.
 
         Args:
             label: of the detector that the images were made for.
-            judge: of the one that looks at them; by default the same.
+            judge: of the one that is run on them; by default the same.
         """
         judge = judge or label
+        images = self.images(setup, label, name)
 
         def compute() -> list[list[dict[str, Any]]]:
-            class_names = bench.detector(judge).class_names
-            found = bench.detect(judge, self.images(bench, label, name))
-            return [[asdict(one) for one in sightings(seen, class_names)] for seen in found]
+            class_names = setup.detector(judge).class_names
+            return [
+                [asdict(one) for one in named_detections(found, class_names)] for found in setup.detect(judge, images)
+            ]
 
-        kept = bench.keep(f"seen/{self.key(bench, label, name)}/{judge}", compute)
-        return [[Sighting(one["name"], one["score"], pixel_box(one["box"])) for one in seen] for seen in kept]
+        provenance = setup.provenance(judge, images=image_hash(images), score_thresh=SCORE_THRESH)
+        kept = setup.keep(f"detections/{self.key(setup, label, name)}/{judge}", provenance, compute)
+        return [[NamedDetection(one["name"], one["score"], pixel_box(one["box"])) for one in found] for found in kept]
 
-    def key(self, bench: Workbench, label: str, name: str) -> str:
-        """What the bench keeps of these images lies under; the same for the same detector, class and side."""
-        names = bench.detector(label).class_names
+    def key(self, setup: ExperimentSetup, label: str, name: str) -> str:
+        """What the setup keeps of these images lies under; the same for the same detector, class and side."""
+        names = setup.detector(label).class_names
         return f"{label}/{self.side:g}/{file_stems(names)[names.index(name)]}"
 
 
 @torch.no_grad()
-def driven_rows(
+def targeted_rows(
     detector: AbstractDetector,
     preset: Preset,
     images: Sequence[UInt8[Tensor, "3 height width"]],

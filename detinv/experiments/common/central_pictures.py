@@ -1,4 +1,4 @@
-"""Pictures of images with one driven object: where its anchor lies, and what is seen."""
+"""Pictures of images made for one object: where its anchor lies, and what is detected."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from detinv.experiments.common.beside import Driven, Sighting, as_detections
+from detinv.experiments.common.cooccurrence import NamedDetection, TargetedObject, as_detections
 from detinv.layouts.layout import Detections
 from detinv.viz.draw import draw_detections
 from detinv.viz.image import Picture, scale_within, stretch_contrast
@@ -15,22 +15,24 @@ from detinv.viz.image import Picture, scale_within, stretch_contrast
 _CELL = 256
 
 
-def anchor_picture(image: UInt8[Tensor, "3 height width"], driven: Driven, class_names: Sequence[str]) -> Picture:
-    """The image as it is, with the driven anchor, its class and the probability there."""
+def anchor_picture(
+    image: UInt8[Tensor, "3 height width"], targeted: TargetedObject, class_names: Sequence[str]
+) -> Picture:
+    """Draw the candidate's anchor on the image, with the target class and its probability there."""
     size = (int(image.shape[1]), int(image.shape[2]))
-    label = torch.tensor([class_names.index(driven.name)])
-    anchor = Detections(torch.tensor([driven.anchor]), torch.tensor([driven.score]), label, size)
+    label = torch.tensor([class_names.index(targeted.name)])
+    anchor = Detections(torch.tensor([targeted.anchor]), torch.tensor([targeted.score]), label, size)
     return draw_detections(image, anchor, class_names, scale=scale_within(size, _CELL))
 
 
-def seen_picture(
-    image: UInt8[Tensor, "3 height width"], seen: Sequence[Sighting], class_names: Sequence[str]
+def detections_picture(
+    image: UInt8[Tensor, "3 height width"], detections: Sequence[NamedDetection], class_names: Sequence[str]
 ) -> Picture:
-    """The image with its contrast stretched, for viewing only, and what is seen in it.
+    """Draw detections on the image, whose contrast is stretched for viewing only.
 
     Args:
-        class_names: of the detector that saw it.
+        class_names: of the detector that reported them.
     """
     size = (int(image.shape[1]), int(image.shape[2]))
-    found = as_detections(seen, class_names, size)
+    found = as_detections(detections, class_names, size)
     return draw_detections(stretch_contrast(image), found, class_names, scale=scale_within(size, _CELL))

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from detinv.errors import OutputError
@@ -109,11 +110,18 @@ def write_png(path: str | Path, image: PixelArray) -> None:
     write_bytes(path, encode_png(image))
 
 
-def encode_png(image: PixelArray) -> bytes:
-    """Encode 8-bit RGB pixels as a PNG file."""
+def encode_png(image: PixelArray, texts: Mapping[str, str] | None = None) -> bytes:
+    """Encode 8-bit RGB pixels as a PNG file.
+
+    Args:
+        texts: stored in the file beside the pixels, by keyword.
+    """
     pixels = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else image
+    info = PngInfo()
+    for keyword, text in (texts or {}).items():
+        info.add_text(keyword, text)
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="PNG")
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="PNG", pnginfo=info)
     return file.getvalue()
 
 

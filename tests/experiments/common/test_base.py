@@ -9,7 +9,7 @@ from detinv.experiments.common.base import AbstractExperiment
 
 
 @pytest.mark.parametrize("name", [experiment.name for experiment in experiments() if experiment.for_run])
-def test_every_protocol_is_an_experiment_with_a_title(name):
+def test_every_one_is_an_experiment_with_a_title(name):
     config = compose_config("run", [f"experiment={name}"])
     experiment = instantiate(config.experiment)
     assert isinstance(experiment, AbstractExperiment)

@@ -7,8 +7,9 @@ import torch
 
 from detinv.detectors.candidates import read_candidates
 from detinv.errors import ConfigError, LayoutError
-from detinv.experiments.common.central import CentralObjects, driven_rows
-from detinv.experiments.common.workbench import Workbench
+from detinv.experiments.common import central
+from detinv.experiments.common.central import CentralObjects, targeted_rows
+from detinv.experiments.common.setup import ExperimentSetup
 from detinv.inversion.preset import load_preset
 from detinv.inversion.targets.single import SingleObjectRule
 from detinv.zoo.weights import weight_hash
@@ -62,23 +63,23 @@ def test_driven_rows_are_those_training_gives_first_and_their_anchors_are_stored
     detector = bench.detector(family)
     layouts = OBJECTS.layouts(detector, "class2")
     images = [block_image(SIZE, seed) for seed in range(3)]
-    rows = driven_rows(detector, bench.preset, images, layouts)
+    rows = targeted_rows(detector, bench.preset, images, layouts)
     with torch.no_grad():
         head = detector(torch.rand(1, 3, *SIZE)).dense.head
     wanted = head.assigner.assign(
         head.anchors, head.level_sizes, layouts[0].boxes[None], torch.ones(1, 1, dtype=torch.bool)
     )
     assert [row.tolist() for row in rows] == [[int(wanted.candidates[0, 0, 0])]] * 3
-    for one in OBJECTS.driven(bench, family, "class2"):
+    for one in OBJECTS.targeted(bench, family, "class2"):
         assert torch.tensor(one.anchor).allclose(head.anchors[rows[0][0]])
 
 
 def test_numbers_are_those_of_the_saved_images(tmp_path):
     bench = bench_of(tmp_path, ["fasterrcnn"])
     detector = bench.detector("fasterrcnn")
-    found = OBJECTS.driven(bench, "fasterrcnn", "class1")
+    found = OBJECTS.targeted(bench, "fasterrcnn", "class1")
     layouts, images = OBJECTS.layouts(detector, "class1"), OBJECTS.images(bench, "fasterrcnn", "class1")
-    assert driven_rows(detector, bench.preset, images, layouts) is None
+    assert targeted_rows(detector, bench.preset, images, layouts) is None
     for one, layout, image in zip(found, layouts, images, strict=True):
         read = read_candidates(detector, image, layout.boxes, layout.labels)
         assert one.anchor == one.asked == tuple(layout.boxes[0].tolist())
@@ -92,31 +93,45 @@ def test_what_is_seen_are_the_readers_own_detections(tmp_path):
     images = OBJECTS.images(bench, "retinanet", "class0")
     for judge in (None, "fcos"):
         detector = bench.detector(judge or "retinanet")
-        found = OBJECTS.seen(bench, "retinanet", "class0", judge)
+        found = OBJECTS.detections(bench, "retinanet", "class0", judge)
         wanted = [one.above(0.5) for one in detector.detect(images)]
         assert [len(seen) for seen in found] == [len(one) for one in wanted]
         for seen, one in zip(found, wanted, strict=True):
             assert sorted(sighting.name for sighting in seen) == sorted(
                 detector.class_names[label] for label in one.labels.tolist()
             )
-    assert sum(map(len, OBJECTS.seen(bench, "retinanet", "class0", "fcos")))
+    assert sum(map(len, OBJECTS.detections(bench, "retinanet", "class0", "fcos")))
 
 
-def test_finished_parts_are_not_made_again(tmp_path):
+def test_finished_parts_are_not_computed_again(tmp_path, monkeypatch):
     first = bench_of(tmp_path, ["retinanet"])
-    before = OBJECTS.driven(first, "retinanet", "class0"), OBJECTS.seen(first, "retinanet", "class0")
-    assert first.asked
+    before = OBJECTS.targeted(first, "retinanet", "class0"), OBJECTS.detections(first, "retinanet", "class0")
     second = bench_of(tmp_path, ["retinanet"])
-    assert (OBJECTS.driven(second, "retinanet", "class0"), OBJECTS.seen(second, "retinanet", "class0")) == before
-    assert not hasattr(second, "asked")
-    # Another class or side is something else.
-    OBJECTS.driven(second, "retinanet", "class1")
-    OBJECTS.of_side(24).driven(second, "retinanet", "class0")
-    assert len({key for key, _ in second.asked}) == 2
+    computed = []
+    monkeypatch.setattr(second, "detect", lambda *args: computed.append(args))
+    monkeypatch.setattr(central, "read_candidates_batch", lambda *args: computed.append(args) or [])
+    assert OBJECTS.targeted(second, "retinanet", "class0") == before[0]
+    assert OBJECTS.detections(second, "retinanet", "class0") == before[1]
+    assert not computed
+
+
+def test_other_images_are_looked_up_again(tmp_path):
+    """The same class and folder, but the images have changed: candidate and detections are those of the new images."""
+    first, messages = bench_of(tmp_path, ["retinanet"]), []
+    before = OBJECTS.targeted(first, "retinanet", "class0"), OBJECTS.detections(first, "retinanet", "class0")
+    second = bench_of(tmp_path, ["retinanet"], log=messages.append)
+    second.invert = lambda key, label, layouts, *args: [block_image(SIZE, 1000 + k) for k in range(len(layouts))]
+    after = OBJECTS.targeted(second, "retinanet", "class0"), OBJECTS.detections(second, "retinanet", "class0")
+    assert before[0] != after[0] and before[1] != after[1]
+    key = OBJECTS.key(second, "retinanet", "class0")
+    assert messages == [
+        f"targeted/{key}: computed again; changed: images",
+        f"detections/{key}/retinanet: computed again; changed: images",
+    ]
 
 
 def test_images_of_the_first_seeds_are_the_same_files(tmp_path):
-    bench = bench_of(tmp_path, ["retinanet"], Workbench, steps=1)
+    bench = bench_of(tmp_path, ["retinanet"], ExperimentSetup, steps=1)
     before = weight_hash(bench.detector("retinanet"))
     everything = OBJECTS.images(bench, "retinanet", "class0")
     files = sorted(tmp_path.rglob("*.png"))

@@ -8,7 +8,7 @@ import torch
 from detinv.detectors.candidates import read_candidates
 from detinv.detectors.regions import Regions
 from detinv.errors import ConfigError
-from detinv.experiments.common.central import driven_rows
+from detinv.experiments.common.central import targeted_rows
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.objective.objective import TERM_NAMES, Objective
 from detinv.inversion.preset import load_preset
@@ -117,7 +117,7 @@ def test_the_driven_probability_rises(family):
     found = []
     for steps in (0, 12):
         images = invert(detector, [layout], preset, steps=steps, trainer={"accelerator": "cpu"}, progress=False).images
-        rows = driven_rows(detector, preset, images, [layout])
+        rows = targeted_rows(detector, preset, images, [layout])
         read = read_candidates(detector, images[0], layout.boxes, layout.labels, None if rows is None else rows[0])
         found.append(float(read.class_scores[0, 2]))
     assert found[1] > found[0] + 0.02

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from detinv.experiments.common.base import AbstractExperiment
-from detinv.experiments.common.beside import Driven, Sighting, centre, read
 from detinv.experiments.common.central import CentralObjects
-from detinv.experiments.common.workbench import Workbench
+from detinv.experiments.common.cooccurrence import NamedDetection, TargetedObject, centre, group_detections
+from detinv.experiments.common.setup import ExperimentSetup
 from detinv.metrics.intervals import Interval, binomial_p, wilson
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import bars
@@ -63,21 +63,21 @@ class Position(AbstractExperiment):
         self.once = once
         self.least = least
 
-    def run(self, bench: Workbench) -> Findings:
+    def run(self, setup: ExperimentSetup) -> Findings:
         """Rates of each side by pair of driven class and context, with exact binomial tests against one half."""
         found: dict[str, dict[str, list[Offset]]] = {}
         figures = []
-        for label in bench.labels:
-            detector = bench.detector(label)
+        for label in setup.labels:
+            detector = setup.detector(label)
             found[label] = {}
             for name in self.objects.names(detector):
-                driven = self.objects.driven(bench, label, name)
-                seen = self.objects.seen(bench, label, name, self.judge)
+                driven = self.objects.targeted(setup, label, name)
+                seen = self.objects.detections(setup, label, name, self.judge)
                 found[label][name] = [
                     offset for pair in zip(driven, seen, strict=True) for offset in offsets(*pair, once=self.once)
                 ]
             size = self.objects.layouts(detector, self.objects.names(detector)[0])[0].image_size
-            classes = bench.detector(self.judge or label).class_names
+            classes = setup.detector(self.judge or label).class_names
             figures.append(_panels(label, found[label], classes, max(size) / 2))
         pairs = {
             label: {name: by_name(offsets_) for name, offsets_ in by_class.items()} for label, by_class in found.items()
@@ -135,16 +135,16 @@ class Position(AbstractExperiment):
         return figures
 
 
-def offsets(driven: Driven, seen: Sequence[Sighting], once: bool = True) -> list[Offset]:
+def offsets(driven: TargetedObject, seen: Sequence[NamedDetection], once: bool = True) -> list[Offset]:
     """How the context in one image lies to the driven object.
 
     Args:
         seen: most certain first.
         once: only the first of each class.
     """
-    found = read(driven, seen)
-    x, y = centre(found.objects[0].box if found.objects else driven.anchor)
-    measured_from = DETECTION if found.objects else ANCHOR
+    found = group_detections(driven, seen)
+    x, y = centre(found.target[0].box if found.target else driven.anchor)
+    measured_from = DETECTION if found.target else ANCHOR
     lying: list[Offset] = []
     for one in found.context:
         if not once or one.name not in {other.name for other in lying}:

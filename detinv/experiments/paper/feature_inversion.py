@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +16,11 @@ from detinv.detectors.feature_layers import FeatureLayer
 from detinv.detectors.features import find_layer
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
-from detinv.experiments.common.workbench import Images, Workbench
+from detinv.experiments.common.provenance import image_hash
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.common.store import Images
 from detinv.inversion.features import feature_errors, invert_features
+from detinv.inversion.resume.fingerprint import settings_hash
 from detinv.layouts.boxes import area
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
@@ -30,7 +34,6 @@ from detinv.viz.charts import bars
 from detinv.viz.draw import draw_detections
 from detinv.viz.image import Picture, rescale, scale_within
 from detinv.viz.sheet import SheetRow, sheet
-from detinv.zoo.weights import weight_hash
 
 ORIGINAL = "original"
 MEASURES = {
@@ -58,7 +61,7 @@ class _Scenes:
         return next((number for number, layout in enumerate(self.layouts) if layout.id == layout_id), None)
 
 
-class FeatureInversion(AbstractExperiment):
+class FeatureReconstruction(AbstractExperiment):
     """Photographs reconstructed from the features that one layer has of them, layer by layer.
 
     Of every image: how near its features have come to the photograph's; how near its pixels are to the photograph's,
@@ -101,25 +104,25 @@ class FeatureInversion(AbstractExperiment):
         self.score_thresh = score_thresh
         self.shown = shown
 
-    def run(self, bench: Workbench) -> Findings:
+    def run(self, setup: ExperimentSetup) -> Findings:
         """Every layer of every detector.
 
         Raises:
             ConfigError: when there are no photographs, or a detector lacks a layer.
         """
-        layers = {label: self.layers_of(bench.detector(label)) for label in bench.labels}
+        layers = {label: self.layers_of(setup.detector(label)) for label in setup.labels}
         numbers: dict[str, Any] = {}
         figures = []
-        for stem, label in zip(file_stems(bench.labels), bench.labels, strict=True):
-            detector = bench.detector(label)
-            scenes = _in_network_frame(detector, *bench.photographs(label))
-            start = self._reconstruct(bench, f"{stem}/start", label, layers[label][0], scenes, steps=0)
+        for stem, label in zip(file_stems(setup.labels), setup.labels, strict=True):
+            detector = setup.detector(label)
+            scenes = _in_network_frame(detector, *setup.photographs(label))
+            start = self._reconstruct(setup, f"{stem}/start", label, layers[label][0], scenes, steps=0)
             reconstructed: dict[str, tuple[Images, _Scenes]] = {}
             numbers[label] = {ORIGINAL: self._seen(detector, scenes.images, scenes.layouts), "layers": {}}
             for layer, name in zip(layers[label], file_stems([layer.name for layer in layers[label]]), strict=True):
                 about = _of_largest(scenes) if layer.per_region else scenes
-                images = self._reconstruct(bench, f"{stem}/{name}", label, layer, about)
-                bench.say(f"{label} looks at its reconstructions from {layer.name}")
+                images = self._reconstruct(setup, f"{stem}/{name}", label, layer, about)
+                setup.log(f"{label} looks at its reconstructions from {layer.name}")
                 ids = [layout.id for layout in about.layouts]
                 starts = [one for one, layout in zip(start, scenes.layouts, strict=True) if layout.id in ids]
                 numbers[label]["layers"][layer.name] = self._measure(detector, layer, images, starts, about)
@@ -160,13 +163,19 @@ class FeatureInversion(AbstractExperiment):
         return [layer for layer in layers if layer.name == "roi" or layer.stride and layer.stride >= finest]
 
     def _reconstruct(
-        self, bench: Workbench, key: str, label: str, layer: FeatureLayer, scenes: _Scenes, steps: int | None = None
+        self,
+        setup: ExperimentSetup,
+        key: str,
+        label: str,
+        layer: FeatureLayer,
+        scenes: _Scenes,
+        steps: int | None = None,
     ) -> Images:
-        detector = bench.detector(label)
-        steps = bench.steps if steps is None else steps
-        preset = replace(bench.preset, objective=bench.preset.objective.reweighted(self.priors))
+        detector = setup.detector(label)
+        steps = setup.steps if steps is None else steps
+        preset = replace(setup.preset, objective=setup.preset.objective.reweighted(self.priors))
 
-        def make(members: Sequence[int]) -> Images:
+        def make(members: Sequence[int], unfinished: Path) -> Images:
             return invert_features(
                 detector,
                 layer,
@@ -174,13 +183,21 @@ class FeatureInversion(AbstractExperiment):
                 [scenes.layouts[index] for index in members],
                 preset,
                 steps=steps,
-                seed=bench.seed,
-                trainer=bench.team.trainer(bench.trainer),
+                seed=setup.seed,
+                trainer=setup.processes.trainer(setup.trainer),
             )
 
-        source = {"weight_hash": weight_hash(detector), "steps": steps, "seed": bench.seed}
+        shared = setup.provenance(
+            label,
+            layer=settings_hash(layer),
+            preset=settings_hash(preset),
+            steps=steps,
+            seed=setup.seed,
+            precision=setup.precision,
+        )
+        own = [{"photograph": image_hash([image])} for image in scenes.images]
         doing = f"reconstructing from {layer.name} of {label}" if steps else "start images"
-        return bench.keep_images(key, doing, scenes.layouts, detector.size_divisor, source, make)
+        return setup.keep_images(key, doing, scenes.layouts, detector.size_divisor, shared, make, own)
 
     def _measure(
         self, detector: AbstractDetector, layer: FeatureLayer, images: Images, start: Images, scenes: _Scenes

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from detinv.errors import ConfigError
-from detinv.experiments.common.workbench import Workbench
-from detinv.experiments.protocols.disentangle import NOISE, PARTS, PROPOSALS, REAL, Condition, Disentangle, proposes
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.paper.disentangle import NOISE, PARTS, PROPOSALS, REAL, Condition, Disentangle, proposes
 from detinv.inversion.objective.objective import TERM_NAMES
 from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
@@ -40,7 +40,7 @@ class Scenes:
         return [scene.layout for scene in self.scenes()]
 
 
-class Recorded(Workbench):
+class Recorded(ExperimentSetup):
     """Makes images of noise at once, and remembers what was asked for."""
 
     def invert(self, key, label, layouts, preset=None, steps=None):
@@ -56,7 +56,7 @@ def detector(family):
 
 def bench_of(folder, families, kind=Recorded, source=None, **options):
     bench = kind(folder, list(families), source or Scenes(), load_preset("default"), **options)
-    bench._loaded |= {family: detector(family) for family in families}
+    bench.detectors |= {family: detector(family) for family in families}
     return bench
 
 
@@ -138,7 +138,7 @@ def test_layouts_without_masks_leave_mask_conditions_out(tmp_path):
 
 def test_the_images_differ_by_the_terms_that_are_there(tmp_path):
     bench = bench_of(
-        tmp_path, ["fasterrcnn", "retinanet"], Workbench, steps=2, trainer={"accelerator": "cpu"}, batch_size=2
+        tmp_path, ["fasterrcnn", "retinanet"], ExperimentSetup, steps=2, trainer={"accelerator": "cpu"}, batch_size=2
     )
     Disentangle(["reg"], ["reg"], references=False, shown=0).run(bench)
     layouts = bench.layouts("fasterrcnn")

@@ -6,7 +6,9 @@ from typing import Any
 
 from detinv.detectors.base import AbstractDetector
 from detinv.experiments.common.base import AbstractExperiment
-from detinv.experiments.common.workbench import Images, Workbench
+from detinv.experiments.common.provenance import image_hash, layouts_hash
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.common.store import Images
 from detinv.inversion.judging import judge
 from detinv.layouts.layout import Layout
 from detinv.layouts.relabelling import relabelled
@@ -45,16 +47,16 @@ class Transfer(AbstractExperiment):
         self.references = references
         self.joint = joint
 
-    def run(self, bench: Workbench) -> Findings:
+    def run(self, setup: ExperimentSetup) -> Findings:
         """AP of each row's images by each column's own inference, with the row's layouts as ground truth."""
-        rows = self._rows(bench)
+        rows = self._rows(setup)
         columns = [
             (label, prefix)
-            for label in bench.labels
-            for prefix in ("", *(("mask_",) if bench.detector(label).has_masks else ()))
+            for label in setup.labels
+            for prefix in ("", *(("mask_",) if setup.detector(label).has_masks else ()))
         ]
-        judged = {name: self._judged(bench, name, *made) for name, made in rows.items()}
-        names = [_column(label, prefix, bench.detector(label)) for label, prefix in columns]
+        judged = {name: self._judged(setup, name, *made) for name, made in rows.items()}
+        names = [_column(label, prefix, setup.detector(label)) for label, prefix in columns]
         matrix = {
             row: [by_label[label].get(f"{prefix}AP") for label, prefix in columns] for row, by_label in judged.items()
         }
@@ -92,48 +94,51 @@ class Transfer(AbstractExperiment):
             },
         )
 
-    def _rows(self, bench: Workbench) -> dict[str, tuple[Images, list[Layout], tuple[str, ...]]]:
+    def _rows(self, setup: ExperimentSetup) -> dict[str, tuple[Images, list[Layout], tuple[str, ...]]]:
         """Images, layouts in their pixels and the class names of the labels, by row."""
         # What may turn out to be a mistake comes before the inversions, which may take hours.
-        first = bench.labels[0]
-        class_names = bench.detector(first).class_names
-        layouts = {label: bench.layouts(label) for label in bench.labels}
-        real = bench.photographs(first) if self.references else None
-        joint = bench.invert_jointly("joint", layouts[first]) if self.joint else None
+        first = setup.labels[0]
+        class_names = setup.detector(first).class_names
+        layouts = {label: setup.layouts(label) for label in setup.labels}
+        real = setup.photographs(first) if self.references else None
+        joint = setup.invert_jointly("joint", layouts[first]) if self.joint else None
         rows = {}
-        for label in bench.labels:
-            detector = bench.detector(label)
+        for label in setup.labels:
+            detector = setup.detector(label)
             for kind in (_BOXES, _MASKS) if detector.has_masks else ("",):
                 asked = layouts[label]
                 if kind != _MASKS:
                     asked = [layout.without_masks() for layout in asked]
-                preset = bench.preset
+                preset = setup.preset
                 if kind == _BOXES:
                     preset = replace(preset, objective=preset.objective.reweighted({"roi_mask": None}))
                 row = f"{label}-{kind}" if kind else label
-                rows[row] = (bench.invert(row, label, asked, preset), layouts[label], detector.class_names)
+                rows[row] = (setup.invert(row, label, asked, preset), layouts[label], detector.class_names)
         if joint is not None:
             rows[JOINT] = (joint, layouts[first], class_names)
         if real is not None:
-            rows[NOISE] = (bench.invert(NOISE, first, layouts[first], steps=0), layouts[first], class_names)
+            rows[NOISE] = (setup.invert(NOISE, first, layouts[first], steps=0), layouts[first], class_names)
             rows[REAL] = (*real, class_names)
         return rows
 
     def _judged(
-        self, bench: Workbench, row: str, images: Images, layouts: Sequence[Layout], class_names: tuple[str, ...]
+        self, setup: ExperimentSetup, row: str, images: Images, layouts: Sequence[Layout], class_names: tuple[str, ...]
     ) -> dict[str, dict[str, Any]]:
         """All measures of one row's images, by judging detector."""
 
         def by_label() -> dict[str, dict[str, Any]]:
-            bench.say(f"judging {row}")
+            setup.log(f"judging {row}")
             found = {}
-            for label in bench.labels:
-                detector = bench.detector(label)
+            for label in setup.labels:
+                detector = setup.detector(label)
                 theirs = [relabelled(layout, class_names, detector.class_names) for layout in layouts]
-                found[label] = judge(theirs, bench.detect(label, images), detector.class_names)
+                found[label] = judge(theirs, setup.detect(label, images), detector.class_names)
             return found
 
-        return bench.keep(f"judged/{row.replace(' ', '_')}", by_label)
+        provenance = setup.provenance(
+            *setup.labels, images=image_hash(images), layouts=layouts_hash(layouts), classes=class_names
+        )
+        return setup.keep(f"judged/{row.replace(' ', '_')}", provenance, by_label)
 
 
 def summary(

@@ -7,8 +7,8 @@ import torch
 
 from detinv.detectors.features import find_layer
 from detinv.errors import ConfigError, OutputError
-from detinv.experiments.common.workbench import Workbench
-from detinv.experiments.protocols.feature_inversion import MEASURES, ORIGINAL, FeatureInversion
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.paper.feature_inversion import MEASURES, ORIGINAL, FeatureReconstruction
 from detinv.inversion.features import feature_errors
 from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
@@ -53,8 +53,8 @@ def detector(family):
 
 def bench_of(folder, family, source=None, **options):
     options = {"steps": 2, "trainer": {"accelerator": "cpu"}, **options}
-    bench = Workbench(folder, [family], source or Scenes(), load_preset(), **options)
-    bench._loaded[family] = detector(family)
+    bench = ExperimentSetup(folder, [family], source or Scenes(), load_preset(), **options)
+    bench.detectors[family] = detector(family)
     return bench
 
 
@@ -62,7 +62,7 @@ def bench_of(folder, family, source=None, **options):
 def ran(tmp_path_factory):
     """Folder and findings of two layers, one of them of single boxes."""
     folder = tmp_path_factory.mktemp("features")
-    return folder, FeatureInversion(["p3", "roi"]).run(bench_of(folder, "fasterrcnn"))
+    return folder, FeatureReconstruction(["p3", "roi"]).run(bench_of(folder, "fasterrcnn"))
 
 
 def images(folder, layer, numbers):
@@ -106,11 +106,11 @@ def test_finished_layers_are_read_again(ran, monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("what is finished is not made again")
 
-    monkeypatch.setattr("detinv.experiments.protocols.feature_inversion.invert_features", refuse)
-    again = FeatureInversion(["p3", "roi"]).run(bench_of(folder, "fasterrcnn"))
+    monkeypatch.setattr("detinv.experiments.paper.feature_inversion.invert_features", refuse)
+    again = FeatureReconstruction(["p3", "roi"]).run(bench_of(folder, "fasterrcnn"))
     assert again.numbers == found.numbers
     with pytest.raises(OutputError, match="steps 2, this run has 3"):
-        FeatureInversion(["p3"]).run(bench_of(folder, "fasterrcnn", steps=3))
+        FeatureReconstruction(["p3"]).run(bench_of(folder, "fasterrcnn", steps=3))
 
 
 def test_pictures_and_tables_have_every_layer(ran):
@@ -121,22 +121,22 @@ def test_pictures_and_tables_have_every_layer(ran):
 
 def test_photographs_come_in_the_size_of_the_networks_input(tmp_path):
     bench = bench_of(tmp_path, "retinanet", Scenes((128, 128)), steps=0)
-    found = FeatureInversion(["p4"], shown=0).run(bench)
+    found = FeatureReconstruction(["p4"], shown=0).run(bench)
     saved = read_image(tmp_path / "images" / "retinanet" / "p4" / "scene0.png")
     assert tuple(saved.shape[1:]) == detector("retinanet").network_size((128, 128)) == SIZE
     assert found.numbers["retinanet"]["layers"]["p4"]["feature_error"].value > 0
 
 
 def test_stages_and_levels_from_the_finest_level_on_by_default():
-    assert [layer.name for layer in FeatureInversion().layers_of(detector("retinanet"))] == [
+    assert [layer.name for layer in FeatureReconstruction().layers_of(detector("retinanet"))] == [
         f"{letter}{number}" for letter in "cp" for number in (3, 4, 5)
     ]
-    assert FeatureInversion().layers_of(detector("fasterrcnn"))[-1].name == "roi"
+    assert FeatureReconstruction().layers_of(detector("fasterrcnn"))[-1].name == "roi"
 
 
 def test_a_layer_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match="no layer 'p9'"):
-        FeatureInversion(["p9"]).layers_of(detector("retinanet"))
+        FeatureReconstruction(["p9"]).layers_of(detector("retinanet"))
 
 
 @pytest.mark.parametrize(
@@ -144,4 +144,4 @@ def test_a_layer_that_is_not_there_is_named():
 )
 def test_numbers_out_of_range_are_named(options):
     with pytest.raises(ConfigError, match=rf"experiment\.{next(iter(options))}="):
-        FeatureInversion(**options)
+        FeatureReconstruction(**options)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from detinv.experiments.common.beside import Driven, Sighting
-from detinv.experiments.protocols.position import ANCHOR, DETECTION, Offset, Position, Sides, by_name, offsets, sides
+from detinv.experiments.common.cooccurrence import NamedDetection, TargetedObject
+from detinv.experiments.paper.position import ANCHOR, DETECTION, Offset, Position, Sides, by_name, offsets, sides
 from detinv.metrics.intervals import binomial_p
 from detinv.results.reports.write_findings import write_findings
 from tests.experiments.central_fakes import OBJECTS, bench_of
@@ -12,11 +12,11 @@ MIDDLE = (50.0, 50.0, 78.0, 78.0)
 
 
 def driven():
-    return Driven("bulb-0", "bulb", MIDDLE, MIDDLE, MIDDLE, 0.98)
+    return TargetedObject("bulb-0", "bulb", MIDDLE, MIDDLE, MIDDLE, 0.98)
 
 
 def at(name, x, y, score=0.9, half=6.0):
-    return Sighting(name, score, (x - half, y - half, x + half, y + half))
+    return NamedDetection(name, score, (x - half, y - half, x + half, y + half))
 
 
 def test_offsets_are_measured_from_the_seen_object_or_else_from_the_anchor():
@@ -49,7 +49,7 @@ def test_a_run_reports_both_axes_with_their_tests(tmp_path, once):
     findings = Position(OBJECTS, once=once, least=1).run(bench)
     counted = 0
     for name in ("class0", "class1", "class2"):
-        runs = zip(OBJECTS.driven(bench, "fcos", name), OBJECTS.seen(bench, "fcos", name), strict=True)
+        runs = zip(OBJECTS.targeted(bench, "fcos", name), OBJECTS.detections(bench, "fcos", name), strict=True)
         wanted = [offset for pair in runs for offset in offsets(*pair, once=once)]
         for other, reported in findings.numbers["sides"]["fcos"][name].items():
             mine = sides([one for one in wanted if one.name == other])

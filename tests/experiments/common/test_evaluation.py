@@ -7,7 +7,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.codec import DeltaCodec
 from detinv.detectors.heads.predictions import DenseHead, DensePredictions, PostProcessing, Predictions
-from detinv.experiments.common.judging import MEASURES, Look, best_iou, look
+from detinv.experiments.common.evaluation import MEASURES, Look, best_iou, look
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.edges import border_share, box_region, edge_energy
 from detinv.metrics.intervals import mean_interval

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from detinv.errors import ConfigError
-from detinv.experiments.common.beside import Driven, Sighting
 from detinv.experiments.common.central import CentralObjects
-from detinv.experiments.common.workbench import Workbench
-from detinv.experiments.protocols.single_object import SingleObject, seen_share, sure_share
+from detinv.experiments.common.cooccurrence import NamedDetection, TargetedObject
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.paper.single_object import SingleObject, seen_share, sure_share
 from detinv.metrics.intervals import wilson
 from detinv.results.reports.write_findings import write_findings
 from tests.experiments.central_fakes import OBJECTS, SIZE, bench_of
@@ -17,7 +17,7 @@ BOX = (20.0, 20.0, 40.0, 40.0)
 
 
 def run(score, *seen):
-    return Driven("dog-0", "dog", BOX, BOX, BOX, score), [Sighting(*one) for one in seen]
+    return TargetedObject("dog-0", "dog", BOX, BOX, BOX, score), [NamedDetection(*one) for one in seen]
 
 
 def test_shares_count_images():
@@ -47,7 +47,7 @@ def test_every_class_and_seed_is_reported(tmp_path):
 
 
 def test_images_are_inverted_with_the_terms_asked_for(tmp_path):
-    bench = bench_of(tmp_path, ["fasterrcnn"], Workbench, steps=2)
+    bench = bench_of(tmp_path, ["fasterrcnn"], ExperimentSetup, steps=2)
     objects = CentralObjects(seeds=2, side=20, image_size=SIZE, classes=["class1"], terms=["roi_cls", "rpn_cls"])
     findings = SingleObject(objects).run(bench)
     assert len(list(tmp_path.rglob("*.png"))) == 2

@@ -5,8 +5,9 @@ from typing import Any
 
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
-from detinv.experiments.common.judging import borders
-from detinv.experiments.common.workbench import Images, Workbench
+from detinv.experiments.common.evaluation import borders
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.common.store import Images
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.intervals import mean_interval, wilson
@@ -55,19 +56,19 @@ class Gallery(AbstractExperiment):
         self.iou_thresh = iou_thresh
         self.shown = shown
 
-    def run(self, bench: Workbench) -> Findings:
+    def run(self, setup: ExperimentSetup) -> Findings:
         """Success rates of every detector, on its own inversions and, where there are any, on the photographs."""
         images: dict[str, Images] = {}
         numbers: dict[str, dict[str, Any]] = {}
-        for stem, label in zip(file_stems(bench.labels), bench.labels, strict=True):
-            detector = bench.detector(label)
-            layouts = bench.layouts(label)
+        for stem, label in zip(file_stems(setup.labels), setup.labels, strict=True):
+            detector = setup.detector(label)
+            layouts = setup.layouts(label)
             asked = layouts if detector.has_masks else [layout.without_masks() for layout in layouts]
-            images[label] = bench.invert(stem, label, asked)
-            bench.say(f"{label} looks at its images")
-            numbers[label] = {INVERTED: self._seen(bench, label, images[label], layouts)}
-            if bench.has_photographs:
-                numbers[label][REAL] = self._seen(bench, label, *bench.photographs(label))
+            images[label] = setup.invert(stem, label, asked)
+            setup.log(f"{label} looks at its images")
+            numbers[label] = {INVERTED: self._seen(setup, label, images[label], layouts)}
+            if setup.has_photographs:
+                numbers[label][REAL] = self._seen(setup, label, *setup.photographs(label))
         return Findings(
             numbers=numbers,
             tables=[
@@ -82,7 +83,7 @@ class Gallery(AbstractExperiment):
                     digits=2,
                 )
             ],
-            figures=self._figures(bench, images, numbers),
+            figures=self._figures(setup, images, numbers),
             decided={
                 "found": f"a detection of the object's class with a score above {self.score_thresh:g} and an IoU above "
                 f"{self.iou_thresh:g}, each detection for one object",
@@ -92,10 +93,10 @@ class Gallery(AbstractExperiment):
             },
         )
 
-    def _seen(self, bench: Workbench, label: str, images: Images, layouts: Sequence[Layout]) -> dict[str, Any]:
-        detections = bench.detect(label, images)
+    def _seen(self, setup: ExperimentSetup, label: str, images: Images, layouts: Sequence[Layout]) -> dict[str, Any]:
+        detections = setup.detect(label, images)
         edges = [borders(image, layout) for image, layout in zip(images, layouts, strict=True)]
-        scores = average_precision(layouts, detections, bench.detector(label).class_names)
+        scores = average_precision(layouts, detections, setup.detector(label).class_names)
         return {
             **self._counts(layouts, detections),
             "AP": scores["AP"],
@@ -122,7 +123,7 @@ class Gallery(AbstractExperiment):
         }
 
     def _figures(
-        self, bench: Workbench, images: Mapping[str, Images], numbers: Mapping[str, Mapping[str, Any]]
+        self, setup: ExperimentSetup, images: Mapping[str, Images], numbers: Mapping[str, Mapping[str, Any]]
     ) -> list[Figure]:
         series = {
             name: {label: found[INVERTED][rate] for label, found in numbers.items()} for rate, name in RATES.items()
@@ -135,18 +136,18 @@ class Gallery(AbstractExperiment):
         )
         if not self.shown:
             return [chart]
-        return [Figure("gallery", "The same layouts through all detectors", self._picture(bench, images)), chart]
+        return [Figure("gallery", "The same layouts through all detectors", self._picture(setup, images)), chart]
 
-    def _picture(self, bench: Workbench, images: Mapping[str, Images]) -> Picture:
+    def _picture(self, setup: ExperimentSetup, images: Mapping[str, Images]) -> Picture:
         """Layouts below each other; beside each its photograph, where there is one, and every detector's image."""
-        first = bench.labels[0]
-        names = bench.detector(first).class_names
+        first = setup.labels[0]
+        names = setup.detector(first).class_names
         columns: dict[str, Images] = {}
-        if bench.has_photographs:
-            columns["photograph"], _ = bench.photographs(first)
+        if setup.has_photographs:
+            columns["photograph"], _ = setup.photographs(first)
         columns |= images
         rows = []
-        for number, layout in enumerate(bench.layouts(first)[: self.shown]):
+        for number, layout in enumerate(setup.layouts(first)[: self.shown]):
             shown = [made[number] for made in columns.values()]
             cells = [rescale(image, scale_within((image.shape[1], image.shape[2]), _CELL)) for image in shown]
             drawn = draw_layout(layout, names, scale=scale_within(layout.image_size, _CELL))

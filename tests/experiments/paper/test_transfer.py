@@ -12,15 +12,15 @@ import torch
 
 import detinv
 from detinv.detectors.base import AbstractDetector
-from detinv.experiments.common.workbench import Workbench
-from detinv.experiments.protocols.transfer import JOINT, NOISE, PAPER, PAPER_COLUMNS, REAL, Transfer, summary
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.paper.transfer import JOINT, NOISE, PAPER, PAPER_COLUMNS, REAL, Transfer, summary
 from detinv.inversion.preset import load_preset
 from detinv.worlds.sources import WorldLayouts
 
 
-def bench(out_dir: Path, *labels: str, **options) -> Workbench:
+def bench(out_dir: Path, *labels: str, **options) -> ExperimentSetup:
     source = options.pop("source", WorldLayouts("plain", count=4))
-    return Workbench(out_dir, labels, source, load_preset(), steps=1, trainer={"accelerator": "cpu"}, **options)
+    return ExperimentSetup(out_dir, labels, source, load_preset(), steps=1, trainer={"accelerator": "cpu"}, **options)
 
 
 class Renumbered(AbstractDetector):
@@ -44,7 +44,7 @@ class Renumbered(AbstractDetector):
 
 def test_a_judge_with_other_class_numbers_finds_the_same(tmp_path):
     one = bench(tmp_path, "shapes_retinanet", "turned")
-    one._loaded["turned"] = Renumbered(detinv.load_detector("shapes_retinanet"))
+    one.detectors["turned"] = Renumbered(detinv.load_detector("shapes_retinanet"))
     for label in one.labels:
         images, layouts = one.photographs(label)
         names = one.detector(label).class_names

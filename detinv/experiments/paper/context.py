@@ -9,16 +9,18 @@ from scipy.stats import spearmanr
 
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
-from detinv.experiments.common.beside import Driven, Sighting, read
 from detinv.experiments.common.central import CentralObjects
-from detinv.experiments.common.central_pictures import seen_picture
-from detinv.experiments.common.workbench import Workbench
+from detinv.experiments.common.central_pictures import detections_picture
+from detinv.experiments.common.cooccurrence import NamedDetection, TargetedObject, group_detections
+from detinv.experiments.common.setup import ExperimentSetup
 from detinv.layouts.layout import Layout
 from detinv.metrics.intervals import Interval, two_proportions_p, wilson
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import bars, heat_map
 from detinv.viz.sheet import SheetRow, sheet
 
+Run = tuple[TargetedObject, Sequence[NamedDetection]]
+"""One image: the output of its candidate, and all detections."""
 Counts = dict[str, dict[str, tuple[int, int]]]
 """By driven class, by context class: images that show it, and images."""
 
@@ -64,28 +66,28 @@ class Context(AbstractExperiment):
         if shown < 0:
             raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
 
-    def run(self, bench: Workbench) -> Findings:
+    def run(self, setup: ExperimentSetup) -> Findings:
         """Frequencies by driven class, their asymmetry, and how they go with the layouts' own."""
         counts, images, figures = {}, {}, []
-        for label in bench.labels:
-            names = self.objects.names(bench.detector(label))
+        for label in setup.labels:
+            names = self.objects.names(setup.detector(label))
             runs = {
                 name: list(
                     zip(
-                        self.objects.driven(bench, label, name),
-                        self.objects.seen(bench, label, name, self.judge),
+                        self.objects.targeted(setup, label, name),
+                        self.objects.detections(setup, label, name, self.judge),
                         strict=True,
                     )
                 )
                 for name in names
             }
-            classes = bench.detector(self.judge or label).class_names
+            classes = setup.detector(self.judge or label).class_names
             counts[label] = {name: context_counts(mine, classes) for name, mine in runs.items()}
             images[label] = {name: [_record(*run) for run in mine] for name, mine in runs.items()}
-            figures += [_matrix_figure(label, counts[label]), *self._pictures(bench, label, runs)]
+            figures += [_matrix_figure(label, counts[label]), *self._pictures(setup, label, runs)]
         intervals = {label: _intervals(mine) for label, mine in counts.items()}
         asymmetry = {label: asymmetries(mine) for label, mine in counts.items()}
-        control = {label: self._control(bench, label, mine) for label, mine in counts.items()} if self.control else {}
+        control = {label: self._control(setup, label, mine) for label, mine in counts.items()} if self.control else {}
         tops = {label: {name: top(by, name, self.top) for name, by in mine.items()} for label, mine in counts.items()}
         return Findings(
             numbers={
@@ -110,37 +112,40 @@ class Context(AbstractExperiment):
             },
         )
 
-    def _control(self, bench: Workbench, label: str, counts: Counts) -> tuple[dict[str, Any], Counts]:
-        found = co_occurrence(bench.layouts(label, masks=False), bench.detector(label).class_names)
+    def _control(self, setup: ExperimentSetup, label: str, counts: Counts) -> tuple[dict[str, Any], Counts]:
+        found = co_occurrence(setup.layouts(label, masks=False), setup.detector(label).class_names)
         return agreement(counts, found), found
 
     def _pictures(
-        self, bench: Workbench, label: str, runs: Mapping[str, Sequence[tuple[Driven, Sequence[Sighting]]]]
+        self,
+        setup: ExperimentSetup,
+        label: str,
+        runs: Mapping[str, Sequence[Run]],
     ) -> list[Figure]:
         if not self.shown:
             return []
         judge = self.judge or label
-        class_names = bench.detector(judge).class_names
+        class_names = setup.detector(judge).class_names
         shown = min(self.shown, self.objects.seeds)
         rows = []
         for name, mine in runs.items():
-            images = self.objects.images(bench, label, name, shown)
-            cells = [seen_picture(image, seen, class_names) for image, (_, seen) in zip(images, mine, strict=False)]
+            images = self.objects.images(setup, label, name, shown)
+            cells = [
+                detections_picture(image, seen, class_names) for image, (_, seen) in zip(images, mine, strict=False)
+            ]
             rows.append(SheetRow(name, cells))
         headings = [f"image {k}: what {judge} sees (contrast stretched for viewing)" for k in range(shown)]
         return [Figure(f"context_{label}", f"Single objects of {label} and their context", sheet(headings, rows))]
 
 
-def context_counts(
-    runs: Sequence[tuple[Driven, Sequence[Sighting]]], class_names: Sequence[str]
-) -> dict[str, tuple[int, int]]:
+def context_counts(runs: Sequence[Run], class_names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """By class, in how many of the images it is seen as context, and the number of images.
 
     Args:
         runs: of one driven class: what its candidate says, and all that is seen in the image.
         class_names: of whoever looked.
     """
-    shown = [{one.name for one in read(driven, seen).context} for driven, seen in runs]
+    shown = [{one.name for one in group_detections(driven, seen).context} for driven, seen in runs]
     return {name: (sum(name in names for names in shown), len(runs)) for name in class_names}
 
 
@@ -209,14 +214,14 @@ def agreement(counts: Counts, layouts: Counts) -> dict[str, Any]:
     return {"same": _spearman(context, same), "transposed": _spearman(context, transposed), "pairs": len(pairs)}
 
 
-def _record(driven: Driven, seen: Sequence[Sighting]) -> dict[str, Any]:
-    found = read(driven, seen)
+def _record(driven: TargetedObject, seen: Sequence[NamedDetection]) -> dict[str, Any]:
+    found = group_detections(driven, seen)
     return {
         "id": driven.id,
         "score": driven.score,
-        "seen": bool(found.objects),
+        "seen": bool(found.target),
         "context": sorted({one.name for one in found.context}),
-        "rivals": sorted({one.name for one in found.rivals}),
+        "rivals": sorted({one.name for one in found.confusions}),
     }
 
 

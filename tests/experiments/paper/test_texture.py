@@ -12,9 +12,11 @@ from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.codec import DeltaCodec
 from detinv.detectors.heads.predictions import DenseHead, DensePredictions, PostProcessing, Predictions
 from detinv.errors import ConfigError, LayoutError
-from detinv.experiments.common.workbench import Workbench
-from detinv.experiments.protocols.texture import END_TO_END, FIXED, Texture, best_detection, nearest_size
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.paper.texture import Texture
 from detinv.experiments.textures.phase import PhaseRandomised
+from detinv.experiments.textures.scene import END_TO_END, FIXED, best_detection
+from detinv.experiments.textures.summary import nearest_size
 from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Detections, Layout
 from detinv.results.io.files import write_png
@@ -112,8 +114,8 @@ class Broken:
 
 
 def bench_of(folder, detectors, source=None, **options):
-    bench = Workbench(folder, list(detectors), source or Scenes(), load_preset("default"), **options)
-    bench._loaded |= detectors
+    bench = ExperimentSetup(folder, list(detectors), source or Scenes(), load_preset("default"), **options)
+    bench.detectors |= detectors
     return bench
 
 
@@ -187,7 +189,7 @@ def test_a_detector_with_its_classes_in_another_order(tmp_path):
 
 def test_a_detector_that_lacks_a_class(tmp_path):
     bench = bench_of(tmp_path, {"one": Reddish(), "other": Reddish(("red", "green", "blue"))})
-    bench._loaded["other"].class_names = ("red", "grey")
+    bench.detectors["other"].class_names = ("red", "grey")
     with pytest.raises(LayoutError, match="other: unknown class 'green'"):
         Texture(Paint([0, 0, 0])).run(bench)
 
@@ -253,7 +255,7 @@ def test_no_picture_without_examples(tmp_path):
     assert not (tmp_path / "images").exists()
 
 
-def test_the_preset_describes_the_experiment():
+def test_the_shipped_configuration_describes_the_experiment():
     path = config_dir().parent / "experiments" / "fig13_texture.yaml"
     experiment = instantiate(yaml.safe_load(path.read_text())["experiment"])
     assert isinstance(experiment, Texture) and isinstance(experiment.texture, PhaseRandomised)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from detinv.experiments.common.beside import Driven, Sighting, read
-from detinv.experiments.protocols.context import Context, agreement, asymmetries, co_occurrence, context_counts, top
+from detinv.experiments.common.cooccurrence import NamedDetection, TargetedObject, group_detections
+from detinv.experiments.paper.context import Context, agreement, asymmetries, co_occurrence, context_counts, top
 from detinv.layouts.layout import Layout
 from detinv.metrics.intervals import two_proportions_p, wilson
 from detinv.results.reports.write_findings import write_findings
@@ -15,11 +15,11 @@ NAMES = ("bed", "person", "cat")
 
 
 def driven(name="bed"):
-    return Driven(f"{name}-0", name, MIDDLE, MIDDLE, MIDDLE, 0.98)
+    return TargetedObject(f"{name}-0", name, MIDDLE, MIDDLE, MIDDLE, 0.98)
 
 
 def seen(*found):
-    return [Sighting(name, 0.9, box) for name, box in found]
+    return [NamedDetection(name, 0.9, box) for name, box in found]
 
 
 def test_each_class_counts_once_an_image():
@@ -99,8 +99,8 @@ def test_a_run_counts_what_the_reader_sees(tmp_path, judge):
     for name in ("class0", "class1", "class2"):
         runs = list(
             zip(
-                OBJECTS.driven(bench, "retinanet", name),
-                OBJECTS.seen(bench, "retinanet", name, judge),
+                OBJECTS.targeted(bench, "retinanet", name),
+                OBJECTS.detections(bench, "retinanet", name, judge),
                 strict=True,
             )
         )
@@ -108,10 +108,10 @@ def test_a_run_counts_what_the_reader_sees(tmp_path, judge):
         assert findings.numbers["rates"]["retinanet"][name] == {k: wilson(*count) for k, count in counts.items()}
         images = findings.numbers["images"]["retinanet"][name]
         for image, run in zip(images, runs, strict=True):
-            found = read(*run)
+            found = group_detections(*run)
             assert image["context"] == sorted({one.name for one in found.context})
-            assert image["rivals"] == sorted({one.name for one in found.rivals})
-            assert image["seen"] == bool(found.objects)
+            assert image["rivals"] == sorted({one.name for one in found.confusions})
+            assert image["seen"] == bool(found.target)
     assert any(rate.value for by in findings.numbers["rates"]["retinanet"].values() for rate in by.values())
     assert findings.numbers["control"]["retinanet"]["pairs"] == 6
     assert findings.decided["seen by"] == (judge or "the detector that the image was made for")

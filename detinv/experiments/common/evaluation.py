@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.candidates import read_candidates_batch
-from detinv.experiments.common.workbench import Images
+from detinv.experiments.common.store import Images
 from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision

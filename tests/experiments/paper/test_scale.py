@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from detinv.errors import ConfigError
-from detinv.experiments.common.beside import Driven, Sighting
-from detinv.experiments.protocols.scale import Measured, Scale, agrees, area_outside, energy_outside, summarised
+from detinv.experiments.common.cooccurrence import NamedDetection, TargetedObject
+from detinv.experiments.paper.scale import Measured, Scale, agrees, area_outside, energy_outside, summarised
 from detinv.metrics.intervals import wilson
 from detinv.results.reports.write_findings import write_findings
 from tests.experiments.central_fakes import OBJECTS, bench_of
@@ -17,7 +17,7 @@ GREY = torch.full((3,), 100 / 255)
 
 
 def driven(score=0.9, box=BOX):
-    return Driven("dog-0", "dog", BOX, BOX, box, score)
+    return TargetedObject("dog-0", "dog", BOX, BOX, box, score)
 
 
 def test_energy_outside_is_that_of_a_loop_over_pixels():
@@ -48,9 +48,9 @@ def test_energy_lies_where_the_image_differs():
     [("dog", (9.0, 4.0, 24.0, 20.0), True), ("cat", BOX, False), ("dog", (20.0, 4.0, 36.0, 20.0), False)],
 )
 def test_a_second_detector_agrees_on_class_and_place(name, box, agreed):
-    assert agrees(driven(), [Sighting("cat", 0.9, BOX), Sighting(name, 0.8, box)]) is agreed
+    assert agrees(driven(), [NamedDetection("cat", 0.9, BOX), NamedDetection(name, 0.8, box)]) is agreed
     assert not agrees(driven(), [])
-    assert not agrees(driven(box=(math.nan,) * 4), [Sighting(name, 0.8, box)])
+    assert not agrees(driven(box=(math.nan,) * 4), [NamedDetection(name, 0.8, box)])
 
 
 def test_summaries_are_means_and_shares():

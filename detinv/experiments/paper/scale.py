@@ -10,10 +10,18 @@ from torch import Tensor
 
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
-from detinv.experiments.common.beside import SAME_PLACE, Driven, PixelBox, Sighting, iou, read
 from detinv.experiments.common.central import CentralObjects
 from detinv.experiments.common.central_pictures import anchor_picture
-from detinv.experiments.common.workbench import Workbench
+from detinv.experiments.common.cooccurrence import (
+    SAME_OBJECT_IOU,
+    NamedDetection,
+    PixelBox,
+    TargetedObject,
+    group_detections,
+    iou,
+)
+from detinv.experiments.common.provenance import image_hash
+from detinv.experiments.common.setup import ExperimentSetup
 from detinv.metrics.intervals import Interval, mean_interval, wilson
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import lines
@@ -34,7 +42,7 @@ class Measured:
         area_outside: share of the image's area outside that box.
     """
 
-    driven: Driven
+    driven: TargetedObject
     context: int
     agreed: bool | None
     energy_outside: float
@@ -90,17 +98,17 @@ class Scale(AbstractExperiment):
         self.objects = objects
         self.judge = judge
 
-    def run(self, bench: Workbench) -> Findings:
+    def run(self, setup: ExperimentSetup) -> Findings:
         """All measures by detector, class and side."""
         found: dict[str, dict[str, dict[float, list[Measured]]]] = {}
-        for label in bench.labels:
-            detector = bench.detector(label)
+        for label in setup.labels:
+            detector = setup.detector(label)
             names = self.objects.names(detector)
             for objects in self.by_side.values():
                 # A side too large for the input is found out before anything is inverted.
                 objects.layouts(detector, names[0])
             found[label] = {
-                name: {side: self._images(bench, label, name, side) for side in self.by_side} for name in names
+                name: {side: self._images(setup, label, name, side) for side in self.by_side} for name in names
             }
         summaries = {label: _summaries(by_class) for label, by_class in found.items()}
         return Findings(
@@ -113,7 +121,7 @@ class Scale(AbstractExperiment):
             tables=[_side_table(summaries), _class_table(summaries)],
             figures=[
                 *(_chart(summaries, *measure) for measure in _MEASURES if _known(summaries, measure[0])),
-                *(self._pictures(bench, label, by_class) for label, by_class in found.items()),
+                *(self._pictures(setup, label, by_class) for label, by_class in found.items()),
             ],
             decided={
                 **self.objects.decided,
@@ -122,32 +130,34 @@ class Scale(AbstractExperiment):
                 "outside": "beyond the box asked for",
                 "second detector": (
                     f"{self.judge}: a detection of the class with score > 0.5 whose IoU with the box that the driven "
-                    f"candidate reports exceeds {SAME_PLACE:g}"
+                    f"candidate reports exceeds {SAME_OBJECT_IOU:g}"
                     if self.judge
                     else "none"
                 ),
             },
         )
 
-    def _images(self, bench: Workbench, label: str, name: str, side: float) -> list[Measured]:
+    def _images(self, setup: ExperimentSetup, label: str, name: str, side: float) -> list[Measured]:
         objects = self.by_side[side]
-        driven = objects.driven(bench, label, name)
-        seen = objects.seen(bench, label, name)
-        judged: Sequence[Sequence[Sighting] | None] = [None] * len(driven)
+        driven = objects.targeted(setup, label, name)
+        seen = objects.detections(setup, label, name)
+        judged: Sequence[Sequence[NamedDetection] | None] = [None] * len(driven)
         if self.judge is not None and self.judge != label:
-            judged = objects.seen(bench, label, name, self.judge)
+            judged = objects.detections(setup, label, name, self.judge)
+
+        images = objects.images(setup, label, name)
+        colour = setup.detector(label).pixel_mean.flatten().cpu()
 
         def compute() -> list[float]:
-            images = objects.images(bench, label, name)
-            colour = bench.detector(label).pixel_mean.flatten().cpu()
             return [energy_outside(image, one.asked, colour) for image, one in zip(images, driven, strict=True)]
 
-        energies = bench.keep(f"energy/{objects.key(bench, label, name)}", compute)
-        size = objects.layouts(bench.detector(label), name)[0].image_size
+        provenance = setup.provenance(images=image_hash(images), boxes=[one.asked for one in driven], colour=colour)
+        energies = setup.keep(f"energy/{objects.key(setup, label, name)}", provenance, compute)
+        size = objects.layouts(setup.detector(label), name)[0].image_size
         return [
             Measured(
                 one,
-                len(read(one, mine).context),
+                len(group_detections(one, mine).context),
                 None if theirs is None else agrees(one, theirs),
                 float("nan") if energy is None else energy,
                 area_outside(one.asked, size),
@@ -156,13 +166,13 @@ class Scale(AbstractExperiment):
         ]
 
     def _pictures(
-        self, bench: Workbench, label: str, by_class: Mapping[str, Mapping[float, Sequence[Measured]]]
+        self, setup: ExperimentSetup, label: str, by_class: Mapping[str, Mapping[float, Sequence[Measured]]]
     ) -> Figure:
-        class_names = bench.detector(label).class_names
+        class_names = setup.detector(label).class_names
         rows = []
         for name, by_side in by_class.items():
             cells = [
-                anchor_picture(self.by_side[side].images(bench, label, name, count=1)[0], images[0].driven, class_names)
+                anchor_picture(self.by_side[side].images(setup, label, name, count=1)[0], images[0].driven, class_names)
                 for side, images in by_side.items()
             ]
             rows.append(SheetRow(name, cells))
@@ -191,9 +201,9 @@ def area_outside(box: PixelBox, image_size: tuple[int, int]) -> float:
     return 1 - (box[2] - box[0]) * (box[3] - box[1]) / (image_size[0] * image_size[1])
 
 
-def agrees(driven: Driven, seen: Sequence[Sighting]) -> bool:
+def agrees(driven: TargetedObject, seen: Sequence[NamedDetection]) -> bool:
     """Whether the class is seen where the driven candidate reports it."""
-    return any(one.name == driven.name and iou(one.box, driven.box) > SAME_PLACE for one in seen)
+    return any(one.name == driven.name and iou(one.box, driven.box) > SAME_OBJECT_IOU for one in seen)
 
 
 def summarised(images: Sequence[Measured]) -> Summary:

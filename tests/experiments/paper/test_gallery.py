@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from detinv.errors import ConfigError
-from detinv.experiments.common.judging import borders
-from detinv.experiments.common.workbench import Workbench
-from detinv.experiments.protocols.gallery import INVERTED, RATES, REAL, Gallery
+from detinv.experiments.common.evaluation import borders
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.paper.gallery import INVERTED, RATES, REAL, Gallery
 from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.intervals import mean_interval, wilson
@@ -35,7 +35,7 @@ class Scenes(Layouts):
         return [Scene(block_image(SIZE, k), layout) for k, layout in enumerate(self.layouts((), None, 0))]
 
 
-class Recorded(Workbench):
+class Recorded(ExperimentSetup):
     """Makes images at once, and remembers what was asked for."""
 
     def invert(self, key, label, layouts, preset=None, steps=None):
@@ -50,7 +50,7 @@ def detector(family):
 
 def bench_of(folder, families, source=None, kind=Recorded, **options):
     bench = kind(folder, list(families), source or Scenes(), load_preset(), **options)
-    bench._loaded |= {family: detector(family) for family in families}
+    bench.detectors |= {family: detector(family) for family in families}
     return bench
 
 
@@ -114,7 +114,7 @@ def test_layouts_without_photographs(tmp_path):
 
 
 def test_images_are_inverted_and_kept(tmp_path):
-    bench = bench_of(tmp_path, ["retinanet"], Layouts(), Workbench, steps=1, trainer={"accelerator": "cpu"})
+    bench = bench_of(tmp_path, ["retinanet"], Layouts(), ExperimentSetup, steps=1, trainer={"accelerator": "cpu"})
     Gallery(shown=0).run(bench)
     assert sorted(path.name for path in (tmp_path / "images" / "retinanet").glob("*.png")) == [
         "scene0.png",

@@ -5,10 +5,17 @@ from dataclasses import asdict
 
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
-from detinv.experiments.common.beside import SEEN, Driven, PixelBox, Sighting, centre, read
 from detinv.experiments.common.central import CentralObjects
-from detinv.experiments.common.central_pictures import anchor_picture, seen_picture
-from detinv.experiments.common.workbench import Workbench
+from detinv.experiments.common.central_pictures import anchor_picture, detections_picture
+from detinv.experiments.common.cooccurrence import (
+    SCORE_THRESH,
+    NamedDetection,
+    PixelBox,
+    TargetedObject,
+    centre,
+    group_detections,
+)
+from detinv.experiments.common.setup import ExperimentSetup
 from detinv.metrics.intervals import Interval, wilson
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import bars
@@ -16,7 +23,7 @@ from detinv.viz.sheet import SheetRow, sheet
 
 # Probability above which a single candidate counts as sure.
 _SURE = 0.9
-Run = tuple[Driven, list[Sighting]]
+Run = tuple[TargetedObject, list[NamedDetection]]
 """One image: what its candidate says, and what the detector sees."""
 
 
@@ -41,9 +48,9 @@ class SingleObject(AbstractExperiment):
         if shown < 0:
             raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
 
-    def run(self, bench: Workbench) -> Findings:
+    def run(self, setup: ExperimentSetup) -> Findings:
         """Probability at the driven candidate, its anchor and box, and all detections, image by image."""
-        found = {label: self._runs(bench, label) for label in bench.labels}
+        found = {label: self._runs(setup, label) for label in setup.labels}
         by_class = {
             label: {name: sure_share(_of(runs, name)) for name in _names(runs)} for label, runs in found.items()
         }
@@ -68,27 +75,29 @@ class SingleObject(AbstractExperiment):
                     bars(percent, value_title="percent of images", limits=(0, 105)),
                     "With Wilson intervals of 95 %.",
                 ),
-                *(self._pictures(bench, label, runs) for label, runs in found.items() if self.shown),
+                *(self._pictures(setup, label, runs) for label, runs in found.items() if self.shown),
             ],
             decided=self.objects.decided,
         )
 
-    def _runs(self, bench: Workbench, label: str) -> list[Run]:
+    def _runs(self, setup: ExperimentSetup, label: str) -> list[Run]:
         runs: list[Run] = []
-        for name in self.objects.names(bench.detector(label)):
-            driven, seen = self.objects.driven(bench, label, name), self.objects.seen(bench, label, name)
+        for name in self.objects.names(setup.detector(label)):
+            driven, seen = self.objects.targeted(setup, label, name), self.objects.detections(setup, label, name)
             runs += zip(driven, seen, strict=True)
         return runs
 
-    def _pictures(self, bench: Workbench, label: str, runs: Sequence[Run]) -> Figure:
-        class_names = bench.detector(label).class_names
+    def _pictures(self, setup: ExperimentSetup, label: str, runs: Sequence[Run]) -> Figure:
+        class_names = setup.detector(label).class_names
         shown = min(self.shown, self.objects.seeds)
         rows = []
         for name in _names(runs):
             mine = _of(runs, name)[:shown]
-            images = self.objects.images(bench, label, name, shown)
+            images = self.objects.images(setup, label, name, shown)
             anchors = [anchor_picture(image, one, class_names) for image, (one, _) in zip(images, mine, strict=True)]
-            sights = [seen_picture(image, seen, class_names) for image, (_, seen) in zip(images, mine, strict=True)]
+            sights = [
+                detections_picture(image, seen, class_names) for image, (_, seen) in zip(images, mine, strict=True)
+            ]
             rows.append(SheetRow(name, anchors + sights))
         headings = [f"image {k}: driven anchor and its p" for k in range(shown)]
         headings += [f"image {k}: what {label} sees (contrast stretched for viewing)" for k in range(shown)]
@@ -102,7 +111,7 @@ def sure_share(runs: Sequence[Run]) -> Interval:
 
 def seen_share(runs: Sequence[Run]) -> Interval:
     """Share of the images in which the detector's own inference finds the driven object."""
-    return wilson(sum(bool(read(driven, seen).objects) for driven, seen in runs), len(runs))
+    return wilson(sum(bool(group_detections(driven, seen).target) for driven, seen in runs), len(runs))
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
@@ -122,7 +131,7 @@ def _class_table(found: Mapping[str, Sequence[Run]]) -> Table:
     for label, runs in found.items():
         for name in _names(runs):
             mine = _of(runs, name)
-            read_as = [read(driven, seen) for driven, seen in mine]
+            read_as = [group_detections(driven, seen) for driven, seen in mine]
             rows.append(
                 (
                     label,
@@ -131,7 +140,7 @@ def _class_table(found: Mapping[str, Sequence[Run]]) -> Table:
                     sum(driven.score for driven, _ in mine) / len(mine),
                     *_percent(sure_share(mine)),
                     100 * seen_share(mine).value,
-                    100 * sum(bool(one.rivals) for one in read_as) / len(mine),
+                    100 * sum(bool(one.confusions) for one in read_as) / len(mine),
                     100 * sum(bool(one.context) for one in read_as) / len(mine),
                 )
             )
@@ -141,8 +150,8 @@ def _class_table(found: Mapping[str, Sequence[Run]]) -> Table:
         ("detector", "class", "images", "mean p", "sure %", "low", "high", "seen %", "renamed %", "in company %"),
         rows,
         f"Sure: p > {_SURE:g} at the driven candidate, with Wilson intervals of 95 %. Seen: found by the detector's "
-        f"own inference with score > {SEEN:g}. Renamed: another class is seen in the object's place, too. In company: "
-        "anything is seen elsewhere.",
+        f"own inference with score > {SCORE_THRESH:g}. Renamed: another class is seen in the object's place, too. "
+        "In company: anything is seen elsewhere.",
         digits=2,
     )
 

@@ -10,8 +10,9 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import blank_canvas
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
-from detinv.experiments.common.judging import MEASURES, SCORES, Look, look
-from detinv.experiments.common.workbench import Images, Workbench
+from detinv.experiments.common.evaluation import MEASURES, SCORES, Look, look
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.experiments.common.store import Images
 from detinv.layouts.batch import canvas_size
 from detinv.layouts.layout import Layout
 from detinv.layouts.relabelling import relabelled
@@ -79,7 +80,7 @@ class Disentangle(AbstractExperiment):
             have them.
         rpn_off: conditions that are also run without the terms of what proposes, on detectors with two stages.
         judge: label or registered name of the detector that judges; by default, and for itself, the first other one of
-            the bench.
+            the setup.
         score_thresh: boxes of the judge count from a score above this one. Lower ones than the default let chance in:
             at 0.1 some one-stage detectors report boxes wherever there is noise.
         references: whether noise (start images) and the layouts' photographs, where there are any, are judged as well.
@@ -115,26 +116,26 @@ class Disentangle(AbstractExperiment):
         self.references = references
         self.shown = shown
 
-    def run(self, bench: Workbench) -> Findings:
-        """Every detector of the bench, under all conditions that it has terms for.
+    def run(self, setup: ExperimentSetup) -> Findings:
+        """Every detector of the setup, under all conditions that it has terms for.
 
         Raises:
             ConfigError: when there is no second detector to judge.
         """
-        judges = {label: self._judge_of(bench, label) for label in bench.labels}
+        judges = {label: self._judge_of(setup, label) for label in setup.labels}
         numbers: dict[str, Any] = {}
         measures: list[tuple[Cell, ...]] = []
         pairs: list[tuple[Cell, ...]] = []
         figures = []
-        for stem, (label, judge) in zip(file_stems(bench.labels), judges.items(), strict=True):
-            layouts = bench.layouts(label)
-            images = self._images(bench, label, stem, layouts)
-            bench.say(f"{judge} judges the inversions of {label}")
-            looks = {name: self._look(bench, label, judge, *made) for name, made in images.items()}
+        for stem, (label, judge) in zip(file_stems(setup.labels), judges.items(), strict=True):
+            layouts = setup.layouts(label)
+            images = self._images(setup, label, stem, layouts)
+            setup.log(f"{judge} judges the inversions of {label}")
+            looks = {name: self._look(setup, label, judge, *made) for name, made in images.items()}
             numbers[label] = self._numbers(judge, layouts, looks)
             measures += _measure_rows(label, judge, numbers[label]["conditions"])
             pairs += _pair_rows(label, judge, numbers[label]["differences"])
-            figures += self._figures(bench, label, stem, layouts, images, looks)
+            figures += self._figures(setup, label, stem, layouts, images, looks)
         return Findings(
             numbers=numbers,
             tables=[
@@ -169,37 +170,37 @@ class Disentangle(AbstractExperiment):
             },
         )
 
-    def _judge_of(self, bench: Workbench, label: str) -> str:
+    def _judge_of(self, setup: ExperimentSetup, label: str) -> str:
         wanted = [self.judge] if self.judge is not None else []
-        judge = next((other for other in [*wanted, *bench.labels] if other != label), None)
+        judge = next((other for other in [*wanted, *setup.labels] if other != label), None)
         if judge is None:
             raise ConfigError(
                 f"nobody judges the inversions of {label}: name a second detector with experiment.judge=NAME"
             )
-        bench.detector(judge)
+        setup.detector(judge)
         return judge
 
     def _images(
-        self, bench: Workbench, label: str, stem: str, layouts: Sequence[Layout]
+        self, setup: ExperimentSetup, label: str, stem: str, layouts: Sequence[Layout]
     ) -> dict[str, tuple[Images, Sequence[Layout]]]:
         """Images and the layouts in their pixels, by condition; references last."""
-        masks = bench.detector(label).has_masks and any(layout.masks is not None for layout in layouts)
-        staged = proposes(bench.detector(label), layouts[0])
+        masks = setup.detector(label).has_masks and any(layout.masks is not None for layout in layouts)
+        staged = proposes(setup.detector(label), layouts[0])
         made: dict[str, tuple[Images, Sequence[Layout]]] = {}
         for condition in (*self.conditions, *(self.rpn_off if staged else ())):
             if "mask" in condition.parts and not masks:
                 continue
-            preset = replace(bench.preset, objective=bench.preset.objective.only(condition.terms))
-            made[condition.name] = bench.invert(f"{stem}/{condition.key}", label, layouts, preset), layouts
+            preset = replace(setup.preset, objective=setup.preset.objective.only(condition.terms))
+            made[condition.name] = setup.invert(f"{stem}/{condition.key}", label, layouts, preset), layouts
         if self.references:
-            made[NOISE] = bench.invert(f"{stem}/{NOISE}", label, layouts, steps=0), layouts
-            if bench.has_photographs:
-                made[REAL] = bench.photographs(label)
+            made[NOISE] = setup.invert(f"{stem}/{NOISE}", label, layouts, steps=0), layouts
+            if setup.has_photographs:
+                made[REAL] = setup.photographs(label)
         return made
 
-    def _look(self, bench: Workbench, label: str, judge: str, images: Images, layouts: Sequence[Layout]) -> Look:
-        detector = bench.detector(judge)
-        names = bench.detector(label).class_names
+    def _look(self, setup: ExperimentSetup, label: str, judge: str, images: Images, layouts: Sequence[Layout]) -> Look:
+        detector = setup.detector(judge)
+        names = setup.detector(label).class_names
         theirs = [relabelled(layout, names, detector.class_names) for layout in layouts]
         return look(detector, images, theirs, self.score_thresh)
 
@@ -219,7 +220,7 @@ class Disentangle(AbstractExperiment):
 
     def _figures(
         self,
-        bench: Workbench,
+        setup: ExperimentSetup,
         label: str,
         stem: str,
         layouts: Sequence[Layout],
@@ -239,7 +240,7 @@ class Disentangle(AbstractExperiment):
             )
         ]
         if self.shown:
-            picture = self._picture(bench.detector(label).class_names, layouts, images)
+            picture = self._picture(setup.detector(label).class_names, layouts, images)
             title = f"{label} inverted with parts of its loss"
             found.insert(0, Figure(f"images_{stem}", title, picture, "The images as they are saved."))
         return found

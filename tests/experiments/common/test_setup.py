@@ -1,0 +1,379 @@
+"""The setup of an experiment: what is finished is reused, bit for bit, as long as nothing it depends on has changed."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import detinv
+from detinv.errors import ConfigError, DetectorError, OutputError
+from detinv.experiments.common import setup
+from detinv.experiments.common.setup import ExperimentSetup
+from detinv.inversion import job
+from detinv.inversion.preset import load_preset
+from detinv.layouts.random import RandomLayouts
+from detinv.layouts.sources import FileLayouts
+from detinv.results.io.images import read_image
+from detinv.results.reports.inversion_result import InversionResult
+from detinv.worlds.sources import WorldLayouts
+from detinv.zoo.weights import bundled_weights, weight_hash
+from tests.fakes import block_image, tiny_detector
+
+CPU = {"accelerator": "cpu"}
+SIZE = (64, 64)
+
+
+def setup_of(out_dir: Path, families=("retinanet",), **options) -> ExperimentSetup:
+    """A setup with tiny detectors of random weights, one of each family and called like it."""
+    options = {"steps": 2, "batch_size": 2, "trainer": CPU} | options
+    source = options.pop("source", RandomLayouts(count=3, objects=2, image_size=SIZE))
+    preset = options.pop("preset", load_preset())
+    detectors = {family: tiny_detector(family) for family in families}
+    return ExperimentSetup(out_dir, families, source, preset, detectors=detectors, **options)
+
+
+def classes_only(preset):
+    return replace(preset, objective=preset.objective.only(["cls"]))
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Layout ids of each call of `invert`."""
+    made = []
+    real = setup.invert
+
+    def counted(judge, layouts, *args, **kwargs):
+        made.append([layout.id for layout in layouts])
+        return real(judge, layouts, *args, **kwargs)
+
+    monkeypatch.setattr(setup, "invert", counted)
+    return made
+
+
+@pytest.fixture
+def painted(monkeypatch):
+    """Ids of the layouts that are inverted; their images are painted at once, none like another."""
+    made = []
+
+    def paint(detector, layouts, *args, **kwargs):
+        images = [block_image(layout.image_size, len(made) + place) for place, layout in enumerate(layouts)]
+        made.extend(layout.id for layout in layouts)
+        return InversionResult(layouts, images, {}, ())
+
+    monkeypatch.setattr(setup, "invert", paint)
+    return made
+
+
+def same(first, second):
+    return len(first) == len(second) and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_images_are_those_of_an_inversion_and_are_kept(tmp_path, calls):
+    one = setup_of(tmp_path)
+    layouts = one.layouts("retinanet")
+    images = one.invert("a/b", "retinanet", layouts)
+    plain = detinv.invert(one.detector("retinanet"), layouts, steps=2, trainer=CPU, progress=False)
+    assert same(images, plain.images)
+    assert calls == [[layouts[0].id, layouts[1].id], [layouts[2].id]]
+    folder = tmp_path / "images" / "a" / "b"
+    assert {path.name for path in folder.iterdir()} == {f"{layout.id}.png" for layout in layouts}
+    assert same(images, [read_image(folder / f"{layout.id}.png") for layout in layouts])
+
+
+def test_what_is_finished_is_only_read(tmp_path, painted):
+    first = setup_of(tmp_path)
+    images = first.invert("a", "retinanet", first.layouts("retinanet"))
+    del painted[:]
+    messages = []
+    again = setup_of(tmp_path, log=messages.append)
+    assert same(again.invert("a", "retinanet", again.layouts("retinanet")), images)
+    assert painted == messages == []
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_lost_image_comes_back_with_its_batch_and_nothing_else_is_made(tmp_path, calls, lost):
+    first = setup_of(tmp_path)
+    layouts = first.layouts("retinanet")
+    images = first.invert("a", "retinanet", layouts)
+    first.invert("b", "retinanet", layouts[:1])
+    batch = next(ids for ids in calls if layouts[lost].id in ids)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "images" / "a" / f"{layouts[lost].id}.png").unlink()
+    del calls[:]
+
+    again = setup_of(tmp_path)
+    assert same(again.invert("a", "retinanet", layouts), images)
+    again.invert("b", "retinanet", layouts[:1])
+    assert calls == [batch]
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+def test_an_interrupted_batch_is_continued(tmp_path, monkeypatch):
+    """Stopped after its third step, the batch takes the other five, and ends at the same bits."""
+    whole = setup_of(tmp_path / "whole", steps=8)
+    layouts = whole.layouts("retinanet")[:2]
+    expected = whole.invert("a", "retinanet", layouts)
+    taken = []
+
+    class Killed(BaseException):
+        """Nothing catches it."""
+
+    def counted(self, trainer, module, step, after_step=job.Checkpoints.after_step):
+        after_step(self, trainer, module, step)
+        # A checkpoint may only cost a hundredth of the time; here every step counts.
+        self._cost = 0.0
+        taken.append(step)
+        if len(taken) == 3:
+            raise Killed
+
+    monkeypatch.setattr(job.Checkpoints, "after_step", counted)
+    monkeypatch.setattr(setup, "invert", partial(detinv.invert, checkpoint_every_n_seconds=0.0))
+    with pytest.raises(Killed):
+        setup_of(tmp_path / "cut", steps=8).invert("a", "retinanet", layouts)
+    assert list((tmp_path / "cut" / "unfinished").rglob("*.ckpt"))
+    assert same(setup_of(tmp_path / "cut", steps=8).invert("a", "retinanet", layouts), expected)
+    assert len(taken) == 8
+    assert not (tmp_path / "cut" / "unfinished").exists()
+
+
+def test_a_batch_interrupted_with_another_preset_is_begun_anew(tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        detinv.invert(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(setup, "invert", interrupted)
+        first = setup_of(tmp_path)
+        layouts = first.layouts("retinanet")[:1]
+        with pytest.raises(KeyboardInterrupt):
+            first.invert("a", "retinanet", layouts)
+    assert list((tmp_path / "unfinished" / "a").iterdir())
+    other = setup_of(tmp_path, preset=classes_only(load_preset()))
+    fresh = setup_of(tmp_path / "fresh", preset=classes_only(load_preset()))
+    assert same(other.invert("a", "retinanet", layouts), fresh.invert("a", "retinanet", layouts))
+    assert not (tmp_path / "unfinished").exists()
+
+
+def test_an_edited_layout_file_is_inverted_anew(tmp_path, painted):
+    """The same path and folder: only the image whose layout has changed is out of date, and the log says so."""
+    path, messages = tmp_path / "mine.json", []
+
+    def images(x):
+        boxes = {"first": [4, 4, 30, 30], "second": [x, 4, 60, 60]}
+        layouts = [{"id": name, "objects": [{"label": "class0", "box": box}]} for name, box in boxes.items()]
+        path.write_text(json.dumps(layouts))
+        one = setup_of(tmp_path, source=FileLayouts(path, SIZE), batch_size=1, log=messages.append)
+        return one.invert("a", "retinanet", one.layouts("retinanet"))
+
+    before = images(10)
+    del painted[:], messages[:]
+    assert same(images(10), before) and not painted and not messages
+    after = images(20)
+    assert torch.equal(after[0], before[0]) and not torch.equal(after[1], before[1])
+    assert painted == ["second"]
+    assert messages == ["a: 1 of 2 images are made again; changed: layout", "a: inverting retinanet, batch 2 of 2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        ({"steps": 3}, "steps"),
+        ({"seed": 1}, "seed"),
+        ({"preset": classes_only(load_preset())}, "preset"),
+        ({"trainer": {"accelerator": "cpu", "precision": "bf16-mixed"}}, "precision"),
+        ({"compile_mode": "default"}, "compile_mode"),
+        ({"trainer": {"accelerator": "cpu", "precision": "32"}}, ""),
+        ({"batch_size": 1}, ""),
+    ],
+)
+def test_images_made_with_other_settings_are_made_again(tmp_path, painted, options, changed):
+    first, messages = setup_of(tmp_path), []
+    layouts = first.layouts("retinanet")
+    before = first.invert("a", "retinanet", layouts)
+    del painted[:]
+    after = setup_of(tmp_path, log=messages.append, **options).invert("a", "retinanet", layouts)
+    assert same(after, before) is not bool(changed)
+    assert painted == ([layout.id for layout in layouts] if changed else [])
+    assert messages[:1] == ([f"a: 3 of 3 images are made again; changed: {changed}"] if changed else [])
+
+
+@pytest.mark.parametrize("change", ["weights", "option", "buffer", "classes"])
+def test_images_of_a_detector_that_has_changed_are_made_again(tmp_path, painted, change):
+    first, other = setup_of(tmp_path), setup_of(tmp_path)
+    detector = other.detectors["retinanet"]
+    if change == "weights":
+        next(detector.parameters()).data.view(-1)[0] += 1e-3
+    elif change == "option":
+        detector.model.score_thresh += 0.01
+    elif change == "buffer":
+        detector.pixel_mean += 0.01
+    else:
+        detector.class_names = tuple(reversed(detector.class_names))
+    layouts = first.layouts("retinanet")[:1]
+    first.invert("a", "retinanet", layouts)
+    other.invert("a", "retinanet", layouts)
+    assert painted == [layouts[0].id] * 2
+
+
+def test_images_made_by_another_release_are_made_again(tmp_path, painted, monkeypatch):
+    first, messages = setup_of(tmp_path), []
+    layouts = first.layouts("retinanet")[:1]
+    first.invert("a", "retinanet", layouts)
+    monkeypatch.setattr(setup, "package_versions", lambda: {"detinv": "next", "torch": "next"})
+    setup_of(tmp_path, log=messages.append).invert("a", "retinanet", layouts)
+    assert len(painted) == 2
+    assert messages[0].startswith("a: 1 of 1 images are made again; changed: detinv, ")
+
+
+@pytest.mark.parametrize("content", ["an image without a record", "half a file"])
+def test_images_that_do_not_say_how_they_were_made_are_made_again(tmp_path, painted, content):
+    first, messages = setup_of(tmp_path), []
+    layouts = first.layouts("retinanet")[:1]
+    first.invert("a", "retinanet", layouts)
+    (path,) = (tmp_path / "images" / "a").iterdir()
+    if content == "half a file":
+        path.write_bytes(path.read_bytes()[:-400])
+    else:
+        Image.new("RGB", SIZE).save(path)
+    found = setup_of(tmp_path, log=messages.append).invert("a", "retinanet", layouts)
+    assert len(painted) == 2 and torch.equal(found[0], read_image(path))
+    assert messages[0].startswith("a: 1 of 1 images are made again; changed: everything")
+
+
+def test_an_image_that_memory_does_not_suffice_for_is_named(tmp_path, monkeypatch):
+    def cramped(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(job, "fit_batch", cramped)
+    one = setup_of(tmp_path)
+    with pytest.raises(OutputError, match="memory does not suffice"):
+        one.invert("a", "retinanet", one.layouts("retinanet"))
+
+
+def test_progress_is_logged(tmp_path, painted):
+    messages = []
+    one = setup_of(tmp_path, log=messages.append)
+    one.invert("a", "retinanet", one.layouts("retinanet"))
+    one.invert("a", "retinanet", one.layouts("retinanet"))
+    assert messages == [f"a: inverting retinanet, batch {number} of 2" for number in (1, 2)]
+
+
+def test_steps_and_preset_may_differ_by_key(tmp_path):
+    one = setup_of(tmp_path)
+    layouts = one.layouts("retinanet")[:1]
+    start = one.invert("start", "retinanet", layouts, steps=0)
+    plain = detinv.invert(one.detector("retinanet"), layouts, steps=0, trainer=CPU, progress=False)
+    assert same(start, plain.images)
+    whole = one.invert("whole", "retinanet", layouts)
+    part = one.invert("part", "retinanet", layouts, classes_only(load_preset()))
+    assert not same(whole, part) and not same(whole, start)
+
+
+def test_joint_images_are_those_of_a_joint_inversion(tmp_path, calls):
+    one = setup_of(tmp_path, ("retinanet", "fcos"))
+    layouts = one.layouts("retinanet")[:2]
+    images = one.invert_jointly("joint", layouts)
+    detectors = [one.detector("retinanet"), one.detector("fcos")]
+    assert same(images, detinv.invert(detectors, layouts, steps=2, trainer=CPU, progress=False).images)
+    del calls[:]
+    assert same(setup_of(tmp_path, ("retinanet", "fcos")).invert_jointly("joint", layouts), images)
+    assert calls == []
+
+
+def test_joint_images_of_other_detectors_are_made_again(tmp_path, painted):
+    messages = []
+    for families in (("retinanet", "fcos"), ("retinanet", "fasterrcnn")):
+        one = setup_of(tmp_path, families, log=messages.append)
+        one.invert_jointly("joint", one.layouts("retinanet")[:1])
+    assert len(painted) == 2
+    assert messages[1] == "joint: 1 of 1 images are made again; changed: detector fasterrcnn, detector fcos"
+
+
+def test_values_depend_on_their_judges(tmp_path):
+    """A table is computed again when a judge has changed, and the log names the judge."""
+    messages, computed = [], []
+    for seed in (0, 0, 1):
+        one = setup_of(tmp_path, ("retinanet", "fcos"), log=messages.append)
+        one.detectors["fcos"] = tiny_detector("fcos", seed=seed)
+        one.keep("table", one.provenance("retinanet", "fcos", images="123"), lambda: computed.append(1))
+    assert len(computed) == 2
+    assert messages == ["table: computed again; changed: detector fcos"]
+
+
+def with_entries(out_dir: Path, entries) -> ExperimentSetup:
+    return ExperimentSetup(out_dir, entries, WorldLayouts(), load_preset(), trainer=CPU)
+
+
+def test_labels_are_names_stems_of_paths_or_given(tmp_path):
+    entries = ["shapes_fcos", "some/mine.yaml", {"name": "shapes_fcos", "label": "again"}, {"name": "x/y.yml"}]
+    assert with_entries(tmp_path, entries).labels == (
+        "shapes_fcos",
+        "mine",
+        "again",
+        "y",
+    )
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        (["shapes_fcos", "shapes_fcos"], "two are called 'shapes_fcos'; give one of them a label"),
+        (["a.yaml", {"name": "shapes_fcos", "label": "a"}], "two are called 'a'"),
+        ([{"weights": "w"}], r"detectors: \{'weights': 'w'\} has no name; write \{name: NAME"),
+        ([{"name": "shapes_fcos", "label": "my own"}], "'my own' cannot name a folder; give it a label of letters"),
+        ([{"name": "shapes_fcos", "label": "../up"}], "'../up' cannot name a folder"),
+        (["my detector.yaml"], "'my detector' cannot name a folder"),
+    ],
+)
+def test_labels_that_cannot_be(tmp_path, entries, problem):
+    with pytest.raises(ConfigError, match=problem):
+        _ = with_entries(tmp_path, entries).labels
+
+
+def test_detectors_are_loaded_once_with_their_options(tmp_path):
+    path = tmp_path / "copy.safetensors"
+    path.write_bytes(bundled_weights("shapes_fcos").read_bytes())
+    one = with_entries(tmp_path, ["shapes_retinanet", {"name": "shapes_fcos", "weights": str(path), "label": "mine"}])
+    assert one.detector("mine") is one.detector("mine")
+    assert weight_hash(one.detector("mine")) == weight_hash(detinv.load_detector("shapes_fcos"))
+    assert one.weight_hashes() == {"mine": weight_hash(one.detector("mine"))}
+    # A judge from elsewhere.
+    assert one.detector("shapes_fasterrcnn").class_names == one.detector("shapes_retinanet").class_names
+    assert set(one.weight_hashes()) == {"mine", "shapes_fasterrcnn", "shapes_retinanet"}
+    with pytest.raises(DetectorError, match="no detector is called 'shapes_fco'; did you mean 'shapes_fcos'?"):
+        one.detector("shapes_fco")
+    with pytest.raises(DetectorError, match=r"nowhere\.safetensors: no such file"):
+        with_entries(tmp_path, [{"name": "shapes_fcos", "weights": "nowhere.safetensors"}]).detector("shapes_fcos")
+
+
+def bundled(out_dir: Path, **options) -> ExperimentSetup:
+    return ExperimentSetup(out_dir, ["shapes_retinanet"], options.pop("source"), load_preset(), trainer=CPU, **options)
+
+
+def test_layouts_are_the_detector_s_with_or_without_masks(tmp_path):
+    one = bundled(tmp_path, source=WorldLayouts("plain", count=2, image_size=(64, 96)))
+    detector = one.detector("shapes_retinanet")
+    for layout, scene in zip(one.layouts("shapes_retinanet"), one.source.scenes(), strict=True):
+        assert layout.image_size == detector.network_size((64, 96)) and layout.masks is not None
+        assert torch.equal(layout.labels, scene.layout.labels)
+    assert all(layout.masks is None for layout in one.layouts("shapes_retinanet", masks=False))
+
+
+def test_photographs_of_a_world_are_its_scenes(tmp_path):
+    one = bundled(tmp_path, source=WorldLayouts("plain", count=2, image_size=(64, 96)))
+    assert one.has_photographs
+    images, layouts = one.photographs("shapes_retinanet")
+    for image, layout, scene in zip(images, layouts, one.source.scenes(), strict=True):
+        assert torch.equal(image, scene.image)
+        assert layout.image_size == (64, 96) and torch.equal(layout.boxes, scene.layout.boxes)
+
+
+def test_photographs_of_layouts_that_have_none(tmp_path):
+    one = setup_of(tmp_path)
+    assert not one.has_photographs
+    with pytest.raises(ConfigError, match="give their folder as images=DIR"):
+        one.photographs("retinanet")
