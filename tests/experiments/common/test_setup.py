@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -57,10 +58,10 @@ def calls(monkeypatch):
 @pytest.fixture
 def painted(monkeypatch):
     """Ids of the layouts that are inverted; their images are painted at once, none like another."""
-    made = []
+    made, seeds = [], count()
 
     def paint(detector, layouts, *args, **kwargs):
-        images = [block_image(layout.image_size, len(made) + place) for place, layout in enumerate(layouts)]
+        images = [block_image(layout.image_size, next(seeds)) for layout in layouts]
         made.extend(layout.id for layout in layouts)
         return InversionResult(layouts, images, {}, ())
 
@@ -165,7 +166,7 @@ def test_an_edited_layout_file_is_inverted_anew(tmp_path, painted):
     def images(x):
         boxes = {"first": [4, 4, 30, 30], "second": [x, 4, 60, 60]}
         layouts = [{"id": name, "objects": [{"label": "class0", "box": box}]} for name, box in boxes.items()]
-        path.write_text(json.dumps(layouts))
+        path.write_text(json.dumps({"layouts": layouts}))
         one = setup_of(tmp_path, source=FileLayouts(path, SIZE), batch_size=1, log=messages.append)
         return one.invert("a", "retinanet", one.layouts("retinanet"))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detinv.detectors.features import find_layer
-from detinv.errors import ConfigError, OutputError
+from detinv.errors import ConfigError
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.paper.feature_inversion import MEASURES, ORIGINAL, FeatureReconstruction
 from detinv.inversion.features import feature_errors
@@ -109,8 +109,10 @@ def test_finished_layers_are_read_again(ran, monkeypatch):
     monkeypatch.setattr("detinv.experiments.paper.feature_inversion.invert_features", refuse)
     again = FeatureReconstruction(["p3", "roi"]).run(bench_of(folder, "fasterrcnn"))
     assert again.numbers == found.numbers
-    with pytest.raises(OutputError, match="steps 2, this run has 3"):
-        FeatureReconstruction(["p3"]).run(bench_of(folder, "fasterrcnn", steps=3))
+    messages = []
+    with pytest.raises(AssertionError, match="what is finished"):
+        FeatureReconstruction(["p3"]).run(bench_of(folder, "fasterrcnn", steps=3, log=messages.append))
+    assert messages[0] == "fasterrcnn/p3: 3 of 3 images are made again; changed: steps"
 
 
 def test_pictures_and_tables_have_every_layer(ran):
