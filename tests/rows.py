@@ -1,6 +1,7 @@
-"""That the rows of detections are the ones they came from: the same proof for every family."""
+"""Proofs about the rows of detections that are the same for every family."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import UInt8
@@ -10,7 +11,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
 from detinv.detectors.locate import BOX_TOLERANCE, SCORE_TOLERANCE, locate_rows
 from detinv.detectors.regions import Regions
-from detinv.detectors.targets import TargetRows, row_outputs
+from detinv.detectors.targets import TargetRows, questions, row_outputs, target_values
 from detinv.layouts.boxes import clip
 
 
@@ -57,3 +58,30 @@ def assert_rows_are_those_of_detections(
             boxes = detector.boxes_in_image(boxes, tuple(size), found.image_size)
             torch.testing.assert_close(boxes.cpu(), found.boxes, atol=BOX_TOLERANCE, rtol=0)
     assert count >= least
+
+
+def assert_every_question_has_a_gradient(detector: AbstractDetector, image: UInt8[Tensor, "3 height width"]) -> None:
+    """Every scalar of three detections is finite, and its gradient to the pixels is finite and not zero."""
+    (found,) = locate_rows(detector, [image], detector.detect([image]))
+    found = found.select(torch.linspace(0, len(found) - 1, 3).long())
+    pixels = on_canvas(detector, [detector.network_image(image)]).requires_grad_()
+    first = detector(pixels)
+    wider = (found.boxes + torch.tensor([-2.0, -2, 2, 2])).to(detector.device)
+    own = TargetRows.of_detections(first, [found])
+    asked = [(first, replace(own, boxes=wider), None)]
+    if first.roi is not None:
+        assert found.regions is not None
+        regions = detector(pixels, regions=Regions.of(found.regions[None].to(detector.device)))
+        slots = torch.arange(len(found))
+        given = TargetRows(own.images, slots, own.labels, given=True, boxes=wider)
+        asked.append((regions, replace(given, proposal_rows=first.roi.sources[own.images, own.rows]), own))
+    for predictions, rows, same in asked:
+        for question in questions(predictions):
+            values = target_values(predictions, rows, question)
+            assert values.isfinite().all(), question
+            if same is not None and question not in ("mask", "box"):
+                torch.testing.assert_close(values, target_values(first, same, question), atol=1e-3, rtol=1e-4)
+                continue
+            # Of one detection, because each takes a pass backwards.
+            (gradient,) = torch.autograd.grad(values[-1], pixels, retain_graph=True)
+            assert gradient.isfinite().all() and gradient.any(), question

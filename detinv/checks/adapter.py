@@ -12,6 +12,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.heads.predictions import Predictions
+from detinv.detectors.locate import BOX_TOLERANCE, SCORE_TOLERANCE
 from detinv.detectors.regions import Regions
 from detinv.errors import DetinvError
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
@@ -26,8 +27,6 @@ from detinv.layouts.layout import Detections, Layout
 from detinv.layouts.random import random_layout
 from detinv.zoo.weights import weight_hash
 
-# What still counts as the same detection, in pixels and in units of the score.
-BOX_TOLERANCE, SCORE_TOLERANCE = 0.05, 1e-4
 _BATCH_TOLERANCE, _BF16_TOLERANCE = 1e-3, 0.1
 _MANY = 8
 # A maximum over few channels leaves one pixel in a hundred untouched; in another image, other ones.

@@ -203,7 +203,7 @@ def questions(predictions: Predictions) -> tuple[str, ...]:
     elif dense.quality_logits is not None:
         names.append("objectness" if dense.head.scoring.objectness else "centerness")
     names += [*SIDES, "box", *(roi or dense.head).codec.parts]
-    if roi is not None and roi.mask_logits is not None:
+    if roi is not None and roi.mask_logits is not None and roi.given:
         names.append("mask")
     return tuple(names)
 

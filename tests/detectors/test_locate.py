@@ -8,7 +8,7 @@ import torch
 from detinv.detectors.locate import locate_rows, match_detections
 from detinv.layouts.layout import Detections
 from tests.fakes import FAMILIES, block_image, tiny_detector
-from tests.rows import assert_rows_are_those_of_detections
+from tests.rows import assert_every_question_has_a_gradient, assert_rows_are_those_of_detections
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +114,8 @@ def test_boxes_scores_and_classes_must_agree(box, score, label):
     replayed = some([NEAR], [0.5], [1])
     assert match_detections(some([NEAR], [0.5], [1]), replayed).tolist() == [0]
     assert match_detections(some([box], [score], [label]), replayed).tolist() == [-1]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "ssd"])
+def test_every_question_has_a_gradient(detectors, family):
+    assert_every_question_has_a_gradient(detectors[family], block_image((64, 96)))

@@ -1,5 +1,6 @@
-"""When the pseudo-targets are swapped."""
+"""When the pseudo-targets are rebuilt."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytorch_lightning as pl
@@ -18,9 +19,10 @@ class PseudoTargets(pl.Callback):
     pixels.
 
     Args:
-        rule: how targets follow from outputs.
+        rule: builds targets from outputs.
         matching: the same for heads without suppression.
-        every_n_steps: 1 swaps them at every step, as the paper does; more holds them still in between.
+        every_n_steps: 1 rebuilds the targets in every step, as the paper does; with more they stay the same in between,
+            except for rows that each pass chooses again, see `hold`.
     """
 
     def __init__(self, rule: TargetRule, matching: MatchingRule, every_n_steps: int = 1) -> None:
@@ -51,15 +53,34 @@ class PseudoTargets(pl.Callback):
     def _swap(
         self, trainer: pl.Trainer, module: Inversion, name: str, predictions: Predictions, layouts: LayoutBatch
     ) -> None:
-        if name not in module.targets or trainer.global_step % self.every_n_steps == 0:
-            module.targets[name] = self.build(name, predictions, layouts, module.targets.get(name, Targets()))
+        previous = module.targets.get(name)
+        if previous is None or trainer.global_step % self.every_n_steps == 0:
+            module.targets[name] = self.build(name, predictions, layouts, previous or Targets())
+        else:
+            module.targets[name] = self.hold(predictions, layouts, previous)
+
+    def hold(self, predictions: Predictions, layouts: LayoutBatch, previous: Targets) -> Targets:
+        """Return the targets of the previous step, rebuilt only where their rows are others in this pass.
+
+        Each pass chooses the regions of a second stage, and queries among tokens, again: the row that had a target in
+        the previous step is another region or query now.
+
+        Args:
+            predictions: of one detector, detached.
+            previous: targets of the same detector in the previous step.
+        """
+        if predictions.roi is not None:
+            return replace(previous, roi=self.rule.roi(predictions.roi, layouts))
+        if predictions.dense.identities is not None:
+            return replace(previous, dense=self.matching.match(predictions.dense, layouts, previous.dense))
+        return previous
 
     def build(self, name: str, predictions: Predictions, layouts: LayoutBatch, previous: Targets) -> Targets:
-        """The targets that one detector's detached predictions are compared with.
+        """Build the targets with which one detector's detached predictions are compared.
 
         Args:
             name: of the detector, under which the static assignment is kept for as long as `layouts` stays the same.
-            previous: of the step before; matchings stick to it.
+            previous: targets of the previous step, which matchings prefer to keep.
         """
         dense = predictions.dense
         if predictions.roi is not None:

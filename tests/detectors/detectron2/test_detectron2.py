@@ -14,7 +14,7 @@ from detinv.detectors.heads.proposals import propose, size_limits
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
-from tests.rows import assert_rows_are_those_of_detections
+from tests.rows import assert_every_question_has_a_gradient, assert_rows_are_those_of_detections
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what torch says about how Detectron2 is made
@@ -528,3 +528,8 @@ def test_number_of_class_names_must_fit(family, tmp_path):
 def test_rows_are_those_of_detections(detectors, family):
     images = [random_image(size, seed) for seed, size in enumerate([(96, 128), (96, 112), (150, 170)])]
     assert_rows_are_those_of_detections(detectors[family], images)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_question_has_a_gradient(detectors, family):
+    assert_every_question_has_a_gradient(detectors[family], random_image((96, 128)))

@@ -8,7 +8,7 @@ from detinv.detectors.load import load_detector
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
 from tests.fakes import block_image
-from tests.rows import assert_rows_are_those_of_detections
+from tests.rows import assert_every_question_has_a_gradient, assert_rows_are_those_of_detections
 
 pytest.importorskip("transformers", reason="needs the optional library transformers: pip install 'detinv[detr]'")
 
@@ -291,3 +291,8 @@ def test_rows_are_those_of_detections(architecture):
     for size in [(64, 96), (100, 75)]:
         images = [block_image(size, seed) for seed in range(2)]
         assert_rows_are_those_of_detections(detector_of(architecture), images)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_question_has_a_gradient(architecture):
+    assert_every_question_has_a_gradient(detector_of(architecture), block_image((64, 96)))

@@ -23,7 +23,7 @@ from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning
 from detinv.zoo.weights import weight_hash
-from tests.rows import assert_rows_are_those_of_detections
+from tests.rows import assert_every_question_has_a_gradient, assert_rows_are_those_of_detections
 
 if find_spec("ultralytics") is None:
     pytest.skip("needs ultralytics: pip install 'detinv[yolo]'", allow_module_level=True)
@@ -369,3 +369,7 @@ def test_ten_steps_lower_the_loss(name, terms):
 def test_rows_are_those_of_detections(detector):
     sizes = [(96, 96), (64, 96), (61, 150), (200, 90)]
     assert_rows_are_those_of_detections(detector, [noise(seed, size) for seed, size in enumerate(sizes)])
+
+
+def test_every_question_has_a_gradient(detector):
+    assert_every_question_has_a_gradient(detector, noise(0))
