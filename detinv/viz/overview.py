@@ -44,12 +44,12 @@ def overview(
         cells = (target, rescale(image, scale), rescale(stretch_contrast(image), scale), *drawn)
         counts = [_count(len(one.above(score_thresh)), "detection") for one in found]
         rows.append(SheetRow(f"{layout.id}:  {', '.join([_count(len(layout), 'object'), *counts])}", cells))
-    names = ["the detector"] if len(member_detections) == 1 else list(member_detections)
+    titles = ["detections"] if len(member_detections) == 1 else [f"detections of {name}" for name in member_detections]
     headings = (
         "target layout",
         "inverted image",
         "contrast stretched (for viewing only)",
-        *(f"detections of {name} (score > {score_thresh:g})" for name in names),
+        *(f"{title} (score > {score_thresh:g})" for title in titles),
     )
     return sheet(headings, rows, _capped(len(rows), len(layouts), "layouts"))
 

@@ -89,7 +89,7 @@ def _layouts(result: InversionResult, max_layouts: int) -> list[str]:
         for name, detections in result.member_detections.items():
             found = detections[number]
             svg = detections_figure(found.above(0.5), result.class_names, key, layout.id)
-            figures.append(_Figure(svg, f"detections of {name if joint else 'the detector'} (score > 0.5)"))
+            figures.append(_Figure(svg, f"{f'detections of {name}' if joint else 'detections'} (score > 0.5)"))
             verdicts.append(_verdict(name if joint else "", **redetection([layout], [found])))
         height, width = layout.image_size
         rows = math.ceil(len(figures) / _MOST_COLUMNS)
