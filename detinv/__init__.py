@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detinv.detectors.load import load_detector
+    from detinv.detectors.locate import locate_rows
+    from detinv.detectors.rows import TargetRows
+    from detinv.detectors.targets import target_values
     from detinv.errors import DetinvError
     from detinv.inversion.preset import Preset, load_preset
     from detinv.inversion.run import InversionInterrupted, invert
@@ -28,10 +31,13 @@ __all__ = [
     "Layout",
     "Preset",
     "RandomLayouts",
+    "TargetRows",
     "WorldLayouts",
     "invert",
     "load_detector",
     "load_preset",
+    "locate_rows",
+    "target_values",
 ]
 
 _MODULES = {
@@ -44,10 +50,13 @@ _MODULES = {
     "Layout": "detinv.layouts.layout",
     "Preset": "detinv.inversion.preset",
     "RandomLayouts": "detinv.layouts.random",
+    "TargetRows": "detinv.detectors.rows",
     "WorldLayouts": "detinv.worlds.sources",
     "invert": "detinv.inversion.run",
     "load_detector": "detinv.detectors.load",
     "load_preset": "detinv.inversion.preset",
+    "locate_rows": "detinv.detectors.locate",
+    "target_values": "detinv.detectors.targets",
 }
 
 

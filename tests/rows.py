@@ -11,7 +11,8 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
 from detinv.detectors.locate import BOX_TOLERANCE, SCORE_TOLERANCE, locate_rows
 from detinv.detectors.regions import Regions
-from detinv.detectors.targets import TargetRows, questions, row_outputs, target_values
+from detinv.detectors.rows import TargetRows, row_outputs
+from detinv.detectors.targets import questions, target_values
 from detinv.layouts.boxes import clip
 
 

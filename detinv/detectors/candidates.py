@@ -16,7 +16,7 @@ from detinv.detectors.canvas import on_canvas
 from detinv.detectors.heads.assigners import Assignment, DynamicAssigner
 from detinv.detectors.heads.predictions import DensePredictions
 from detinv.detectors.regions import Regions
-from detinv.detectors.targets import TargetRows, row_outputs
+from detinv.detectors.rows import TargetRows, row_outputs
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import clip, pairwise_iou
 from detinv.layouts.layout import Layout

@@ -15,7 +15,8 @@ from detinv.detectors.heads.predictions import (
     RoIPredictions,
 )
 from detinv.detectors.heads.scoring import Scoring
-from detinv.detectors.targets import TargetRows, questions, row_outputs, runner_up, target_values
+from detinv.detectors.rows import TargetRows, row_outputs
+from detinv.detectors.targets import questions, runner_up, target_values
 from detinv.detectors.transformers.codec import RelativeCodec
 from detinv.detectors.ultralytics.codec import PointCodec
 from detinv.errors import DetectorError
@@ -347,6 +348,13 @@ def test_given_regions_need_a_second_stage_an_anchor_for_objectness_and_masks():
         target_values(predicted("maskrcnn"), rows, "objectness")
     with pytest.raises(DetectorError, match="no second stage"):
         target_values(predicted("ssd"), rows, "class")
+    with pytest.raises(DetectorError, match="no regions were given"):
+        target_values(
+            Predictions(predicted("maskrcnn").dense, replace(predicted("maskrcnn").roi, given=0)), rows, "class"
+        )
+    beyond = TargetRows(IMAGES, torch.tensor([0, 1, 3, 0]), LABELS)
+    with pytest.raises(IndexError):
+        target_values(predicted("maskrcnn"), beyond, "class")
     predictions = predicted("maskrcnn")
     without = Predictions(predictions.dense, replace(predictions.roi, mask_logits=None, sources=None))
     with pytest.raises(DetectorError, match="no mask logits"):

@@ -3,11 +3,13 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from detinv import cli
 from detinv.commands.execute import check_command
+from detinv.worlds.registry import load_world
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -49,6 +51,15 @@ def test_the_python_of_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     exec(compile(code.replace("steps=200", "steps=1"), "README.md", "exec"), names)
     assert len(names["result"].images) == 4  # type: ignore[attr-defined]
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_the_python_of_the_page_on_detectors_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "detectors.md").read_text(), re.DOTALL)
+    scene = load_world("plain").scene(0)
+    names: dict[str, Any] = {"image": scene.image}
+    exec(compile(code, "docs/detectors.md", "exec"), names)
+    assert len(names["values"]) == len(scene.layout) and (names["values"] > 0).all()
+    assert names["gradient"].isfinite().all() and names["gradient"].any()
 
 
 # Those of docs/sweeps.md are sweeps, with a test of their own.

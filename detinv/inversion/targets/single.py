@@ -7,7 +7,7 @@ import torch
 
 from detinv.detectors.heads.assigners import Assignment
 from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
-from detinv.detectors.targets import TargetRows, row_outputs
+from detinv.detectors.rows import TargetRows, row_outputs
 from detinv.errors import ConfigError
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
 from detinv.inversion.targets.shared import class_onehot, is_chosen

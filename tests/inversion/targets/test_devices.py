@@ -1,4 +1,4 @@
-"""Every target rule on a device without float64: the same targets as on the CPU, all of them there."""
+"""Every target rule and its loss on a device without float64: the same numbers as on the CPU, all of them there."""
 
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -18,8 +18,10 @@ from detinv.detectors.heads.predictions import (
 from detinv.detectors.heads.proposals import propose
 from detinv.detectors.heads.scoring import Scoring
 from detinv.detectors.heads.task_aligned import TaskAlignedAssigner
-from detinv.detectors.targets import TargetRows, questions, target_values
+from detinv.detectors.rows import TargetRows
+from detinv.detectors.targets import questions, target_values
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
+from detinv.inversion.objective.objective import TERM_NAMES, Objective
 from detinv.inversion.targets.base import Targets
 from detinv.inversion.targets.code import CodeRule
 from detinv.inversion.targets.matching import HungarianRule
@@ -29,6 +31,7 @@ from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 from tests.pretended_device import DEVICE, PretendedDevice
 
+EVERYTHING = Objective({name: 1.0 for name in TERM_NAMES if name not in ("total_variation", "alpha_norm")})
 RULES = [PaperRule(), CodeRule(), SingleObjectRule()]
 POST = PostProcessing(0.05, 0.5, 100, 100)
 # Assigner, codec and scoring; None is a head without suppression.
@@ -125,9 +128,25 @@ def assert_same_there(rule, predictions, layouts):
         found = there.build("a", moved(predictions, DEVICE), away, Targets())
         assert all(tensor.device == DEVICE for tensor in tensors_of(found))
         found = moved(there.build("a", moved(predictions, DEVICE), away, found), torch.device("cpu"))
+        terms, gradients = loss_of(moved(predictions, DEVICE), moved(again, DEVICE))
+        assert all(term.device == DEVICE for term in terms)
+        terms, gradients = ([one.cpu() for one in values] for values in (terms, gradients))
     assert tensors_of(found)
     for one, other in zip(tensors_of(found), tensors_of(again), strict=True):
         torch.testing.assert_close(one, other)
+    for found_there, wanted_here in zip((terms, gradients), loss_of(predictions, again), strict=True):
+        assert wanted_here
+        for one, other in zip(found_there, wanted_here, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def loss_of(predictions, targets):
+    """The terms of the objective, and the gradient of their sum to every raw output that takes part."""
+    outputs = [output.requires_grad_() for output in predictions.outputs()]
+    terms = list(EVERYTHING.detector_terms(predictions, targets).values())
+    total = torch.stack([term.sum() for term in terms]).sum()
+    gradients = torch.autograd.grad(total, outputs, allow_unused=True)
+    return terms, [gradient for gradient in gradients if gradient is not None]
 
 
 @pytest.mark.parametrize("kind", HEADS)
