@@ -7,7 +7,7 @@ the like by attributes, and some of detinv's own functions write files.
 _NAMES = {
     "detinv.detectors.detectron2.load": ("load_detectron2",),
     "detinv.detectors.load": ("assemble_detector",),
-    "detinv.detectors.torchvision.load": ("build",),
+    "detinv.detectors.torchvision.load": ("load_torchvision",),
     "detinv.detectors.torchvision.fcos": ("TorchvisionFCOS",),
     "detinv.detectors.torchvision.rcnn": ("TorchvisionRCNN",),
     "detinv.detectors.torchvision.retinanet": ("TorchvisionRetinaNet",),
@@ -15,7 +15,7 @@ _NAMES = {
     "detinv.detectors.transformers.detr": ("TransformersDETR",),
     "detinv.detectors.transformers.load": ("load_transformers",),
     "detinv.detectors.transformers.rtdetr": ("TransformersRTDETR",),
-    "detinv.detectors.ultralytics.yolo": ("load_yolo",),
+    "detinv.detectors.ultralytics.load": ("load_ultralytics",),
     "detinv.experiments.common.central": ("CentralObjects",),
     "detinv.experiments.paper.context": ("Context",),
     "detinv.experiments.paper.disentangle": ("Disentangle",),

@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from detinv.checks.adapter import AdapterTrial, Verdict, check_adapter
+from detinv.checks.adapter import CLAIMS, Verdict, check_adapter
+from detinv.checks.detections import raw_predictions_are_the_inference, targets_give_the_layout
+from detinv.checks.gradients import gradient_reaches_layers, gradient_reaches_pixels
+from detinv.checks.numerics import batch_equals_single_images, bfloat16_is_close
+from detinv.checks.state import hooks_are_removed, is_frozen, size_settles, weights_are_untouched
+from detinv.checks.trial import AdapterTrial
 from detinv.cli import main
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
@@ -25,11 +30,11 @@ def trial(detector, steps=6):
 def test_a_right_adapter_holds_everything(family):
     found = check_adapter(tiny_detector(family, image_size=(64, 96)), load_preset(), SIZES, steps=6, seed=3)
     assert [verdict for verdict in found if verdict.holds is not True] == []
-    assert len(found) == 10
+    assert [verdict.claim for verdict in found] == list(CLAIMS)
 
 
 class Broken(TorchvisionRetinaNet):
-    """A right adapter but for one thing."""
+    """An adapter that is right except for one thing."""
 
     def __init__(self, kind):
         right = tiny_detector("retinanet", image_size=(64, 96))
@@ -46,9 +51,13 @@ class Broken(TorchvisionRetinaNet):
     def forward(self, pixels, image_sizes=None, regions=None) -> Predictions:
         self.calls += 1
         if self.kind == "gradient":
-            # Behind this, the left half of the image has no gradient.
+            # From here on, the left half of the image has no gradient.
             half = pixels.shape[-1] // 2
             pixels = torch.cat([pixels[..., :half].detach(), pixels[..., half:]], dim=-1)
+        if self.kind == "layers":
+            # All that the backbone finds is cut off, and the pixels themselves are put in its place.
+            found = super().forward(pixels.detach(), image_sizes, regions).detach().dense
+            return Predictions(replace(found, logits=found.logits + pixels.mean(), deltas=found.deltas + pixels.mean()))
         if self.kind == "batch":
             pixels = pixels - pixels.mean(0, keepdim=True) * 0.1
         if self.kind == "hooks" and self.calls == 1:
@@ -63,26 +72,27 @@ class Broken(TorchvisionRetinaNet):
         if self.kind == "bfloat16":
             found = replace(found, logits=found.logits.to(torch.get_autocast_dtype("cpu")))
         if self.kind == "targets":
-            # Says that its inference suppresses nothing else of the class, which is more than it can do.
+            # Declares that its inference keeps only one candidate.
             found = replace(found, head=replace(found.head, post=replace(found.head.post, topk_candidates=1)))
         return Predictions(found)
 
 
 @pytest.mark.parametrize(
-    ("kind", "proof"),
+    ("kind", "claim"),
     [
-        ("frozen", "frozen"),
-        ("settles", "settles"),
-        ("gradient", "gradient"),
-        ("batch", "batch"),
-        ("classes", "inference"),
-        ("boxes", "inference"),
-        ("targets", "targets"),
-        ("bfloat16", "bfloat16"),
+        ("frozen", is_frozen),
+        ("settles", size_settles),
+        ("gradient", gradient_reaches_pixels),
+        ("layers", gradient_reaches_layers),
+        ("batch", batch_equals_single_images),
+        ("classes", raw_predictions_are_the_inference),
+        ("boxes", raw_predictions_are_the_inference),
+        ("targets", targets_give_the_layout),
+        ("bfloat16", bfloat16_is_close),
     ],
 )
-def test_what_is_broken_is_found(kind, proof):
-    holds, measured = getattr(trial(Broken(kind)), proof)()
+def test_what_is_broken_is_found(kind, claim):
+    holds, measured = claim(trial(Broken(kind)))
     assert holds is False, measured
 
 
@@ -92,17 +102,17 @@ def test_a_pixel_is_reached_if_any_of_several_images_brings_it_a_gradient():
             chosen = torch.arange(pixels.shape[-1]) % 3 == self.calls % 3
             return super().forward(torch.where(chosen, pixels, pixels.detach()), image_sizes, regions)
 
-    holds, measured = trial(Choosing("none")).gradient()
+    holds, measured = gradient_reaches_pixels(trial(Choosing("none")))
     assert holds, measured
     assert measured.endswith("3 images")
 
 
-@pytest.mark.parametrize("kind", ["weights", "hooks"])
-def test_what_is_left_behind_is_found(kind):
+@pytest.mark.parametrize(("kind", "claim"), [("weights", weights_are_untouched), ("hooks", hooks_are_removed)])
+def test_what_is_left_behind_is_found(kind, claim):
     tried = trial(Broken(kind))
-    assert getattr(tried, kind)()[0] is True
-    tried.batch()
-    assert getattr(tried, kind)()[0] is False
+    assert claim(tried)[0] is True
+    batch_equals_single_images(tried)
+    assert claim(tried)[0] is False
 
 
 def test_an_adapter_that_raises_gets_a_verdict_and_the_others_go_on():
@@ -123,7 +133,7 @@ def test_without_any_detection_nothing_is_shown():
     for layer in detector.model.head.classification_head.modules():
         if isinstance(layer, nn.Conv2d) and layer.bias is not None:
             nn.init.constant_(layer.bias, -30.0)
-    holds, measured = trial(detector).inference()
+    holds, measured = raw_predictions_are_the_inference(trial(detector))
     assert holds is None
     assert "no detection in 2 images" in measured
 
@@ -134,7 +144,7 @@ def test_the_command_prints_writes_and_exits(tmp_path, capsys, monkeypatch):
     text = capsys.readouterr().out
     assert "holds" in text and "FAILS" not in text
     written = json.loads((tmp_path / "check.json").read_text())
-    assert len(written["verdicts"]) == 10
+    assert [verdict["claim"] for verdict in written["verdicts"]] == list(CLAIMS)
     assert all(verdict["holds"] for verdict in written["verdicts"])
     against = Verdict("one claim", False, "measured")
     monkeypatch.setattr("detinv.commands.check.check_adapter", lambda *_, **__: [against])

@@ -14,12 +14,14 @@ from detinv.detectors.class_names import COCO_CLASSES
 from detinv.detectors.heads.assigners import StaticAssigner
 from detinv.detectors.heads.codec import BoxCodec
 from detinv.detectors.heads.postprocess import postprocess
+from detinv.detectors.hooks import capture_features
 from detinv.detectors.load import load_detector
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.redetection import redetection
 from detinv.results.io.images import read_images
+from tests.gradients import dependencies
 from tests.rows import assert_rows_are_those_of_detections
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -88,6 +90,17 @@ def points_of(detector):
 
 
 # The network
+
+
+def test_layers_are_found_and_have_the_gradient_of_every_row():
+    detector = lively()
+    assert [layer.stride for layer in detector.feature_layers()] == [2, 4, 8, 16, 32, 16]
+    assert [layer.module for layer in detector.level_layers()] == ["network.SPP"]
+    with capture_features(detector, detector.feature_layers()) as features:
+        dense = predict(detector, random_images((64, 96), 1)).dense
+    for row in (0, 9, 23):
+        for target in (dense.logits[0, row, 1], dense.quality_logits[0, row], dense.boxes()[0, row, 2]):
+            assert dependencies(target, features) == set(features)
 
 
 def test_the_network_is_short():

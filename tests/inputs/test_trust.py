@@ -288,7 +288,9 @@ OWN = {
     "weights trusted somehow": "trust_weights: ${yes}\nyes: true\n",
     "weights trusted by a number": "trust_weights: 1\n",
     "configuration trusted": "trust_config: true\n",
-    "weights trusted below": "members: {a: {_target_: detinv.detectors.torchvision.load.build, trust_weights: true}}\n",
+    "weights trusted below": (
+        "members: {a: {_target_: detinv.detectors.torchvision.load.load_torchvision, trust_weights: true}}\n"
+    ),
     "put together": "model: \"${oc.create:'{a: 1}'}\"\n",
     "the environment": "weights: ${oc.env:DETINV_SECRET}\n",
     "further files": "defaults: [/preset: paper]\n",

@@ -34,7 +34,12 @@ from detinv.errors import DetectorError
 from detinv.types import Pixels
 
 # What is computed for each region, for proposals and given regions or, of masks, for the given ones alone.
-_REGION_LAYERS = {"roi": "box_pooler", "roi_head": "box_head", "mask_roi": "mask_pooler"}
+_REGION_LAYERS = {
+    "roi": "box_pooler",
+    "roi_head": "box_head",
+    "mask_roi": "mask_pooler",
+    "mask_head": "mask_head.deconv_relu",
+}
 
 
 class Detectron2RCNN(AbstractDetectron2Detector):
@@ -87,7 +92,7 @@ class Detectron2RCNN(AbstractDetectron2Detector):
         return self.model.proposal_generator.in_features if head == "dense" else self.model.roi_heads.box_in_features
 
     def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
-        """Stages and levels, then what the second stage pools of each region and what its box head makes of it."""
+        """Stages and levels, then what the second stage pools of each region and what its heads make of it."""
         layers = list(super()._find_layers(outputs, predictions))
         for name, module in _REGION_LAYERS.items():
             layers += [

@@ -21,12 +21,7 @@ from detinv.detectors.heads.task_aligned import TaskAlignedAssigner
 from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.detectors.regions import Regions
 from detinv.detectors.ultralytics.codec import PointCodec
-from detinv.detectors.ultralytics.library import (
-    RANDOM,
-    check_head,
-    load_network,
-    require_ultralytics,
-)
+from detinv.detectors.ultralytics.library import check_head, require_ultralytics
 from detinv.detectors.ultralytics.network import head_inputs, head_of, head_sources, neck_start
 from detinv.errors import DetectorError
 from detinv.layouts.batch import canvas_size
@@ -41,29 +36,6 @@ _LEAST_DIVISOR = 32
 _MOST_CANDIDATES, _LEAST_ROWS = 30000, 300
 # Pixels by which the library moves the boxes of each class apart before it suppresses all classes at once.
 _CLASS_OFFSET = 7680.0
-
-
-def load_yolo(
-    model: str,
-    weights: str = RANDOM,
-    trust_weights: bool = False,
-    class_names: str | Sequence[str] | None = None,
-    image_size: int = 640,
-    score_thresh: float = 0.25,
-    nms_thresh: float = 0.7,
-    detections_per_image: int = 300,
-    end_to_end: bool | None = None,
-) -> "UltralyticsYOLO":
-    """A YOLO detector: the target of files in configs/detector.
-
-    Args:
-        model, weights, trust_weights, class_names: see `load_network`; the others see `UltralyticsYOLO`.
-
-    Raises:
-        DetectorError: when the library is missing, or any of these is not what it should be.
-    """
-    network, names = load_network(model, weights, class_names, trust_weights)
-    return UltralyticsYOLO(network, names, image_size, score_thresh, nms_thresh, detections_per_image, end_to_end)
 
 
 class UltralyticsYOLO(AbstractDetector):

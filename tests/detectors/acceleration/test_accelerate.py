@@ -12,7 +12,7 @@ from detinv.detectors.acceleration.row_pooling import RowPooling
 from detinv.detectors.acceleration.strided_stem import StridedStem
 from detinv.detectors.acceleration.winograd import WinogradConv2d
 from detinv.detectors.regions import Regions
-from detinv.detectors.torchvision.load import build
+from detinv.detectors.torchvision.load import load_torchvision
 from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
 from detinv.zoo.weights import weight_hash
 from tests.fakes import FAMILIES, block_image, tiny_detector
@@ -181,7 +181,7 @@ def test_differences_are_measured_in_deviations_of_the_output():
 
 @pytest.mark.slow
 def test_a_large_network_predicts_the_same():
-    detector = build("retinanet_resnet50_fpn", weights="random", image_size=[160, 160])
+    detector = load_torchvision("retinanet_resnet50_fpn", weights="random", image_size=[160, 160])
     faster = accelerated(detector)
     assert faster is not detector
     (expected, wanted), (found, given) = look(detector, 1, 160), look(faster, 1, 160)

@@ -17,7 +17,8 @@ from detinv.detectors.class_names import COCO_CLASSES
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.load import load_detector
 from detinv.detectors.regions import Regions
-from detinv.detectors.torchvision.load import ARCHITECTURES, build
+from detinv.detectors.torchvision.library import ARCHITECTURES
+from detinv.detectors.torchvision.load import load_torchvision
 from detinv.detectors.torchvision.random_weights import randomise_weights
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
@@ -45,7 +46,9 @@ def small(architecture, size=None, detections=None, **options):
     """
     if "rcnn" in architecture:
         options.setdefault("proposals", PROPOSALS)
-    detector = build(architecture, image_size=size or size_for(architecture), **{"weights": "random", **options})
+    detector = load_torchvision(
+        architecture, image_size=size or size_for(architecture), **{"weights": "random", **options}
+    )
     if detections is None or "rcnn" not in architecture:
         return detector
     detector.model.roi_heads.detections_per_img = detections
@@ -311,15 +314,15 @@ def test_a_model_of_ones_own(name, num_columns, first, tmp_path):
 )
 def test_options_that_cannot_be(options, message):
     with pytest.raises(DetectorError, match=message) as caught:
-        build(SSDLITE, **{"weights": "random", **options})
+        load_torchvision(SSDLITE, **{"weights": "random", **options})
     assert "\n" not in str(caught.value)
 
 
 def test_the_longer_side_comes_second():
     with pytest.raises(DetectorError, match="fcos_resnet50_fpn takes the shorter side first"):
-        build("fcos_resnet50_fpn", weights="random", image_size=[96, 64])
+        load_torchvision("fcos_resnet50_fpn", weights="random", image_size=[96, 64])
     with pytest.raises(DetectorError, match="proposals=0: there must be at least one"):
-        build(SMALL_RCNN, weights="random", proposals=0)
+        load_torchvision(SMALL_RCNN, weights="random", proposals=0)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +331,7 @@ def test_the_longer_side_comes_second():
 )
 def test_an_unknown_architecture_suggests_the_nearest(name, near):
     with pytest.raises(DetectorError, match=f"architecture '{name}' is not known.*{near}.*maskrcnn_resnet50_fpn_v2"):
-        build(name)
+        load_torchvision(name)
 
 
 # --- weights
@@ -365,7 +368,7 @@ def test_what_is_downloaded_is_checked_and_kept_where_the_library_looks(home, mo
         torch.save(get_model(SSDLITE, weights=None, weights_backbone=None).state_dict(), target)
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    first, second = build(SSDLITE), build(SSDLITE, weights="DEFAULT")
+    first, second = load_torchvision(SSDLITE), load_torchvision(SSDLITE, weights="DEFAULT")
     assert asked == [(get_model_weights(SSDLITE).COCO_V1.url, "a79551df")]
     assert weights_file(home, SSDLITE).is_file()
     assert weight_hash(first) == weight_hash(second)
@@ -377,27 +380,27 @@ def test_a_download_that_is_damaged(home, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", damaged)
     with pytest.raises(DetectorError, match=r"ssdlite320_mobilenet_v3_large_coco-a79551df\.pth: .*invalid hash value"):
-        build(SSDLITE)
+        load_torchvision(SSDLITE)
 
 
 def test_a_file_of_another_model_in_the_librarys_folder(home):
     torch.save(get_model(SMALL_RCNN, weights=None, weights_backbone=None).state_dict(), weights_file(home, SSDLITE))
     with pytest.raises(DetectorError, match="these weights do not fit the detector .*missing: .*unexpected: "):
-        build(SSDLITE)
+        load_torchvision(SSDLITE)
 
 
 def test_weights_of_another_number_of_classes(tmp_path):
     torch.save(get_model(SSDLITE, weights=None, weights_backbone=None, num_classes=5).state_dict(), tmp_path / "w.pth")
     with pytest.raises(DetectorError, match=r"w\.pth: .*of another shape: head\.classification_head.*\(30, .*\(546, "):
-        build(SSDLITE, weights=str(tmp_path / "w.pth"))
+        load_torchvision(SSDLITE, weights=str(tmp_path / "w.pth"))
 
 
 def test_a_pickle_needs_trust(tmp_path):
     model = get_model(SSDLITE, weights=None, weights_backbone=None)
     torch.save({"model": model.state_dict(), "path": Path("x")}, tmp_path / "w.pth")
     with pytest.raises(DetectorError, match="detector.trust_weights=true"):
-        build(SSDLITE, weights=str(tmp_path / "w.pth"))
-    detector = build(SSDLITE, weights=str(tmp_path / "w.pth"), trust_weights=True)
+        load_torchvision(SSDLITE, weights=str(tmp_path / "w.pth"))
+    detector = load_torchvision(SSDLITE, weights=str(tmp_path / "w.pth"), trust_weights=True)
     assert weight_hash(detector.model) == weight_hash(model)
 
 

@@ -15,7 +15,8 @@ from detinv.config.instantiate import compose_choice, instantiate
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.load import load_detector
 from detinv.detectors.ultralytics.library import require_ultralytics
-from detinv.detectors.ultralytics.yolo import UltralyticsYOLO, load_yolo
+from detinv.detectors.ultralytics.load import load_ultralytics
+from detinv.detectors.ultralytics.yolo import UltralyticsYOLO
 from detinv.errors import DetectorError
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.fitting import fit_batch
@@ -58,7 +59,7 @@ def lively(head, seed=0, **options):
     names = [f"class{number}" for number in range(classes)]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return load_yolo(architecture, class_names=names, image_size=SIZE, end_to_end=end_to_end, **options)
+        return load_ultralytics(architecture, class_names=names, image_size=SIZE, end_to_end=end_to_end, **options)
 
 
 def raw(detector, pixels):
