@@ -1,7 +1,7 @@
 """Random weights under which torchvision's detection models respond to images much as trained ones do.
 
-With the library's own start values, activations of deep networks vanish or explode where running statistics would keep
-them in bounds once trained: such a model reports nothing, or the same whatever it is shown.
+With the library's own initial values, activations of deep networks vanish or explode where running statistics would
+keep them in bounds once trained: such a model reports nothing, or the same for every image.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,9 @@ from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import FrozenBatchNorm2d
 
-# Deviation and mean of what the last layers give, so that scores lie on both sides of the thresholds.
+from detinv.detectors.hooks import ForwardPreHook, forward_hooks
+
+# Standard deviation and mean of the last layers' outputs, so that scores lie on both sides of the thresholds.
 _LAST_LAYERS = {
     "cls_logits": (1.0, -1.0),
     "bbox_ctrness": (1.0, 1.0),
@@ -28,51 +30,48 @@ _SSD_CLASS, _SSD_BOX = (1.0, 0.0), (1.0, 0.0)
 _RETINANET = {"cls_logits": (1.0, -5.5)}
 # A few of the distances, in anchor sides, are below zero.
 _FCOS = {"cls_logits": (1.0, -5.0), "bbox_reg": (1.0, 1.0)}
-# Logit of a column that no training image ever asked for.
+# Logit of a column that no training image ever used.
 _DEAD_LOGIT = -20.0
 _LEAST_VARIANCE = 1e-3
-# Images that the layers are settled on, their side in pixels and that of the coarse blocks in them.
+# Number of images on which statistics are measured, their side in pixels and that of the coarse blocks in them.
 _IMAGES, _SIDE, _BLOCK = 8, 128, 8
 
 
 @torch.no_grad()
 def randomise_weights(model: Any, dead: Sequence[int] = (), seed: int = 0, side: int = _SIDE) -> None:
-    """Random weights, in place; the same every time.
+    """Draw random weights, in place; the same every time.
 
-    Normalisation, frozen or not, and the last layers are settled on what each of them receives first from blocks of
-    noise, fine and coarse.
+    Normalisation layers, frozen or not, and the last layers are scaled to the first input that each of them receives
+    when the model is run on fine and coarse blocks of noise.
 
     Args:
         model: RetinaNet, FCOS, Faster R-CNN, Mask R-CNN or SSD.
-        dead: columns of the class logits that stay low whatever is seen, as those of unused categories once trained.
+        dead: columns of the class logits that stay low for every image, as those of unused categories do once trained.
         seed: torch's global generator is left as it was.
         side: of the noise, in pixels.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        handles = []
+        before: list[tuple[nn.Module, ForwardPreHook]] = []
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d):
-                handles.append(module.register_forward_pre_hook(_Settle()))
-        handles += [
-            layer.register_forward_pre_hook(_Spread(deviation, mean)) for layer, deviation, mean in _last_layers(model)
-        ]
+                before.append((module, _Settle()))
+        before += [(layer, _Spread(deviation, mean)) for layer, deviation, mean in _last_layers(model)]
         model.eval()
         blocks = torch.randn(_IMAGES, 3, side // _BLOCK, side // _BLOCK)
-        _show(model, F.interpolate(blocks, side) + 0.5 * torch.randn(_IMAGES, 3, side, side))
-    for handle in handles:
-        handle.remove()
+        with forward_hooks(before=before):
+            _run(model, F.interpolate(blocks, side) + 0.5 * torch.randn(_IMAGES, 3, side, side))
     for layer, columns in class_layers(model):
         layer.weight.unflatten(0, (-1, columns))[:, list(dead)] = 0
         layer.bias.unflatten(0, (-1, columns))[:, list(dead)] = _DEAD_LOGIT
 
 
 def class_layers(model: Any) -> list[tuple[Any, int]]:
-    """The layers that give the class logits, with their number of columns; rows run over anchors, then columns."""
+    """Return the layers that compute the class logits, with their number of columns; rows are anchors, then columns."""
     if isinstance(model, FasterRCNN):
         layer = model.roi_heads.box_predictor.cls_score
         return [(layer, layer.out_features)]
@@ -83,10 +82,10 @@ def class_layers(model: Any) -> list[tuple[Any, int]]:
 
 
 class _Settle:
-    """Before a normalisation runs for the first time: its statistics become the scale of its input.
+    """Sets the statistics of a normalisation layer to the scale of its first input.
 
-    One scale for all channels, and nothing subtracted: channels centred one by one would amplify, from layer to layer,
-    what little tells two inputs apart, and rounding with it.
+    There is one scale for all channels, and nothing is subtracted: centring each channel would amplify, from layer to
+    layer, the small differences between two inputs, and rounding errors with them.
 
     Source: Mishkin and Matas 2016, "All you need is a good init".
     """
@@ -105,7 +104,7 @@ class _Settle:
 
 
 class _Spread:
-    """Before a last layer runs for the first time: each of its outputs gets this mean and deviation."""
+    """Gives each output of a last layer this mean and standard deviation, measured on its first input."""
 
     def __init__(self, deviation: float, mean: float) -> None:
         self.deviation, self.mean = deviation, mean
@@ -122,7 +121,7 @@ class _Spread:
 
 
 def _last_layers(model: Any) -> list[tuple[Any, float, float]]:
-    """Layers whose outputs are raw predictions, with the deviation and the mean they are to have."""
+    """Return layers whose outputs are raw predictions, with the standard deviation and mean they should have."""
     if isinstance(model, SSD):
         boxes = [_end(branch) for branch in model.head.regression_head.module_list]
         return [(layer, *_SSD_CLASS) for layer, _ in class_layers(model)] + [(layer, *_SSD_BOX) for layer in boxes]
@@ -133,12 +132,12 @@ def _last_layers(model: Any) -> list[tuple[Any, float, float]]:
 
 
 def _end(branch: Any) -> Any:
-    """The last layer of an SSD head's branch: SSDLite has blocks there."""
+    """Return the last layer of an SSD head's branch: in SSDLite a branch is a block of layers."""
     return branch[-1] if isinstance(branch, nn.Sequential) else branch
 
 
-def _show(model: Any, inputs: Tensor) -> None:
-    """Every layer runs once on `inputs`; second stages at boxes of several sizes."""
+def _run(model: Any, inputs: Tensor) -> None:
+    """Run every layer once on `inputs`, second stages at boxes of several sizes."""
     features = model.backbone(inputs)
     if not isinstance(model, FasterRCNN):
         model.head(list(features.values()))
