@@ -22,12 +22,12 @@ PROBE_SIZE = (128, 128)
 
 
 class AbstractDetector(nn.Module, ABC):
-    """A frozen detector: evaluation mode, no parameter asks for a gradient.
+    """A frozen detector: in evaluation mode, with no parameter that requires a gradient.
 
     Subclasses own a library's model, call its public parts and never patch it. They set, in `__init__`:
 
         class_names: names of the classes 0 ... K-1, without background and unused columns.
-        pixel_mean: buffer (3,), RGB in [0, 1]: the colour that preprocessing turns into zeros, as padding is.
+        pixel_mean: buffer (3,), RGB in [0, 1]: the colour that preprocessing maps to zero, the value of padding.
         size_divisor: canvases handed to `forward` have sides that are multiples of it.
         detections_per_image: most detections `detect` can return for one image.
     """
@@ -39,32 +39,32 @@ class AbstractDetector(nn.Module, ABC):
     _layers: tuple[FeatureLayer, ...] | None = None
 
     def freeze(self) -> None:
-        """Evaluation mode and no gradient to any parameter, for good; subclasses call it when they are complete."""
+        """Switch to evaluation mode and require no gradients, for good; subclasses call it at the end of `__init__`."""
         self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> "AbstractDetector":
-        """Stays in evaluation mode, whatever a trainer asks for."""
+        """Stay in evaluation mode, whatever `mode` a trainer passes."""
         return super().train(False)
 
     @property
     def device(self) -> torch.device:
-        """Where the detector is."""
+        """The device that holds the detector."""
         return self.pixel_mean.device
 
     @property
     def has_masks(self) -> bool:
-        """Whether `forward` gives mask logits and `detect` masks."""
+        """Whether `forward` returns mask logits and `detect` masks."""
         return False
 
     def drop_unused_outputs(self) -> None:
-        """Stop computing what `forward` throws away. Asked only of a copy that does nothing but `forward`."""
+        """Stop computing outputs that `forward` discards; called only on copies used for `forward` alone."""
 
     @abstractmethod
     def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) to which the library's preprocessing resizes an image of `image_size`.
+        """Return (height, width) to which the library's preprocessing resizes an image of `image_size`.
 
-        Applying it twice changes nothing, so an image of that size is judged without resampling.
+        Applied to its own result it changes nothing, so that an image of that size is not resampled by `detect`.
         """
 
     def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
@@ -98,11 +98,11 @@ class AbstractDetector(nn.Module, ABC):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions, with gradient to the pixels.
+        """Return raw predictions, with gradient to the pixels.
 
         Args:
             pixels: RGB in [0, 1] on a canvas whose sides are multiples of `size_divisor`; beyond an image's own
-                size the canvas holds `pixel_mean`.
+                size the canvas has the colour `pixel_mean`.
             image_sizes: (height, width) of each image on its canvas, at its upper left; by default the whole canvas.
             regions: boxes at which a second stage, where there is one, is evaluated in addition to its own proposals;
                 by default none.
@@ -110,15 +110,16 @@ class AbstractDetector(nn.Module, ABC):
 
     @abstractmethod
     def detect(self, images: Sequence[UInt8[Tensor, "3 height width"]]) -> list[Detections]:
-        """The library's own, untouched inference on 8-bit RGB images: the only thing results are judged by.
+        """Run the library's own, unmodified inference on 8-bit RGB images, by which alone results are judged.
 
-        Boxes and masks come back in each image's own pixels, on the CPU.
+        Boxes and masks are in pixels of each image, on the CPU.
         """
 
     def feature_layers(self) -> tuple[FeatureLayer, ...]:
         """Return where features can be captured: stages of the backbone, levels of the neck, regions; finest first.
 
-        Found in one forward pass on noise, and kept. Of these layers every one takes part in `forward`.
+        They are found in one forward pass on noise, and cached. All of them are computed by `forward`, and are what
+        `detinv.detectors.hooks.capture_features` accepts.
         """
         if self._layers is None:
             outputs, predictions = self._probe()

@@ -1,4 +1,4 @@
-"""Names of the classes a detector reports: given one by one, as COCO's, or in a file."""
+"""Names of the classes that a detector reports: a list, COCO's, or from a file."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ COCO = "coco"
 
 
 def read_class_names(names: str | Sequence[str]) -> tuple[str, ...]:
-    """The names themselves.
+    """Return the names of the classes.
 
     Args:
         names: a list of them; "coco"; or the path of a text file with one name a line.
 
     Raises:
-        DetectorError: when the file cannot be read, a name is empty or occurs twice, or there is none.
+        DetectorError: when the file cannot be read, a name is empty or occurs twice, or there are no names.
     """
     if isinstance(names, str):
         found = COCO_CLASSES if names == COCO else _from_file(Path(names))

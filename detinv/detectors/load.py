@@ -20,16 +20,16 @@ _RANDOM_SEED = 0
 
 
 def load_detector(name: str, weights: str | Path | None = None, **options: Any) -> AbstractDetector:
-    """The detector `name`, frozen, on the CPU.
+    """Load the detector `name`, frozen, on the CPU.
 
     Args:
         name: see `detector_node`.
-        weights: path of other weights of the same architecture; by default those the registration names.
-        options: any others that the registration has.
+        weights: path of other weights of the same architecture; by default those of the registration.
+        options: replace entries of the registration.
 
     Raises:
-        DetectorError: for a name that is not there, suggesting the nearest, and for weights that are not there or do
-            not fit.
+        DetectorError: for an unknown name, with the nearest as a suggestion, and for weights that are missing or do not
+            fit.
     """
     node = detector_node(name) | options
     if weights is not None:
@@ -38,16 +38,16 @@ def load_detector(name: str, weights: str | Path | None = None, **options: Any) 
 
 
 def build_detector(node: Any) -> AbstractDetector:
-    """The detector that a registration's entries describe.
+    """Build the detector that a registration's entries describe.
 
     Raises:
-        DetectorError: also when the target returns something else.
+        DetectorError: when the target returns anything but a detector, or cannot build it.
     """
     entries = {str(key): value for key, value in node.items()}
     if "members" in entries:
         raise DetectorError(f"{entries['name']}: several detectors at once are for detinv invert; choose one")
     target = entries["_target_"]
-    # The name is for people; not every target takes one.
+    # Not every target has a parameter for the name.
     if "name" not in _parameters(target):
         entries.pop("name", None)
     detector = instantiate(entries)
@@ -57,7 +57,7 @@ def build_detector(node: Any) -> AbstractDetector:
 
 
 def _parameters(target: str) -> set[str]:
-    """Names of what `target` takes; of everything, if it takes any keyword, just "name"."""
+    """Return the names of the parameters of `target`; "name" stands for arbitrary keywords."""
     found = inspect.signature(locate(target)).parameters.values()
     return {"name" if parameter.kind is parameter.VAR_KEYWORD else parameter.name for parameter in found}
 
@@ -70,22 +70,22 @@ def assemble_detector(
     weights: str = _BUNDLED,
     trust_weights: bool = False,
 ) -> AbstractDetector:
-    """Build a model, put weights into it and hand it to its adapter: the target of many files in configs/detector.
+    """Build a model, load weights into it and wrap it in its adapter: the target of many files in configs/detector.
 
     Args:
-        name: of the detector, also of its bundled weights.
+        name: of the detector and of its bundled weights.
         adapter: dotted path of the adapter's class.
         model: `_target_` and arguments of the function that builds the model.
         class_names: of the classes 0 ... K-1; see `read_class_names`.
-        weights: "bundled", "random" for first weights that are the same every time, or a path.
+        weights: "bundled", "random" for initial weights that are the same every time, or a path.
         trust_weights: whether weights that are a pickle may be opened.
 
     Raises:
-        DetectorError: when the weights are not there, do not fit, or were trained on other classes.
+        DetectorError: when the weights are missing, do not fit, or were trained on other classes.
     """
     names = read_class_names(class_names)
     with torch.random.fork_rng(devices=[]):
-        # The same random network every time: a control can be repeated, and a run with one continued.
+        # The same random network every time, so that controls can be repeated and their runs resumed.
         torch.manual_seed(_RANDOM_SEED)
         network = instantiate(model)
     if weights != RANDOM:
@@ -98,7 +98,7 @@ def assemble_detector(
 def _put_weights(network: Any, name: str, class_names: Sequence[str], weights: str, trust_weights: bool) -> None:
     path = bundled_weights(name) if weights == _BUNDLED else Path(weights)
     if weights == _BUNDLED and not path.is_file():
-        raise DetectorError(f"{path}: {name}'s weights are not there; `detinv train training={name}` makes them")
+        raise DetectorError(f"{path}: {name}'s weights are missing; `detinv train training={name}` makes them")
     load_weights(network, path, trust_weights)
     trained_on = read_metadata(path).get("class_names")
     if trained_on is not None and trained_on != list(class_names):

@@ -1,4 +1,4 @@
-"""What Detectron2's detection models share: preprocessing, anchors and inference."""
+"""The parts that adapters of Detectron2's models share: preprocessing, anchors and inference."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -29,18 +29,18 @@ SUPPORTED = (
     "RetinaNet, FCOS, and Faster and Mask R-CNN with one box head on a feature pyramid; not cascades, C4, keypoints, "
     "panoptic or rotated boxes"
 )
-"""Which of Detectron2's models there is an adapter for, to end an error message with."""
+"""The models of Detectron2 that have an adapter, for error messages."""
 
 _BACKBONE, _BOTTOM_UP = "model.backbone", "bottom_up"
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a model's configuration, and not the model itself, says about the images it is shown.
+    """Preprocessing of images, which a model's configuration defines and not the model itself.
 
     Args:
         min_size: pixels to which the shorter side is resized, ...
-        max_size: ... unless the longer one would then exceed this. A `min_size` of 0 resizes nothing.
+        max_size: ... unless the longer one would then exceed this. With a `min_size` of 0 nothing is resized.
         input_format: order of the channels that the model's weights expect.
     """
 
@@ -49,10 +49,10 @@ class Preprocessing:
     input_format: Literal["BGR", "RGB"]
 
     def resized(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) of an image of `image_size` after test-time preprocessing, applied once.
+        """Return (height, width) of an image of `image_size` after test-time preprocessing, applied once.
 
         Raises:
-            DetectorError: when nothing would be left of the shorter side.
+            DetectorError: when the shorter side would become zero.
         """
         if self.min_size == 0:
             return image_size
@@ -63,7 +63,7 @@ class Preprocessing:
 
 
 class AnchorCache:
-    """The constants of a dense head, made by the model's own generator once for each size of its features.
+    """The constants of a dense head, computed by the model's own generator once for each size of its features.
 
     Args:
         generator: the model's; its anchors are ordered by cell, then size, then ratio, and not rounded.
@@ -86,10 +86,10 @@ class AnchorCache:
         self._heads: dict[tuple, DenseHead] = {}
 
     def head(self, features: Sequence[Tensor]) -> DenseHead:
-        """The constants for these features, of which only sizes and device matter."""
+        """Return the constants for these features, of which only sizes and device matter."""
         key = (tuple(feature.shape[-2:] for feature in features), features[0].device)
         if key not in self._heads:
-            # A pass under inference mode must not leave behind constants that a later backward cannot save.
+            # Constants made under inference mode could not be saved for a later backward pass.
             with torch.inference_mode(False), torch.no_grad():
                 self._heads[key] = self._make(features)
         return self._heads[key]
@@ -98,22 +98,22 @@ class AnchorCache:
         levels = [boxes.tensor for boxes in self._generator(list(features))]
         sizes = tuple(len(level) for level in levels)
         head = DenseHead(torch.cat(levels), sizes, self._codec, self._assigner, self._post, self._scoring)
-        _ = head.levels  # computed here and kept: its list of sizes would make later steps wait for the device
+        _ = head.levels  # cached here: computing it copies a list to the device, for which later steps would wait
         return head
 
 
 class AbstractDetectron2Detector(AbstractDetector, ABC):
-    """Owns one of Detectron2's models and freezes it for good.
+    """Owns one of Detectron2's models and freezes it.
 
     Args:
         model: with its weights.
-        class_names: of the model's classes 0 ... K-1, which are ours; background, where there is a column, comes last.
+        class_names: of the model's classes 0 ... K-1, which are ours; the column for background, if any, is last.
         num_classes: K.
-        detections_per_image: most detections the model returns.
-        preprocessing: what comes before the model.
+        detections_per_image: largest number of detections that the model returns.
+        preprocessing: of images before the model.
 
     Raises:
-        DetectorError: when the names do not fit the classes, or the backbone wants images made square.
+        DetectorError: when the names do not fit the classes, or the backbone needs square images.
     """
 
     model: Any  # Detectron2 ships no types
@@ -143,9 +143,9 @@ class AbstractDetectron2Detector(AbstractDetector, ABC):
         self.freeze()
 
     def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) to which the library's preprocessing resizes an image of `image_size`.
+        """Return (height, width) to which the library's preprocessing resizes an image of `image_size`.
 
-        Where rounding makes the library resize its own result once more, the size it settles at.
+        Where rounding makes the library resize its own result again, this is the size that no longer changes.
         """
         return settled_size(image_size, self.preprocessing.resized)
 
@@ -176,24 +176,24 @@ class AbstractDetectron2Detector(AbstractDetector, ABC):
         return PROBE_SIZE
 
     def _inputs(self, pixels: Pixels) -> Inputs:
-        """What the library's preprocessing makes of images that have their final size already.
+        """Normalise images that already have their final size, as the library's preprocessing does.
 
-        Detectron2 works on 0 ... 255, in which 8-bit pixels are whole numbers again; `pixel_mean` becomes exactly zero,
-        as the library's padding is.
+        Detectron2 works on 0 ... 255, where 8-bit pixels are whole numbers; `pixel_mean` becomes exactly zero,
+        the value of the library's padding.
         """
         check_canvas(pixels, self.size_divisor)
         mean, std = 255 * self.pixel_mean[:, None, None], 255 * self.pixel_std[:, None, None]
         return self._as_rgb((255 * pixels - mean) / std, 1)
 
     def _as_rgb(self, channels: Tensor, axis: int) -> Tensor:
-        """From the model's order of channels to RGB, or back, which is the same."""
+        """Convert the model's order of channels to RGB, or back, which is the same."""
         return channels.flip(axis) if self.preprocessing.input_format == "BGR" else channels
 
     def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
-        """The library's own, untouched inference on 8-bit RGB images, in fp32.
+        """Run the library's own, unmodified inference on 8-bit RGB images, in fp32.
 
-        It is what Detectron2's `DefaultPredictor` does: Pillow resizes the 8-bit image, the model takes one image at a
-        time, and boxes are scaled back.
+        This is what Detectron2's `DefaultPredictor` does: Pillow resizes the 8-bit image, the model receives one image
+        at a time, and boxes are scaled back.
         """
         return [self._infer(image) for image in images]
 
@@ -217,10 +217,10 @@ class AbstractDetectron2Detector(AbstractDetector, ABC):
 
 
 def delta_codec(transform: Any) -> DeltaCodec:
-    """The codec of RetinaNet, of a proposal head or of a box head.
+    """Return the codec of RetinaNet, of a proposal head or of a box head.
 
     Raises:
-        DetectorError: when the model's boxes are coded in another way.
+        DetectorError: when the model encodes boxes in another way.
     """
     if not isinstance(transform, Box2BoxTransform):
         raise unsupported(f"boxes coded by {type(transform).__name__}")
@@ -228,12 +228,12 @@ def delta_codec(transform: Any) -> DeltaCodec:
 
 
 def boxes_of(rois: Tensor) -> list[Boxes]:
-    """Regions of each image, as Detectron2's poolers take them."""
+    """Return the regions of each image as Detectron2's poolers expect them."""
     return [Boxes(one) for one in rois.unbind(0)]
 
 
 def unsupported(what: str) -> DetectorError:
-    """The error that says what there is no adapter for, and for what there is."""
+    """Return the error for a part that has no adapter; it lists what is supported."""
     return DetectorError(f"Detectron2 model with {what}: there is no adapter for it (supported: {SUPPORTED})")
 
 

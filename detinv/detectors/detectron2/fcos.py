@@ -18,12 +18,12 @@ from detinv.types import Pixels
 
 
 class Detectron2FCOS(AbstractDetectron2Detector):
-    """One dense head with a location at the middle of each cell, distances to the four sides, and centre-ness.
+    """One dense head with one location at the centre of each cell, distances to the four sides, and centre-ness.
 
     Args:
-        model: with its weights; frozen from here on.
+        model: with its weights; it will be frozen.
         class_names: of the classes 0 ... K-1.
-        preprocessing: what comes before the model.
+        preprocessing: of images before the model.
 
     Raises:
         DetectorError: when distances are not in units of the stride.
@@ -60,9 +60,9 @@ class Detectron2FCOS(AbstractDetectron2Detector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`.
+        """Return raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`.
 
-        The head gives distances before the ReLU, which Detectron2 has in its decoder.
+        The head returns distances before the ReLU, which Detectron2 applies in its decoder.
         """
         features = self.model.backbone(self._inputs(pixels))
         levels = [features[name] for name in self.model.head_in_features]

@@ -1,4 +1,4 @@
-"""Detectron2's configurations: how a model is built, and what images it is shown."""
+"""Detectron2's configurations: how a model is built, and how its images are preprocessed."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -22,19 +22,19 @@ ZOO = Path(detectron2.__file__).parent / "model_zoo" / "configs"
 """Folder of the model zoo's configurations, which are installed with the library."""
 
 _ENDINGS = (".yaml", ".py")
-# Folders of the model zoo that hold parts of configurations, or runs of a few steps.
+# Folders of the model zoo with parts of configurations, or with runs of a few steps.
 _NO_MODELS = ("common", "quick_schedules")
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A model that is not yet built.
+    """A model that is not built yet.
 
     Args:
         path: of the configuration file.
         zoo_name: its name in the model zoo, without an ending, if it is from there.
-        build: makes the model, with random weights.
-        min_size, max_size, input_format: see `Preprocessing`; None where the file does not say.
+        build: builds the model, with random weights.
+        min_size, max_size, input_format: see `Preprocessing`; None where the file does not define it.
     """
 
     path: Path
@@ -45,10 +45,10 @@ class Configuration:
     input_format: str | None
 
     def preprocessing(self, min_size: int | None, max_size: int | None, input_format: str | None) -> Preprocessing:
-        """What the file says about images, where it is not overruled.
+        """Return the file's preprocessing, with the given values in place of its own.
 
         Raises:
-            DetectorError: when neither says it, or a value is not usable.
+            DetectorError: when a value is neither in the file nor given, or is not valid.
         """
         said: dict[str, Any] = {
             "min_size": self.min_size if min_size is None else min_size,
@@ -57,7 +57,7 @@ class Configuration:
         }
         for name, value in said.items():
             if value is None:
-                raise DetectorError(f"{self.path}: does not say what images are shown to it; give detector.{name}")
+                raise DetectorError(f"{self.path}: does not define {name}; give detector.{name}")
         if said["input_format"] not in ("BGR", "RGB"):
             raise DetectorError(f"input_format={said['input_format']}: images are BGR or RGB")
         for name, least in (("min_size", 0), ("max_size", 1)):
@@ -67,27 +67,27 @@ class Configuration:
 
 
 def read_configuration(model: str) -> Configuration:
-    """The configuration called `model`.
+    """Return the configuration called `model`.
 
     Args:
-        model: name in Detectron2's model zoo, such as COCO-Detection/retinanet_R_50_FPN_3x, with an ending or without,
-            where .yaml goes before .py; or the path of a YAML file or of a LazyConfig. Configurations are programs:
-            they are run.
+        model: name in Detectron2's model zoo, such as COCO-Detection/retinanet_R_50_FPN_3x, with or without an
+            ending, where .yaml takes precedence over .py; or the path of a YAML file or of a LazyConfig. Configurations
+            are programs, and are run.
 
     Raises:
-        DetectorError: when there is none of that name, suggesting the nearest, or it cannot be read.
+        DetectorError: when there is none of that name, with the nearest as a suggestion, or it cannot be read.
     """
     path, zoo_name = _find(model)
     try:
         return _yaml(path, zoo_name) if path.suffix != ".py" else _lazy(path, zoo_name)
     except DetectorError:
         raise
-    except Exception as error:  # whatever a program may raise
+    except Exception as error:  # a program may raise anything
         raise DetectorError(f"{path}: cannot be read as a configuration of Detectron2 ({_line(error)})") from error
 
 
 def _find(model: str) -> tuple[Path, str | None]:
-    """Path of the configuration, and its name in the zoo."""
+    """Return the path of the configuration, and its name in the zoo."""
     if model.endswith((*_ENDINGS, ".yml")) and Path(model).is_file():
         return Path(model), None
     found = [ZOO / f"{model}{ending}" for ending in ("", *_ENDINGS)]
@@ -102,14 +102,14 @@ def _find(model: str) -> tuple[Path, str | None]:
 
 
 def zoo_names() -> tuple[str, ...]:
-    """Names of the model zoo's configurations, without endings."""
+    """Return the names of the model zoo's configurations, without endings."""
     files = (path.relative_to(ZOO) for ending in _ENDINGS for path in ZOO.rglob(f"*/*{ending}"))
     return tuple(sorted({file.with_suffix("").as_posix() for file in files if file.parts[0] not in _NO_MODELS}))
 
 
 def _yaml(path: Path, zoo_name: str | None) -> Configuration:
     cfg = get_cfg()
-    # The zoo's own files are written in YAML that could run anything, and a warning says so.
+    # The zoo's own files use YAML tags that can run code, of which the library warns.
     with quiet_log("fvcore.common.config") if zoo_name else nullcontext():
         cfg.merge_from_file(str(path))
     cfg.MODEL.DEVICE = "cpu"
@@ -128,7 +128,7 @@ def _lazy(path: Path, zoo_name: str | None) -> Configuration:
 
 
 def _sizes(augmentations: Any) -> tuple[int | None, int | None]:
-    """`min_size` and `max_size` of a test-time mapper that does nothing but resize by the shortest edge."""
+    """Return `min_size` and `max_size` of a test-time mapper that only resizes by the shortest edge."""
     steps = [] if augmentations is None else [instantiate(step) for step in augmentations]
     if len(steps) != 1 or not isinstance(steps[0], ResizeShortestEdge):
         return None, None
@@ -139,7 +139,7 @@ def _sizes(augmentations: Any) -> tuple[int | None, int | None]:
 def _built(path: Path, build: Callable[[Any], nn.Module], node: Any) -> nn.Module:
     try:
         return build(node)
-    except Exception as error:  # whatever the library's constructors raise
+    except Exception as error:  # the library's constructors may raise anything
         raise DetectorError(f"{path}: Detectron2 cannot build this model ({_line(error)})") from error
 
 

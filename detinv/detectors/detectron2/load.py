@@ -1,6 +1,6 @@
-"""Detectron2's models by name: the target of configs/detector/d2_*.yaml.
+"""Detectron2's detectors by name: the target of configs/detector/d2_*.yaml.
 
-Detectron2 is optional and imported on use only.
+Detectron2 is optional and imported only when a detector is loaded.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Any
 from detinv.config.trust import require_trusting
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
-from detinv.detectors.detectron2.quiet import quiet_import, use_up_remarks
+from detinv.detectors.detectron2.quiet import quiet_import, trigger_first_warnings
 from detinv.errors import DetectorError
 
 RANDOM, ZOO = "random", "zoo"
@@ -26,19 +26,19 @@ def load_detectron2(
     max_size: int | None = None,
     input_format: str | None = None,
 ) -> AbstractDetector:
-    """One of Detectron2's detectors: RetinaNet, FCOS, Faster R-CNN or Mask R-CNN, on the CPU.
+    """Load one of Detectron2's detectors: RetinaNet, FCOS, Faster R-CNN or Mask R-CNN, frozen, on the CPU.
 
     Args:
         model: see `read_configuration`.
         class_names: of the classes 0 ... K-1; see `read_class_names`.
-        weights: "zoo" for the ones the model zoo has for `model`, "random" for none, or a path; see
+        weights: "zoo" for the model zoo's weights of `model`, "random" for none, or a path; see
             `load_detectron2_weights`.
         trust_weights: whether weights that are a pickle, as all of the model zoo's are, may be opened.
-        min_size, max_size, input_format: see `Preprocessing`; by default what the configuration says.
+        min_size, max_size, input_format: see `Preprocessing`; by default the configuration's.
 
     Raises:
-        DetectorError: when Detectron2 is not there, the model is unknown or of another kind, or the weights are not
-            there, not trusted or do not fit.
+        DetectorError: when Detectron2 is not installed, the model is unknown or not supported, or the weights are
+            missing, not trusted or do not fit.
         ConfigError: when `model` is a file and configurations are not trusted.
     """
     names = read_class_names(class_names)
@@ -48,11 +48,11 @@ def load_detectron2(
         _require_detectron2()
         from detinv.detectors.detectron2.library import read_configuration
         from detinv.detectors.detectron2.weights import load_detectron2_weights, zoo_weights
-    use_up_remarks()
+    trigger_first_warnings()
     configuration = read_configuration(model)
     preprocessing = configuration.preprocessing(min_size, max_size, input_format)
     network = configuration.build()
-    # Before weights are looked for: a model of another kind needs none.
+    # Before weights are located, as a model that is not supported needs none.
     detector = _adapter(network)(network, names, preprocessing)
     if weights != RANDOM:
         path = zoo_weights(configuration.zoo_name, trust_weights) if weights == ZOO else weights
@@ -71,7 +71,7 @@ def _require_detectron2() -> None:
 
 
 def _adapter(network: Any) -> Any:
-    """The adapter of the model's kind; types are compared exactly, for subclasses infer in ways of their own."""
+    """Return the adapter class; types are compared exactly, as subclasses have an inference of their own."""
     from detectron2.modeling.meta_arch import FCOS, GeneralizedRCNN, RetinaNet
 
     from detinv.detectors.detectron2.common import unsupported

@@ -1,4 +1,4 @@
-"""Detectron2 without the remarks of torch and of itself that are not meant for the people who use it through us."""
+"""Suppresses warnings, of Detectron2 and of torch about it, that do not concern users of detinv."""
 
 import logging
 import warnings
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def quiet_import() -> Iterator[None]:
-    """Without torch's word on the scripting that Detectron2's modules are made with."""
+    """Suppress torch's warning about scripting, which Detectron2's modules use when they are imported."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
         yield
@@ -18,7 +18,7 @@ def quiet_import() -> Iterator[None]:
 
 @contextmanager
 def quiet_log(name: str) -> Iterator[None]:
-    """Without warnings from the logger `name`."""
+    """Suppress warnings from the logger `name`."""
     log = logging.getLogger(name)
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -28,8 +28,8 @@ def quiet_log(name: str) -> Iterator[None]:
         log.setLevel(level)
 
 
-def use_up_remarks() -> None:
-    """Let torch say unheard what it says once in a process about Detectron2's grids and poolers."""
+def trigger_first_warnings() -> None:
+    """Trigger, and suppress, what torch warns of once per process about Detectron2's grids and poolers."""
     from detectron2.utils.tracing import is_fx_tracing
 
     with warnings.catch_warnings(), quiet_log("torch.fx._symbolic_trace"):

@@ -45,27 +45,27 @@ _REGION_LAYERS = {
 class Detectron2RCNN(AbstractDetectron2Detector):
     """A region proposal network and a second stage, with masks where the model has them.
 
-    Boxes and masks that the model predicts once for all classes stand for each of them.
+    Boxes and masks that the model predicts once for all classes are repeated for each class.
 
     Args:
-        model: Faster or Mask R-CNN with its weights; frozen from here on.
+        model: Faster or Mask R-CNN with its weights; it will be frozen.
         class_names: of the classes 0 ... K-1.
-        preprocessing: what comes before the model.
+        preprocessing: of images before the model.
 
     Raises:
-        DetectorError: for parts that the adapter does not know: other proposals, cascades, C4 heads, keypoints, ...
+        DetectorError: for parts that are not supported, such as other proposals, cascades, C4 heads and keypoints.
     """
 
     def __init__(self, model: GeneralizedRCNN, class_names: Sequence[str], preprocessing: Preprocessing) -> None:
-        if part := _unknown_part(model):
+        if part := _unsupported_part(model):
             raise unsupported(part)
         rpn, heads = model.proposal_generator, model.roi_heads
         predictor = heads.box_predictor
         candidates = rpn.post_nms_topk[False] * heads.num_classes
-        # A negative limit means none.
+        # A negative limit means that there is none.
         limit = predictor.test_topk_per_image if predictor.test_topk_per_image >= 0 else candidates
         super().__init__(model, class_names, heads.num_classes, limit, preprocessing)
-        # The matcher's own thresholds stand between two infinite ones.
+        # The matcher encloses its own thresholds between two infinite ones.
         low, high = rpn.anchor_matcher.thresholds[1], rpn.anchor_matcher.thresholds[-2]
         self._anchors = AnchorCache(
             rpn.anchor_generator,
@@ -73,10 +73,10 @@ class Detectron2RCNN(AbstractDetectron2Detector):
             AnchorAssigner(high, low, high),
             PostProcessing(0.0, rpn.nms_thresh, rpn.pre_nms_topk[False], rpn.post_nms_topk[False]),
         )
-        # Detectron2 wants sides longer than its limit, `propose` sides as long as it: the next number is the same.
+        # Detectron2 keeps sides above its limit, `propose` sides at or above: the next larger number is equivalent.
         self._min_size = torch.nextafter(torch.tensor(float(rpn.min_box_size)), torch.tensor(math.inf)).item()
         self._roi_codec = delta_codec(predictor.box2box_transform)
-        # The second stage has no limit of its own before suppression: all classes of all proposals take part.
+        # The second stage has no limit before suppression: all classes of all proposals are candidates.
         self._roi_post = PostProcessing(
             predictor.test_score_thresh, predictor.test_nms_thresh, candidates, limit, drop_empty=True
         )
@@ -107,7 +107,7 @@ class Detectron2RCNN(AbstractDetectron2Detector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions of both stages; the second one at the network's own proposals, then at `regions`."""
+        """Return raw predictions of both stages; the second one at the network's own proposals, then at `regions`."""
         features = self.model.backbone(self._inputs(pixels))
         rpn = self.model.proposal_generator
         levels = [features[name] for name in rpn.in_features]
@@ -136,7 +136,7 @@ class Detectron2RCNN(AbstractDetectron2Detector):
     ) -> RoIPredictions:
         heads = self.model.roi_heads
         pooled = _pool(heads.box_pooler, [features[name] for name in heads.box_in_features], rois)
-        # Classes in order, then background: our columns already.
+        # The columns are ours already: classes in order, then background.
         logits, deltas = heads.box_predictor(heads.box_head(pooled))
         return RoIPredictions(
             rois,
@@ -160,13 +160,13 @@ class Detectron2RCNN(AbstractDetectron2Detector):
 
 
 def _pool(pooler: Any, features: list[Tensor], rois: Float[Tensor, "batch roi 4"]) -> Float[Tensor, "rows _ side side"]:
-    """Features of all regions, in fp32: Detectron2 rounds the regions' corners to the precision of the features."""
+    """Pool all regions in fp32, as Detectron2 rounds the regions' corners to the precision of the features."""
     with torch.autocast(rois.device.type, enabled=False):
         return pooler([feature.float() for feature in features], boxes_of(rois))
 
 
 def _pooled_levels(pooler: Any, rois: Float[Tensor, "batch roi 4"]) -> Int64[Tensor, "batch roi"]:
-    """The level the box pooler takes each region from, by the rule of the pyramid network."""
+    """Return the level from which the box pooler takes each region."""
     levels = assign_boxes_to_levels(
         [Boxes(rois.flatten(0, 1))],
         pooler.min_level,
@@ -177,10 +177,10 @@ def _pooled_levels(pooler: Any, rois: Float[Tensor, "batch roi 4"]) -> Int64[Ten
     return levels.unflatten(0, rois.shape[:2])
 
 
-def _unknown_part(model: GeneralizedRCNN) -> str:
-    """What of the model the adapter does not know; empty if it knows everything.
+def _unsupported_part(model: GeneralizedRCNN) -> str:
+    """Return the part of the model that the adapter does not support; empty if it supports all.
 
-    Types are compared exactly: subclasses, such as cascades, infer in ways of their own.
+    Types are compared exactly, as subclasses, such as cascades, have an inference of their own.
     """
     rpn, heads = model.proposal_generator, model.roi_heads
     if type(rpn) is not RPN:

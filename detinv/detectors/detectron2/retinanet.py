@@ -15,12 +15,12 @@ from detinv.types import Pixels
 
 
 class Detectron2RetinaNet(AbstractDetectron2Detector):
-    """One dense head with nine anchors or so a cell, centred on the cell's upper left corner.
+    """One dense head with several anchors, usually nine, per cell, centred on its upper left corner.
 
     Args:
-        model: with its weights; frozen from here on.
+        model: with its weights; it will be frozen.
         class_names: of the classes 0 ... K-1.
-        preprocessing: what comes before the model.
+        preprocessing: of images before the model.
     """
 
     def __init__(self, model: RetinaNet, class_names: Sequence[str], preprocessing: Preprocessing) -> None:
@@ -28,7 +28,7 @@ class Detectron2RetinaNet(AbstractDetectron2Detector):
         self._anchors = AnchorCache(
             model.anchor_generator,
             delta_codec(model.box2box_transform),
-            # The matcher's own thresholds stand between two infinite ones.
+            # The matcher encloses its own thresholds between two infinite ones.
             AnchorAssigner(candidate_iou_thresh=model.anchor_matcher.thresholds[-2]),
             PostProcessing(
                 model.test_score_thresh,
@@ -51,7 +51,7 @@ class Detectron2RetinaNet(AbstractDetectron2Detector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
+        """Return raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         features = self.model.backbone(self._inputs(pixels))
         levels = [features[name] for name in self.model.head_in_features]
         logits, deltas = self.model.head(levels)

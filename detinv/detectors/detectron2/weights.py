@@ -12,15 +12,15 @@ from detinv.detectors.detectron2.quiet import quiet_log
 from detinv.errors import DetectorError
 from detinv.zoo.weights import put_weights, read_state, require_trust
 
-# What old files hold besides: constants, which models now have from their configuration.
+# Old files also hold constants, which models now take from their configuration.
 _CONSTANTS = ("pixel_mean", "pixel_std", "anchor_generator.cell_anchors.")
 
 
 def load_detectron2_weights(model: nn.Module, path: str | Path, trust_weights: bool) -> None:
-    """Put the weights at `path` into `model`; every key and every shape must fit.
+    """Load the weights at `path` into `model`; every key and every shape must fit.
 
     Args:
-        path: of a .pkl file, which is a pickle always, or of a .pth or .safetensors file; see `read_state`.
+        path: of a .pkl file, which is always a pickle, or of a .pth or .safetensors file; see `read_state`.
         trust_weights: whether a pickle may be opened.
 
     Raises:
@@ -32,7 +32,7 @@ def load_detectron2_weights(model: nn.Module, path: str | Path, trust_weights: b
 
 
 def zoo_weights(zoo_name: str | None, trust_weights: bool) -> Path:
-    """The file of the model zoo's weights for one of its configurations, downloaded if it is not there yet.
+    """Return the file of the model zoo's weights for one of its configurations, downloaded if it is not cached.
 
     Raises:
         DetectorError: when the zoo has none, they are not trusted (they are pickles), or cannot be downloaded.
@@ -41,7 +41,7 @@ def zoo_weights(zoo_name: str | None, trust_weights: bool) -> Path:
         raise DetectorError("weights=zoo: the model is not one of Detectron2's model zoo; give detector.weights=PATH")
     try:
         from detectron2 import model_zoo
-    except ImportError as error:  # it asks for pkg_resources, which setuptools has no more
+    except ImportError as error:  # it imports pkg_resources, which newer versions of setuptools lack
         raise DetectorError(
             f"weights=zoo: Detectron2's model zoo cannot be imported ({error}); pip install 'setuptools<81'"
         ) from error
@@ -61,10 +61,10 @@ def zoo_weights(zoo_name: str | None, trust_weights: bool) -> Path:
 
 
 def _read_pickle(model: nn.Module, path: Path, trust_weights: bool) -> dict[str, Tensor]:
-    """Tensors by the model's names.
+    """Return tensors by the model's names.
 
     A file of the model zoo is a dictionary with entries "model" and "__author__", and "matching_heuristics" where names
-    are to be matched by their endings. All others come from Caffe2, possibly within an entry "blobs".
+    have to be matched by their endings. All other files come from Caffe2, possibly within an entry "blobs".
     """
     if not path.is_file():
         raise DetectorError(f"{path}: no such weights file; give the path of a .pkl, .pth or .safetensors file")
@@ -72,10 +72,10 @@ def _read_pickle(model: nn.Module, path: Path, trust_weights: bool) -> dict[str,
     try:
         with path.open("rb") as file:
             found = pickle.load(file, encoding="latin1")
-    except Exception as error:  # whatever the pickle's program raises
+    except Exception as error:  # a pickle is a program and may raise anything
         raise DetectorError(f"{path}: cannot be opened as a pickle ({type(error).__name__}: {error})") from error
     if not isinstance(found, dict):
-        raise DetectorError(f"{path}: holds a {type(found).__name__} and no weights by name")
+        raise DetectorError(f"{path}: holds a {type(found).__name__} instead of weights by name")
     own = "model" in found and "__author__" in found
     arrays = found["model"] if own else found.get("blobs", found)
     state = {key: torch.as_tensor(value) for key, value in arrays.items() if not key.endswith("_momentum")}
@@ -85,7 +85,7 @@ def _read_pickle(model: nn.Module, path: Path, trust_weights: bool) -> dict[str,
 
 
 def _match(model: nn.Module, state: dict[str, Tensor], caffe2: bool) -> dict[str, Tensor]:
-    """Detectron2's own renaming; what it says about it is left out, for we check the result."""
+    """Rename by Detectron2's own rules; its log is suppressed, as the result is checked afterwards."""
     with quiet_log(align_and_update_state_dicts.__module__):
         return align_and_update_state_dicts(model.state_dict(), state, c2_conversion=caffe2)
 

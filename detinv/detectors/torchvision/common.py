@@ -1,4 +1,4 @@
-"""What torchvision's detection models share: preprocessing, anchors, class columns and inference."""
+"""The parts that adapters of torchvision's models share: preprocessing, anchors, class columns and inference."""
 
 import math
 from abc import ABC
@@ -29,7 +29,7 @@ _BACKBONE, _PYRAMID = "model.backbone", "fpn"
 
 
 class AnchorCache:
-    """The constants of a dense head, made by torchvision's own generator once for each input size.
+    """The constants of a dense head, computed by torchvision's own generator once for each input size.
 
     Args:
         generator: the model's.
@@ -52,36 +52,36 @@ class AnchorCache:
         self._heads: dict[tuple, DenseHead] = {}
 
     def head(self, inputs: Inputs, features: Sequence[Tensor]) -> DenseHead:
-        """The constants for `inputs` of this size and the `features` a backbone made of them."""
+        """Return the constants for `inputs` of this size and the `features` that a backbone computes from them."""
         grids = tuple(tuple(feature.shape[-2:]) for feature in features)
         key = (tuple(inputs.shape[-2:]), grids, inputs.device)
         if key not in self._heads:
-            # A pass under inference mode must not leave behind constants that a later backward cannot save.
+            # Constants made under inference mode could not be saved for a later backward pass.
             with torch.inference_mode(False), torch.no_grad():
                 self._heads[key] = self._make(inputs, grids)
         return self._heads[key]
 
     def _make(self, inputs: Inputs, grids: Sequence[tuple[int, ...]]) -> DenseHead:
-        # The generator casts its cell anchors to the features' type and keeps them: bfloat16 would round them for good.
+        # The generator casts its cell anchors to the features' dtype, in place: bfloat16 would round them permanently.
         shapes = [torch.empty(1, 1, *grid, dtype=torch.float32, device=inputs.device) for grid in grids]
         canvas = ImageList(torch.empty(1, 1, *inputs.shape[-2:], device=inputs.device), [tuple(inputs.shape[-2:])])
         per_cell = self._generator.num_anchors_per_location()
         sizes = tuple(math.prod(grid) * count for grid, count in zip(grids, per_cell, strict=True))
         anchors = self._generator(canvas, shapes)[0]
         head = DenseHead(anchors, sizes, self._codec, self._assigner, self._post, self._scoring)
-        _ = head.levels  # computed here and kept: its list of sizes would make later steps wait for the device
+        _ = head.levels  # cached here: computing it copies a list to the device, for which later steps would wait
         return head
 
 
 class AbstractTorchvisionDetector(AbstractDetector, ABC):
-    """Owns a torchvision detection model and freezes it for good.
+    """Owns a torchvision detection model and freezes it.
 
     Args:
         model: any of torchvision's detection models, with its weights.
         class_names: of our classes 0 ... K-1.
         columns: the model's column (its own label) of each of our classes.
         num_columns: how many columns the model's classifier has.
-        detections_per_image: most detections the model returns.
+        detections_per_image: largest number of detections that the model returns.
 
     Raises:
         DetectorError: when the names do not fit the columns.
@@ -129,14 +129,14 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         return self.model.transform
 
     def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) to which the library's preprocessing resizes an image of `image_size`.
+        """Return (height, width) to which the library's preprocessing resizes an image of `image_size`.
 
-        Where rounding makes the library resize its own result once more, the size it settles at.
+        Where rounding makes the library resize its own result again, this is the size that no longer changes.
         """
         return settled_size(image_size, self._resized)
 
     def _resized(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Size after the library's preprocessing, applied once."""
+        """Return (height, width) after the library's preprocessing, applied once."""
         if self._transform.fixed_size is not None:
             width, height = self._transform.fixed_size
             return height, width
@@ -155,7 +155,7 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         return tuple(layer for layer in self.feature_layers() if layer.module == _BACKBONE)
 
     def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
-        """Stages of the backbone, then the levels it returns; without a pyramid the coarse stages are those levels."""
+        """Stages of the backbone, then the levels it returns, which without a pyramid are its coarse stages."""
         levels = neck_levels(find_outputs(outputs, _BACKBONE))
         parts = dict(self.model.backbone.named_children())
         finest = min(layer.stride for layer in levels if layer.stride)
@@ -167,26 +167,26 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         return PROBE_SIZE if self._transform.fixed_size is None else self.network_size(PROBE_SIZE)
 
     def _inputs(self, pixels: Pixels) -> Inputs:
-        """What the library's preprocessing makes of images that have their final size already."""
+        """Normalise images that already have their final size, as the library's preprocessing does."""
         check_canvas(pixels, self.size_divisor)
         return (pixels - self.pixel_mean[:, None, None]) / self.pixel_std[:, None, None]
 
     def _features(self, inputs: Inputs) -> "OrderedDict[str, Tensor]":
-        """The backbone's pyramid, finest level first."""
+        """Return the backbone's feature maps, finest level first."""
         features = self.model.backbone(inputs)
         return OrderedDict([("0", features)]) if isinstance(features, Tensor) else features
 
     def _known_columns(self, logits: Float[Tensor, "batch anchor _"]) -> Float[Tensor, "batch anchor class"]:
-        """Our classes' columns of a dense head's logits."""
+        """Select our classes' columns of a dense head's logits."""
         if self.columns == tuple(range(logits.shape[-1])):
             return logits
         return logits.index_select(-1, self._columns)
 
     def _keep_known_columns(self, head: Any) -> None:
-        """Let a dense head give our classes' columns alone.
+        """Remove the columns of a dense head that are not our classes.
 
         Args:
-            head: with convolution `cls_logits`, whose rows run over anchors, then `num_classes` columns.
+            head: has a convolution `cls_logits`, whose output channels are anchors, then `num_classes` columns.
         """
         layer: nn.Conv2d = head.cls_logits
         for name, rows in list(layer.named_parameters(recurse=False)):
@@ -197,14 +197,14 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         self.columns = tuple(range(len(self.columns)))
 
     def _background_last(self, logits: Float[Tensor, "*rows _"]) -> Float[Tensor, "*rows column"]:
-        """Our classes, then one column whose softmax is that of background and all unused columns together."""
+        """Return our classes, then one column for the background and all unused columns together."""
         rest = logits.index_select(-1, self._dead_columns).logsumexp(-1, keepdim=True)
         return torch.cat([logits.index_select(-1, self._columns), rest], dim=-1)
 
     def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
-        """The library's own, untouched inference on 8-bit RGB images, in fp32.
+        """Run the library's own, unmodified inference on 8-bit RGB images, in fp32.
 
-        One image at a time: what is found in an image depends, to the last bit, on no other.
+        Images are run one at a time, so that no detection depends on another image, not even in the last bit.
         """
         return [self._infer(image) for image in images]
 
@@ -220,7 +220,7 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         return self._detections(output, (image.shape[1], image.shape[2]))
 
     def _detections(self, output: dict[str, Tensor], image_size: tuple[int, int]) -> Detections:
-        """The library's result with our labels; classes we have no name for are dropped."""
+        """Return the library's result with our labels, without the classes for which we have no name."""
         labels = self._label_of_column[output["labels"]]
         known = labels >= 0
         masks = (output["masks"][known, 0] > 0.5).cpu() if "masks" in output else None
@@ -230,6 +230,6 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
 
 
 def flatten_rows(maps: Iterable[Float[Tensor, "batch _ _ _"]], columns: int) -> Float[Tensor, "batch anchor {columns}"]:
-    """Head outputs (B, anchors x columns, H, W) of all levels as rows, in torchvision's order, in fp32."""
+    """Flatten head outputs (B, anchors x columns, H, W) of all levels to rows, in torchvision's order, in fp32."""
     rows = [level.unflatten(1, (-1, columns)).permute(0, 3, 4, 1, 2).flatten(1, 3) for level in maps]
     return torch.cat(rows, dim=1).float()

@@ -14,10 +14,10 @@ from detinv.types import Pixels
 
 
 class TorchvisionFCOS(AbstractTorchvisionDetector):
-    """One dense head with a location a cell, distances to the four sides, and centre-ness.
+    """One dense head with one location per cell, distances to the four sides, and centre-ness.
 
     Args:
-        model: with its weights; frozen from here on.
+        model: with its weights; it will be frozen.
         class_names: of the classes 0 ... K-1.
         columns: the model's column of each class; by default all columns in order.
     """
@@ -44,11 +44,11 @@ class TorchvisionFCOS(AbstractTorchvisionDetector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
+        """Return raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         inputs = self._inputs(pixels)
         features = list(self._features(inputs).values())
         logits = self._known_columns(self.model.head.classification_head(features).float())
-        # The regression head's own forward ends in a ReLU, behind which a negative distance has no gradient.
+        # The regression head's own forward ends in a ReLU, which passes no gradient to negative distances.
         branch = self.model.head.regression_head
         towers = [branch.conv(feature) for feature in features]
         distances = flatten_rows((branch.bbox_reg(tower) for tower in towers), 4)

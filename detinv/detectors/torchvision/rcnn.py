@@ -20,7 +20,7 @@ from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache, flatten_rows
 from detinv.types import Pixels
 
-# Of a detection, in pixels; the library has it written into its second stage.
+# Smallest side of a detection, in pixels; hard-coded in the library's second stage.
 _MIN_SIZE = 1e-2
 # What is computed for each region, for proposals and given regions or, of masks, for the given ones alone.
 _REGION_LAYERS = {
@@ -34,11 +34,11 @@ _REGION_LAYERS = {
 class TorchvisionRCNN(AbstractTorchvisionDetector):
     """A region proposal network and a second stage, with masks where the model has them.
 
-    The model's poolers read the strides of their levels off the first images they see, and an image much longer than
-    wide misleads them for good. They are shown a square one here, so that no later result depends on the first.
+    The model's poolers infer the strides of their levels from the first images they receive, and an elongated image
+    would mislead them for good. They receive a square one here, so that no result depends on the first image.
 
     Args:
-        model: `FasterRCNN` or `MaskRCNN` with its weights; frozen from here on.
+        model: `FasterRCNN` or `MaskRCNN` with its weights; it will be frozen.
         class_names: of the classes 0 ... K-1.
         columns: the model's column of each class; by default all but column 0, the background, in order.
     """
@@ -62,7 +62,7 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
             PostProcessing(rpn.score_thresh, rpn.nms_thresh, rpn.pre_nms_top_n(), proposals),
         )
         self._roi_codec = DeltaCodec(tuple(roi_heads.box_coder.weights))
-        # The second stage has no limit of its own before suppression: all classes of all proposals take part.
+        # The second stage has no limit before suppression: all classes of all proposals are candidates.
         self._roi_post = PostProcessing(
             roi_heads.score_thresh,
             roi_heads.nms_thresh,
@@ -70,7 +70,7 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
             roi_heads.detections_per_img,
             min_size=_MIN_SIZE,
         )
-        self._show_strides()
+        self._infer_strides()
 
     @property
     def has_masks(self) -> bool:
@@ -100,7 +100,7 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions of both stages; the second one at the network's own proposals, then at `regions`."""
+        """Return raw predictions of both stages; the second one at the network's own proposals, then at `regions`."""
         inputs = self._inputs(pixels)
         features = self._features(inputs)
         levels = list(features.values())
@@ -155,14 +155,14 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         return logits.float().index_select(1, self._columns).unflatten(0, given.shape[:2])
 
     def _pooled_levels(self, rois: Float[Tensor, "batch roi 4"]) -> Int64[Tensor, "batch roi"]:
-        """The level the box pooler takes each region from, by the rule of the pyramid network."""
+        """Return the level from which the box pooler takes each region."""
         pooler = self.model.roi_heads.box_roi_pool
         if len(pooler.scales) == 1:
             return torch.zeros(rois.shape[:2], dtype=torch.int64, device=rois.device)
         return pooler.map_levels([rois.flatten(0, 1)]).unflatten(0, rois.shape[:2])
 
     @torch.no_grad()
-    def _show_strides(self) -> None:
+    def _infer_strides(self) -> None:
         side = 4 * self.size_divisor
         features = self._features(self.pixel_mean.new_zeros(1, 3, side, side))
         boxes = self.pixel_mean.new_tensor([[0.0, 0.0, 1.0, 1.0]])

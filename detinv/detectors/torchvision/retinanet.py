@@ -13,13 +13,13 @@ from detinv.types import Pixels
 
 
 class TorchvisionRetinaNet(AbstractTorchvisionDetector):
-    """One dense head with nine anchors or so a cell.
+    """One dense head with several anchors, usually nine, per cell.
 
     Args:
-        model: with its weights; frozen from here on.
+        model: with its weights; it will be frozen.
         class_names: of the classes 0 ... K-1.
         columns: the model's column of each class; by default all columns in order. Models trained on COCO have 91, of
-            which 0 and the unused category ids are dead.
+            which 0 and the unused category ids belong to no class.
     """
 
     def __init__(self, model: RetinaNet, class_names: Sequence[str], columns: Sequence[int] | None = None) -> None:
@@ -43,7 +43,7 @@ class TorchvisionRetinaNet(AbstractTorchvisionDetector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
+        """Return raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         inputs = self._inputs(pixels)
         features = list(self._features(inputs).values())
         outputs = self.model.head(features)

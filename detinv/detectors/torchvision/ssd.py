@@ -14,12 +14,12 @@ from detinv.types import Pixels
 
 
 class TorchvisionSSD(AbstractTorchvisionDetector):
-    """One dense head whose softmax knows a background.
+    """One dense head with a softmax over classes and background.
 
-    The library resizes every image to one size, whatever its aspect, so there is never anything to pad.
+    The library resizes every image to one size, whatever its aspect ratio, so nothing is ever padded.
 
     Args:
-        model: `SSD` with its weights, which `ssdlite320_mobilenet_v3_large` gives as well; frozen from here on.
+        model: `SSD` with its weights, which `ssdlite320_mobilenet_v3_large` gives as well; it will be frozen.
         class_names: of the classes 0 ... K-1.
         columns: the model's column of each class; by default all but column 0, the background, in order.
     """
@@ -50,7 +50,7 @@ class TorchvisionSSD(AbstractTorchvisionDetector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
+        """Return raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         inputs = self._inputs(pixels)
         features = list(self._features(inputs).values())
         outputs = self.model.head(features)

@@ -1,4 +1,4 @@
-"""What transformers' DETR-type models share: preprocessing, class columns, constants and inference."""
+"""The parts that adapters of transformers' DETR-type models share: preprocessing, columns, constants, inference."""
 
 import math
 from abc import ABC, abstractmethod
@@ -24,10 +24,10 @@ _GREY = (0.5, 0.5, 0.5)
 class AbstractTransformersDetector(AbstractDetector, ABC):
     """Owns a detection model of transformers and the image processor that belongs to it.
 
-    Boxes are fractions of the whole image, so all images of a batch are of one size and fill their canvas.
+    Boxes are fractions of the whole image, so all images of a batch have one size and fill their canvas.
 
     Args:
-        model: of the library's classes ...ForObjectDetection, with its weights; frozen from here on.
+        model: of the library's classes ...ForObjectDetection, with its weights; it will be frozen.
         processor: the model's image processor.
         class_names: of our classes 0 ... K-1.
         columns: the model's column of each class; by default all in order.
@@ -68,7 +68,7 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         self.score_thresh = score_thresh
         self.detections_per_image = self.model.config.num_queries
         self.size_divisor = 1
-        # Where nothing is normalised nothing is padded either, and grey is as good as any start.
+        # Without normalisation nothing is padded either, and grey is as good a start as any colour.
         mean = processor.image_mean if processor.do_normalize else _GREY
         std = processor.image_std if processor.do_normalize else (1.0, 1.0, 1.0)
         dead = [column for column in range(total) if column not in columns]
@@ -87,14 +87,14 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         self.freeze()
 
     def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) to which the image processor resizes an image of `image_size`.
+        """Return (height, width) to which the image processor resizes an image of `image_size`.
 
-        Where rounding makes the processor resize its own result once more, the size it settles at.
+        Where rounding makes the processor resize its own result again, this is the size that no longer changes.
         """
         return settled_size(image_size, self._resized)
 
     def _resized(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Size after the image processor, applied once: it is asked itself, with an image that has no memory."""
+        """Return (height, width) after the image processor, applied once to an image without memory."""
         if not self.processor.do_resize:
             return image_size
         image = torch.empty(3, *image_size, device="meta")
@@ -102,7 +102,7 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         return height, width
 
     def _inputs(self, pixels: Pixels, image_sizes: Sequence[tuple[int, int]] | None) -> Inputs:
-        """What the image processor makes of images that have their final size already."""
+        """Normalise images that already have their final size, as the image processor does."""
         canvas = (pixels.shape[2], pixels.shape[3])
         if image_sizes is not None and any(tuple(size) != canvas for size in image_sizes):
             raise ValueError(f"images of {list(image_sizes)} on a canvas of {canvas}: every image must fill it")
@@ -112,15 +112,15 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
 
     @abstractmethod
     def _scoring(self) -> Scoring:
-        """How the logits become scores."""
+        """Return how the logits become scores."""
 
     def _head(self, canvas: tuple[int, int], level_sizes: tuple[int, ...]) -> DenseHead:
-        """The constants of rows that each give a box as fractions of the image; made once for each size."""
+        """Return the constants of rows that predict boxes as fractions of the image; computed once for each size."""
         device = self.device
         key = (canvas, level_sizes, device)
         if key not in self._heads:
             rows = sum(level_sizes)
-            # A pass under inference mode must not leave behind constants that a later backward cannot save.
+            # Constants made under inference mode could not be saved for a later backward pass.
             with torch.inference_mode(False), torch.no_grad():
                 whole = torch.tensor([0.0, 0.0, canvas[1], canvas[0]], device=device)
                 post = PostProcessing(
@@ -133,12 +133,14 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
                     clip="never",
                 )
                 head = DenseHead(whole.expand(rows, 4), level_sizes, RelativeCodec(), None, post, self._scoring())
-                _ = head.levels  # kept: its list of sizes would make later steps wait for the device
+                _ = (
+                    head.levels
+                )  # cached here: computing it copies a list to the device, for which later steps would wait
             self._heads[key] = head
         return self._heads[key]
 
     def _known_columns(self, logits: Float[Tensor, "batch row _"]) -> Float[Tensor, "batch row column"]:
-        """Our classes; then, of a softmax with background, one column for that and all unused ones together."""
+        """Return our classes and, of a softmax with background, one column for it and all unused ones together."""
         if self._scoring().background:
             rest = logits.index_select(-1, self._dead_columns).logsumexp(-1, keepdim=True)
             return torch.cat([logits.index_select(-1, self._columns), rest], dim=-1)
@@ -147,9 +149,9 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         return logits.index_select(-1, self._columns)
 
     def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
-        """The library's own, untouched inference on 8-bit RGB images, in fp32; best first.
+        """Run the library's own, unmodified inference on 8-bit RGB images, in fp32; best first.
 
-        One image at a time: what is found in an image depends, to the last bit, on no other.
+        Images are run one at a time, so that no detection depends on another image, not even in the last bit.
         """
         return [self._infer(image) for image in images]
 
@@ -171,7 +173,7 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         return self._detections(found, size)
 
     def _detections(self, found: dict[str, Tensor], image_size: tuple[int, int]) -> Detections:
-        """The library's result with our labels; classes we have no name for are dropped."""
+        """Return the library's result with our labels, without the classes for which we have no name."""
         labels: Int64[Tensor, " found"] = self._label_of_column[found["labels"]]
         order = found["scores"].argsort(descending=True, stable=True)
         order = order[labels[order] >= 0]
@@ -179,10 +181,10 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
 
 
 def at_least_fp32(values: Tensor) -> Tensor:
-    """`values` in fp32, unless they are more precise."""
+    """Return `values` in fp32, unless they are more precise."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def take(values: Float[Tensor, "batch n _"], rows: Int64[Tensor, "batch row"]) -> Float[Tensor, "batch row _"]:
-    """values[b, rows[b, r]]."""
+    """Return values[b, rows[b, r]]."""
     return values.gather(1, rows[..., None].expand(-1, -1, values.shape[2]))

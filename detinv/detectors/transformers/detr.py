@@ -18,7 +18,7 @@ from detinv.types import Pixels
 class TransformersDETR(AbstractTransformersDetector):
     """A set of queries, each with a box and a softmax over the classes and "no object".
 
-    Source: Carion et al. 2020. Of the decoder's layers only the last takes part.
+    Source: Carion et al. 2020. Only the last of the decoder's layers is used.
     """
 
     def _scoring(self) -> Scoring:
@@ -53,10 +53,10 @@ class TransformersDETR(AbstractTransformersDetector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions, one row a query; they do not depend on `regions`."""
+        """Return raw predictions, one row per query; they do not depend on `regions`."""
         inputs = self._inputs(pixels, image_sizes)
         hidden = self.model.model(pixel_values=inputs).last_hidden_state
-        # The heads are cheap, and in half precision a box would move by some pixels.
+        # The heads cost little, and in half precision a box would move by several pixels.
         with torch.autocast(inputs.device.type, enabled=False):
             hidden = at_least_fp32(hidden)
             logits = self.model.class_labels_classifier(hidden)

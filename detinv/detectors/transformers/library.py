@@ -1,4 +1,4 @@
-"""The library transformers: imported when it is needed and kept quiet; its DETR-type networks, built or loaded."""
+"""The library transformers, imported only when needed and without its log; its DETR-type networks, built or loaded."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from detinv.zoo.weights import require_trust
 
 _EXTRA = "pip install 'detinv[detr]'"
 _OLDEST = (5, 4)
-# What a folder of weights holds besides the weights themselves.
+# Files in a folder of weights besides the weights themselves.
 _CONFIGURATION, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 
 
@@ -80,12 +80,12 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "rtdetr_v2_r18": ("rt_detr_v2", _rtdetr_r18()),
     "rtdetr_v2_r50": ("rt_detr_v2", _rtdetr_r50()),
 }
-"""Architectures that can be had without weights: the library's `model_type`, and where its configuration differs from
-the library's own."""
+"""Architectures that can be built without weights: the library's `model_type`, and the entries of its configuration
+that differ from the library's defaults."""
 
 
 def require_transformers() -> Any:
-    """The library, imported.
+    """Import the library and return it.
 
     Raises:
         DetectorError: when it is not installed, or too old.
@@ -107,7 +107,7 @@ def require_transformers() -> Any:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without the library's progress bars, advice and log; as it was, afterwards."""
+    """Suppress the library's progress bars, warnings and log within the block."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from huggingface_hub.utils import logging as hub_log
     from transformers.utils import logging as log
@@ -132,15 +132,15 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def build_network(architecture: str, num_classes: int, settings: Mapping[str, Any]) -> tuple[nn.Module, Any, Family]:
-    """A network with random weights (see `randomise_weights`), its image processor and its family.
+    """Build a network with random weights (see `randomise_weights`); return it, its image processor and its family.
 
     Args:
         architecture: one of `ARCHITECTURES`.
         num_classes: without background.
-        settings: entries of the library's configuration that shall differ; nested for `backbone_config`.
+        settings: entries of the library's configuration to change; nested for `backbone_config`.
 
     Raises:
-        DetectorError: for an architecture or an entry that is not there, or a value that will not do.
+        DetectorError: for an architecture or an entry that does not exist, or a value that is not valid.
     """
     transformers = require_transformers()
     if architecture not in ARCHITECTURES:
@@ -159,14 +159,16 @@ def build_network(architecture: str, num_classes: int, settings: Mapping[str, An
             with torch.random.fork_rng(devices=[]):
                 network = getattr(transformers, family.model)(configuration)
         except (StrictDataclassError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-            raise DetectorError(f"settings={dict(settings)}: {architecture} cannot be so ({_line(error)})") from error
+            raise DetectorError(
+                f"settings={dict(settings)}: {architecture} cannot be built like this ({_line(error)})"
+            ) from error
         randomise_weights(network)
         processor = getattr(transformers, family.processor)()
     return network, processor, family
 
 
 def load_network(weights: str, revision: str, trust_weights: bool) -> tuple[nn.Module, Any, Family]:
-    """A trained network, its image processor and its family.
+    """Load a trained network; return it, its image processor and its family.
 
     Args:
         weights: a folder that the library's `save_pretrained` wrote; or a name on the Hugging Face hub, whose files
@@ -182,7 +184,7 @@ def load_network(weights: str, revision: str, trust_weights: bool) -> tuple[nn.M
         folder = Path(weights) if Path(weights).is_dir() else _fetch(weights, revision, trust_weights)
         pickles = _check_files(weights, folder, trust_weights)
         try:
-            # Without the last word it would ask whether to run code that lies beside the weights.
+            # With the default it would ask whether to run code that comes with the weights.
             configuration = transformers.AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
@@ -217,7 +219,7 @@ def load_network(weights: str, revision: str, trust_weights: bool) -> tuple[nn.M
 
 
 def _fetch(name: str, revision: str, trust_weights: bool) -> Path:
-    """Folder of the hub's files in the library's cache; a complete one is used without asking the network."""
+    """Return the folder of the hub's files in the library's cache; if it is complete, the network is not used."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -231,23 +233,23 @@ def _fetch(name: str, revision: str, trust_weights: bool) -> Path:
         if all(any(cached.glob(pattern)) for pattern in wanted):
             return cached
     except (LocalEntryNotFoundError, HFValidationError):
-        pass  # not there yet
+        pass  # not cached yet
     try:
-        # Asked first because it fails at once where there is no network; a download would try for half a minute.
+        # This comes first because it fails at once without a network; a download would retry for half a minute.
         there = [file.rfilename for file in HfApi().model_info(name, revision=revision, timeout=20).siblings or []]
         if trust_weights and not any(file.endswith(".safetensors") for file in there):
             wanted.append("pytorch_model*.bin*")
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the library beneath the hub's client, and its errors, change from version to version
         raise DetectorError(
-            f"{name}: not in the cache of Hugging Face, and the hub does not give it ({_line(error)}); connect once, "
-            f"or put {_CONFIGURATION}, {_PREPROCESSOR} and model.safetensors from "
+            f"{name}: not in the cache of Hugging Face, and the hub does not provide it ({_line(error)}); connect "
+            f"once, or put {_CONFIGURATION}, {_PREPROCESSOR} and model.safetensors from "
             f"https://huggingface.co/{name}/tree/{revision} into a folder and say detector.weights=FOLDER"
         ) from error
 
 
 def _check_files(weights: str, folder: Path, trust_weights: bool) -> bool:
-    """Whether the folder has its weights as a pickle only."""
+    """Return whether the only weights in the folder are a pickle."""
     for name in (_CONFIGURATION, _PREPROCESSOR):
         if not (folder / name).is_file():
             raise DetectorError(
@@ -265,7 +267,7 @@ def _check_files(weights: str, folder: Path, trust_weights: bool) -> bool:
 def _merged(
     own: Mapping[str, Any], settings: Mapping[str, Any], known: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """`own` with `settings` laid over it, entry by entry; each must be one of the `known`."""
+    """Return `own` with `settings` merged into it, entry by entry; each must be one of the `known`."""
     found = dict(own)
     for key, value in settings.items():
         if key not in known:
@@ -277,6 +279,6 @@ def _merged(
 
 
 def _line(error: Exception) -> str:
-    """The error in one line, without what would follow it."""
+    """Return the error as one line of at most 200 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:200]} ..."

@@ -10,7 +10,7 @@ from detinv.detectors.transformers.library import build_network, load_network
 from detinv.errors import DetectorError
 
 RANDOM = "random"
-# What checkpoints call columns that belong to no class.
+# Names in checkpoints of columns that belong to no class.
 _NO_CLASS = ("N/A", "no-object", "background")
 
 
@@ -24,24 +24,23 @@ def load_transformers(
     settings: Mapping[str, Any] | None = None,
     trust_weights: bool = False,
 ) -> AbstractDetector:
-    """A DETR-type detector, frozen.
+    """Build or load a DETR-type detector, frozen, on the CPU.
 
     Args:
-        architecture: what to build when `weights` is "random", one of `ARCHITECTURES`; trained weights say themselves
-            what they are for.
+        architecture: one of `ARCHITECTURES`, built when `weights` is "random"; trained weights name their own.
         weights: "random"; a folder that the library's `save_pretrained` wrote, model and image processor; or a name on
             the Hugging Face hub.
         revision: of a name on the hub.
         class_names: of the classes in the order of the model's columns, see `read_class_names`; None for the names
             stored with the weights.
-        image_size: of what the network sees, in pixels: (shorter, longer) side for DETR, (height, width) for the
-            others. None for what is stored with the weights, or the library's own.
-        score_thresh: detections at or below it are dropped. The library's own is 0.5; average precision needs less.
-        settings: entries of the library's configuration that differ, when `weights` is "random".
+        image_size: of the network's input, in pixels: (shorter, longer) side for DETR, (height, width) for the
+            others. None for the size stored with the weights, or the library's default.
+        score_thresh: detections at or below it are dropped. The library's default is 0.5; average precision needs less.
+        settings: entries of the library's configuration to change, when `weights` is "random".
         trust_weights: whether weights that are a pickle may be opened.
 
     Raises:
-        DetectorError: when the library is missing, an option will not do, or weights are missing or do not fit.
+        DetectorError: when the library is missing, an option is not valid, or weights are missing or do not fit.
     """
     names = None if class_names is None else read_class_names(class_names)
     if weights == RANDOM:

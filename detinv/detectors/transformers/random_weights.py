@@ -1,23 +1,23 @@
-"""Random weights under which transformers' DETR-type models look at the image.
+"""Random weights under which the predictions of transformers' DETR-type models depend on the image.
 
-The library's own start values leave nothing of it: normalisation begins near zero, box heads at zero, and all queries
-alike. It expects weights to be loaded.
+Under the library's own initial values they do not: normalisation starts near zero, box heads at zero, and all queries
+are alike, as weights are expected to be loaded.
 """
 
 import torch
 from torch import nn
 
-# Layers whose start values spread the points that deformable attention looks at.
+# Layers whose initial values spread the sampling points of deformable attention.
 _SPREAD_ALREADY = ("sampling_offsets", "attention_weights")
 
 
 @torch.no_grad()
 def randomise_weights(network: nn.Module, seed: int = 0) -> None:
-    """Change the start values of an untrained network so that what it reports depends on the image.
+    """Change the initial values of an untrained network so that its detections depend on the image.
 
     Args:
-        network: of the library's.
-        seed: of the weights, which are the same every time; torch's global generator is left as it was.
+        network: one of the library's.
+        seed: of the weights; torch's global generator is not affected.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

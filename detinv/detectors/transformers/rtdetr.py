@@ -1,4 +1,4 @@
-"""RT-DETR of transformers, and its relatives of the same build."""
+"""RT-DETR of transformers, and its relatives with the same structure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,16 +23,17 @@ _ENCODER = "model.model.encoder"
 class TransformersRTDETR(AbstractTransformersDetector):
     """Queries chosen among the tokens of an encoder, each with a box and a sigmoid for every class.
 
-    The choice of the best tokens has no gradient, and what is not chosen cannot be decoded; so the tokens' own scores
-    and boxes are given as `Predictions.encoder`. Tokens at the very border, which the library excludes, are left out.
+    The choice of the best tokens has no gradient, and a token that is not chosen cannot be decoded, so the tokens' own
+    scores and boxes are returned as `Predictions.encoder`. Tokens at the border, which the library excludes, are left
+    out.
 
     Args:
         model, processor, class_names, columns, score_thresh: see `AbstractTransformersDetector`.
 
     Raises:
-        DetectorError: when the processor's size does not suit the network.
+        DetectorError: when the processor's size does not fit the network.
 
-    Source: Zhao et al. 2023. Of the decoder's layers only the last takes part.
+    Source: Zhao et al. 2023. Only the last of the decoder's layers is used.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class TransformersRTDETR(AbstractTransformersDetector):
         height, width = self.processor.size.height, self.processor.size.width
         if not height or not width or height % max(strides) or width % max(strides):
             raise DetectorError(
-                f"image_size={[height, width]}: give the height and width of what the network sees, multiples of "
+                f"image_size={[height, width]}: give the height and width of the network's input, multiples of "
                 f"{max(strides)}"
             )
         self.size_divisor = max(strides)
@@ -94,21 +95,21 @@ class TransformersRTDETR(AbstractTransformersDetector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions of the queries and of the encoder's tokens; they do not depend on `regions`."""
+        """Return raw predictions of the queries and of the encoder's tokens; they do not depend on `regions`."""
         inputs, network = self._inputs(pixels, image_sizes), self.model.model
         canvas = (pixels.shape[2], pixels.shape[3])
         everywhere = torch.ones(len(inputs), *canvas, device=inputs.device)
         features = [feature for feature, _ in network.backbone(inputs, everywhere)]
         encoded = network.encoder(_projected(network.encoder_input_proj, features)).last_hidden_state
-        # From here on it is cheap, and in half precision a box would move by some pixels.
+        # The rest costs little, and in half precision a box would move by several pixels.
         with torch.autocast(inputs.device.type, enabled=False):
             return self._decoded([at_least_fp32(level) for level in encoded], canvas)
 
     def _decoded(self, encoded: Sequence[Float[Tensor, "batch _ _ _"]], canvas: tuple[int, int]) -> Predictions:
-        """What the library does from the encoder's output on, with what it chose.
+        """Run the library's steps from the encoder's output on, and keep which tokens were chosen.
 
-        As in its training, the gradient of queries goes through what they look at, not through the tokens they were
-        made of: those have terms of their own, and are steadier for it.
+        As in the library's training, the gradient of queries flows through the features they attend to, not through the
+        tokens from which they were initialised: those have loss terms of their own, which is more stable.
         """
         network, constants = self.model.model, self._constants(encoded[0].device)
         sources = _projected(network.decoder_input_proj, encoded)
@@ -144,7 +145,7 @@ class TransformersRTDETR(AbstractTransformersDetector):
         if device not in self._kept:
             with torch.inference_mode(False), torch.no_grad():
                 found = self.model.model.generate_anchors(self._shapes, device=device, dtype=torch.float32)
-                # The library keeps these, perhaps since a pass under inference mode; copies are ordinary tensors.
+                # The library caches these, possibly from a pass under inference mode; copies are ordinary tensors.
                 anchors, allowed = (tensor.clone() for tensor in found)
                 sizes = [height * width for height, width in self._shapes]
                 self._kept[device] = _Constants(
@@ -160,12 +161,12 @@ class TransformersRTDETR(AbstractTransformersDetector):
 
 @dataclass(frozen=True)
 class _Constants:
-    """What is constant about the tokens for one input size.
+    """Constants of the tokens for one input size.
 
     Args:
-        anchors: the boxes that tokens start from, as the library's logarithms of odds.
-        allowed: 1 for tokens that may become queries, 0 for those at the very border.
-        tokens: numbers of the former.
+        anchors: boxes from which the tokens' boxes are offset, as logits.
+        allowed: 1 for tokens that may become queries, 0 for those at the border.
+        tokens: numbers of the allowed tokens.
         level_sizes: how many of them each level has.
         shapes: (height, width) of each level.
         starts: number of each level's first token.
@@ -180,10 +181,10 @@ class _Constants:
 
 
 def _projected(layers: Iterable[nn.Module], levels: Sequence[Tensor]) -> list[Float[Tensor, "batch _ _ _"]]:
-    """Levels behind convolution and normalisation, ready to be flattened.
+    """Return levels after convolution and normalisation, ready to be flattened.
 
-    The gradient of a flattened map comes back with its channels last. Of a single image, batch normalisation on the
-    CPU takes that for the usual order and gives a wrong gradient (torch 2.11 to 2.15), unless it is put in order.
+    The gradient of a flattened map arrives with channels last. For a single image, batch normalisation on the CPU
+    mistakes that for the usual order and computes a wrong gradient (torch 2.11 to 2.15), unless it is made contiguous.
     """
     projected = [layer(level) for layer, level in zip(layers, levels, strict=True)]
     for level in projected:

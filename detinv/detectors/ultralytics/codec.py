@@ -13,10 +13,10 @@ from detinv.detectors.heads.codec import DISTANCES, DistanceCodec
 
 @dataclass(frozen=True)
 class PointCodec:
-    """(left, top, right, bottom): signed distances from the anchor's centre, as the head gives them.
+    """(left, top, right, bottom): signed distances from the anchor's centre, as the head predicts them.
 
-    Means of distributions are never negative. Heads without distributions may put a side beyond the centre, which
-    decodes as it stands, without a ReLU.
+    Means of distributions are never negative. Heads without distributions may put a side beyond the centre, which is
+    decoded as it is, without a ReLU.
 
     Args:
         reach: largest distance, in sides of the anchor: the value of a distribution's last bin.

@@ -1,6 +1,6 @@
-"""The library ultralytics: imported when it is needed and kept quiet; its networks, built or loaded.
+"""The library ultralytics, imported only when needed and without its log; its networks, built or loaded.
 
-It is under the AGPL-3.0, so nothing of detinv imports it before a detector of its kind is asked for.
+It is licensed under the AGPL-3.0, so detinv does not import it before one of its detectors is requested.
 """
 
 import os
@@ -29,25 +29,25 @@ from detinv.zoo.weights import load_weights
 
 RANDOM = "random"
 HEADS = ("Detect", "v10Detect")
-"""Names of the library's heads that give boxes and classes and nothing else."""
+"""Names of the library's heads that predict boxes and classes and nothing else."""
 
 _RELEASES = "https://github.com/ultralytics/assets/releases"
-# What the library would otherwise do when it is first imported: look for a network, write a file of settings into the
-# user's folder, install packages that it misses, log.
+# On its first import the library would otherwise look for a network connection, write a settings file into the user's
+# folder, install packages that are missing, and log.
 _QUIET = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
 
 
 def require_ultralytics() -> None:
-    """Import the library, if it is not, without a word, a file, or a patch that stays.
+    """Import the library, if necessary, without output, files, or patches that remain.
 
     Raises:
         DetectorError: when it is not installed.
     """
     try:
         if "ultralytics" in sys.modules:
-            import ultralytics  # fails where it is known to be missing
+            import ultralytics  # fails if an earlier import failed
         else:
-            with _kept_quiet():
+            with _without_side_effects():
                 import ultralytics.nn.tasks  # noqa: F401
     except ImportError as error:
         raise DetectorError(
@@ -57,7 +57,7 @@ def require_ultralytics() -> None:
 
 
 def build_network(model: str, num_classes: int) -> nn.Module:
-    """A YOLO detection network with random weights.
+    """Build a YOLO detection network with random weights.
 
     Args:
         model: the library's name of an architecture with its scale, such as yolov8n.yaml, or the path of a model file.
@@ -83,7 +83,7 @@ def build_network(model: str, num_classes: int) -> nn.Module:
 
 
 def architectures() -> tuple[str, ...]:
-    """Names of the library's detection architectures, with their scales."""
+    """Return the names of the library's detection architectures, with their scales."""
     import ultralytics
     from yaml import safe_load
 
@@ -92,33 +92,37 @@ def architectures() -> tuple[str, ...]:
         description = safe_load(path.read_text(encoding="utf-8"))
         if str(description["head"][-1][2]) in HEADS:
             scales = description.get("scales") or {}
-            # "yolov8-p2" and scale "n" make "yolov8n-p2"; a name that ends in its scale has only that one.
+            # "yolov8-p2" and scale "n" make "yolov8n-p2"; a name that ends in a scale has only that scale.
             scaled = [re.sub(r"^(yolov?\d+)(-|$)", rf"\g<1>{scale}\2", path.stem) for scale in scales]
             found += [f"{name}.yaml" for name in {path.stem, *scaled}]
     return tuple(sorted(found))
 
 
 def check_head(head: str, where: str) -> None:
-    """Raise DetectorError, naming `where`, unless `head` is a plain detection head."""
+    """Check that `head` is a plain detection head.
+
+    Raises:
+        DetectorError: when it is not; the message names `where`.
+    """
     if head not in HEADS:
         raise DetectorError(
-            f"{where}: ends in a head {head}; only networks that detect boxes and nothing else can be inverted (heads "
+            f"{where}: ends in a head {head}; only networks that detect nothing but boxes can be inverted (heads "
             f"{' and '.join(HEADS)}), such as yolov8n"
         )
 
 
 def load_network(model: str, weights: str, class_names: Any, trust_weights: bool) -> tuple[nn.Module, tuple[str, ...]]:
-    """A YOLO network with its weights, and the names of its classes.
+    """Load a YOLO network with its weights; return it and the names of its classes.
 
     Args:
-        model: see `build_network`; a checkpoint that holds a whole network does not need it.
-        weights: "random" for none, see `randomise_weights`; or the path of a state dict of `model`, or of one of the
-            library's checkpoints.
-        class_names: see `read_class_names`; None takes the checkpoint's, and COCO's where there is none.
-        trust_weights: the library's checkpoints are pickles of whole networks: only opened if this is true.
+        model: see `build_network`; not used for a checkpoint that holds a whole network.
+        weights: "random", see `randomise_weights`; or the path of a state dict of `model`, or of one of the library's
+            checkpoints.
+        class_names: see `read_class_names`; None for the checkpoint's or, without a checkpoint, COCO's.
+        trust_weights: whether the library's checkpoints, which are pickles of whole networks, may be opened.
 
     Raises:
-        DetectorError: when the weights are not there, not trusted, or do not fit.
+        DetectorError: when the weights are missing, not trusted, or do not fit.
     """
     require_ultralytics()
     if weights != RANDOM and not os.path.isfile(weights):
@@ -138,24 +142,24 @@ def load_network(model: str, weights: str, class_names: Any, trust_weights: bool
 
 
 def _is_plain(path: Path) -> bool:
-    """Whether the file holds nothing but tensors, or nothing that can be read at all."""
+    """Return whether the file holds nothing but tensors, or cannot be read at all."""
     if path.suffix == ".safetensors":
         return True
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:
         return False
-    except Exception:  # whatever a broken file makes its reader raise
+    except Exception:  # a broken file may raise anything
         return True
     return True
 
 
 def _load_checkpoint(path: Path, class_names: Any) -> tuple[nn.Module, tuple[str, ...]]:
-    """The whole network in a checkpoint of the library's, in fp32 and not fused, and the names of its classes."""
+    """Load the network in one of the library's checkpoints, in fp32 and not fused; return it and its class names."""
     from ultralytics.nn.tasks import load_checkpoint
 
     with TemporaryDirectory() as folder:
-        # Some names the library changes, and what it then does not find it downloads; this one it just reads.
+        # The library alters some names and downloads what it then does not find; this name it simply reads.
         copy = Path(folder) / "checkpoint.pt"
         shutil.copyfile(path, copy)
         try:
@@ -168,15 +172,15 @@ def _load_checkpoint(path: Path, class_names: Any) -> tuple[nn.Module, tuple[str
     names = own if class_names is None else read_class_names(class_names)
     if len(names) != len(own):
         raise DetectorError(
-            f"{path}: detects {len(own)} classes, but class_names has {len(names)}; leave class_names out to take the "
-            "checkpoint's own"
+            f"{path}: detects {len(own)} classes, but class_names has {len(names)}; leave class_names out to use the "
+            "checkpoint's"
         )
     return network, names
 
 
 @contextmanager
-def _kept_quiet() -> Iterator[None]:
-    """What the library's first import changes for everybody is undone."""
+def _without_side_effects() -> Iterator[None]:
+    """Undo what the library's first import changes globally."""
     before = {name: os.environ.get(name) for name in (*_QUIET, "YOLO_CONFIG_DIR")}
     save, image_open = torch.save, Image.open
     with TemporaryDirectory() as settings, warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""How a network of ultralytics is put together: layers that say whose outputs they take, the last one the head."""
+"""The structure of ultralytics' networks: layers name those whose outputs they receive, and the last is the head."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from detinv.types import Inputs
 
 
 def head_of(network: Any) -> Any:
-    """The last layer of a network of the library's; anything else itself."""
+    """Return the last layer of one of the library's networks; any other module is returned itself."""
     return network.model[-1] if isinstance(getattr(network, "model", None), nn.Sequential) else network
 
 
@@ -27,17 +27,17 @@ def neck_start(network: Any) -> int:
 
 
 def head_inputs(network: Any, inputs: Inputs) -> list[Tensor]:
-    """What the layers before the head hand to it, finest level first, with gradient to the inputs."""
+    """Return the feature maps that the head receives, finest level first, with gradient to the inputs."""
     outputs: list[Tensor | None] = []
     latest: Any = inputs
 
-    def wanted(layer: Any) -> Any:
-        """The outputs a layer takes: -1 is the one before it."""
+    def received_by(layer: Any) -> Any:
+        """Return the outputs that a layer receives; -1 is the layer before it."""
         if isinstance(layer.f, int):
             return latest if layer.f == -1 else outputs[layer.f]
         return [latest if number == -1 else outputs[number] for number in layer.f]
 
     for layer in network.model[:-1]:
-        latest = layer(wanted(layer))
+        latest = layer(received_by(layer))
         outputs.append(latest if layer.i in network.save else None)
-    return wanted(network.model[-1])
+    return received_by(network.model[-1])

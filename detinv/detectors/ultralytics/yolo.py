@@ -1,7 +1,7 @@
-"""YOLO's detection networks of the library ultralytics, which is imported only when one is built.
+"""YOLO networks of ultralytics, which is imported only when one is built.
 
-Heads of v8 and v11, and of other versions alike, that need suppression; and one-to-one branches (v10, YOLO26), that
-need none.
+Supported are the heads of v8, v11 and similar versions, which need suppression, and one-to-one branches (v10, YOLO26),
+which do not.
 """
 
 import math
@@ -28,31 +28,31 @@ from detinv.layouts.batch import canvas_size
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
 
-# Grey that the library pads images with.
+# Grey with which the library pads images.
 _PADDING = 114 / 255
-# What the library pads to multiples of, where the network itself would do with less.
+# The library pads sides to multiples of this, even where the network could do with less.
 _LEAST_DIVISOR = 32
-# Candidates beyond which the library's suppression does not look, and rows an end-to-end head gives at least.
+# Most candidates that the library's suppression considers, and fewest rows that an end-to-end head returns.
 _MOST_CANDIDATES, _LEAST_ROWS = 30000, 300
-# Pixels by which the library moves the boxes of each class apart before it suppresses all classes at once.
+# Pixels by which the library offsets the boxes of each class before it suppresses all classes at once.
 _CLASS_OFFSET = 7680.0
 
 
 class UltralyticsYOLO(AbstractDetector):
-    """One dense head with a point a cell and a sigmoid a class, without objectness.
+    """One dense head with one point per cell and one sigmoid per class, without objectness.
 
-    The network is never fused, and its one-to-one branch is called on features that carry a gradient: the library
-    detaches them in training.
+    The network is never fused, and its one-to-one branch is called on features with a gradient, which the library
+    detaches in training.
 
     Args:
-        model: a `DetectionModel` of ultralytics with its weights; frozen from here on, in fp32.
+        model: a `DetectionModel` of ultralytics with its weights; it will be frozen, in fp32.
         class_names: of the classes 0 ... K-1.
-        image_size: longer side of what the network sees, a multiple of 32 and of its coarsest stride.
+        image_size: longer side of the network's input, a multiple of 32 and of its coarsest stride.
         score_thresh, nms_thresh, detections_per_image: of the library's inference ("conf", "iou", "max_det").
-        end_to_end: whether to use the one-to-one branch, which needs no suppression; by default where there is one.
+        end_to_end: whether to use the one-to-one branch, which needs no suppression; by default if there is one.
 
     Raises:
-        DetectorError: when the network has no plain detection head, or names, size or branch do not fit it.
+        DetectorError: when the network does not end in a plain detection head, or names, size or branch do not fit it.
     """
 
     model: Any
@@ -107,7 +107,7 @@ class UltralyticsYOLO(AbstractDetector):
             detections_per_image,
             topk_per="image",
             best_class_only=not end_to_end,
-            min_size=-math.inf,  # reversed boxes of heads without distributions are reported too
+            min_size=-math.inf,  # reversed boxes, of heads without distributions, are reported as well
             class_offset=_CLASS_OFFSET,
             clip="after",
         )
@@ -126,11 +126,11 @@ class UltralyticsYOLO(AbstractDetector):
 
     @property
     def _reach(self) -> float:
-        """Largest distance the head can give, in strides."""
+        """Largest distance that the head can predict, in strides."""
         return self._head.reg_max - 1.0 if self._head.reg_max > 1 else math.inf
 
     def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) of the letterbox: what the network sees of an image, its grey borders included.
+        """Return (height, width) of the letterbox, grey borders included, in which the network receives an image.
 
         The library scales the longer side to `image_size` and pads the shorter one to a multiple of the stride. An
         image that has the letterbox's own size is neither scaled nor padded.
@@ -155,7 +155,7 @@ class UltralyticsYOLO(AbstractDetector):
         return [f"model.model.{number}" for number in head_sources(self.model)]
 
     def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
-        """Stages of the backbone, which ends where maps become finer again, then what the head takes."""
+        """Stages of the backbone, which ends where maps become finer again, then the maps that the head receives."""
         inside = [f"model.model.{number}" for number in range(neck_start(self.model))]
         levels = neck_levels(one for path in self._level_paths() for one in find_outputs(outputs, path))
         return [*backbone_stages(outputs, inside), *levels]
@@ -169,7 +169,7 @@ class UltralyticsYOLO(AbstractDetector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
+        """Return raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         check_canvas(pixels, self.size_divisor)
         features = head_inputs(self.model, pixels)
         head = self._head
@@ -186,7 +186,7 @@ class UltralyticsYOLO(AbstractDetector):
     def _constants(self, canvas: tuple[int, int], device: torch.device) -> "_Constants":
         key = (canvas, device)
         if key not in self._cache:
-            # A pass under inference mode must not leave behind constants that a later backward cannot save.
+            # Constants made under inference mode could not be saved for a later backward pass.
             with torch.inference_mode(False), torch.no_grad():
                 self._cache[key] = self._make(canvas, device)
         return self._cache[key]
@@ -195,26 +195,27 @@ class UltralyticsYOLO(AbstractDetector):
         height, width = canvas
         anchors = torch.cat([_cells(height // stride, width // stride, stride) for stride in self._strides]).to(device)
         sizes = tuple((height // stride) * (width // stride) for stride in self._strides)
-        # Without distributions there is an L1 loss, which training takes in units of the image's sides.
+        # Without distributions training uses an L1 loss, in units of the image's sides.
         unit = None if self._head.reg_max > 1 else (float(width), float(height))
         codec = PointCodec(self._reach, unit)
         sides = anchors[:, 2:] - anchors[:, :2]
         factors = (sides / anchors.new_tensor((width, height))).repeat(1, 2)
         head = DenseHead(anchors, sizes, codec, self._assigner, self._post)
-        _ = head.levels  # computed here and kept: its list of sizes would make later steps wait for the device
+        _ = head.levels  # cached here: computing it copies a list to the device, for which later steps would wait
         return _Constants(head, factors)
 
     def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
-        """The library's own inference on 8-bit RGB images, in fp32, piece by piece.
+        """Run the library's own inference on 8-bit RGB images, in fp32, step by step.
 
-        Its predictor would fuse the network, log, and look for files; it has the same pieces in the same order:
-        letterbox, network, suppression, and boxes scaled back. One image at a time, so that none depends on another.
+        Its predictor would fuse the network, log, and look for files, but performs the same steps in the same order:
+        letterbox, network, suppression, and scaling boxes back. Images are run one at a time, so that none depends on
+        another.
         """
         return [self._infer(image) for image in images]
 
     def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
         """Return an 8-bit image in [0, 1] in the library's letterbox, grey borders included."""
-        # The predictor takes arrays as BGR and turns them into RGB behind the letterbox, which treats colours alike.
+        # The predictor converts BGR to RGB after the letterbox, which treats all channels alike.
         canvas = self._letterbox(image=image.permute(1, 2, 0).contiguous().cpu().numpy())
         return torch.from_numpy(canvas).to(self.device).permute(2, 0, 1).contiguous().float() / 255
 
@@ -232,7 +233,7 @@ class UltralyticsYOLO(AbstractDetector):
 
         size, inputs = (image.shape[1], image.shape[2]), self.network_image(image)[None]
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            # The head keeps its points by the shape of the features alone, whatever their precision was.
+            # The head caches its points by the shape of the features alone, whatever their precision.
             self._head.shape = None
             (found,) = non_max_suppression(
                 self.model(inputs),
@@ -247,7 +248,7 @@ class UltralyticsYOLO(AbstractDetector):
 
 @dataclass(frozen=True)
 class _Constants:
-    """What one canvas needs.
+    """Constants for one size of canvas.
 
     Args:
         head: the head's constants.
@@ -259,12 +260,12 @@ class _Constants:
 
 
 def _cells(rows: int, columns: int, stride: int) -> Float[Tensor, "anchor 4"]:
-    """The cells of a grid as boxes, row by row; a point is the centre of its cell."""
+    """Return the cells of a grid as boxes, row by row; a point is the centre of its cell."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     corners = torch.stack([x, y, x + 1, y + 1], dim=-1)
     return corners.reshape(-1, 4).float() * stride
 
 
 def _rows(levels: Sequence[Float[Tensor, "batch column _ _"]]) -> Float[Tensor, "batch anchor column"]:
-    """Maps of all levels as rows, in fp32."""
+    """Flatten maps of all levels to rows, in fp32."""
     return torch.cat([level.flatten(2) for level in levels], dim=2).transpose(1, 2).float()

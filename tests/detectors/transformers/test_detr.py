@@ -15,7 +15,7 @@ pytest.importorskip("transformers", reason="needs the optional library transform
 from tests.transformers_fakes import ARCHITECTURES, SMALL, tiny_transformer  # noqa: E402
 
 DETR, RTDETR = "detr_resnet50", "rtdetr_r18"
-# (height, width) of what the network sees; of RT-DETR each needs a detector of its own.
+# (height, width) of the network's input; for RT-DETR each needs a detector of its own.
 SIZES = [(64, 96), (96, 64), (64, 64)]
 _CACHE = {}
 

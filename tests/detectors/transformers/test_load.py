@@ -143,7 +143,10 @@ def test_settings_change_the_librarys_configuration():
         ({"architecture": "detr_resnet5"}, "'detr_resnet5' is not known; did you mean 'detr_resnet50'"),
         ({"settings": {"num_querys": 9}}, "settings.num_querys: .*no such entry; did you mean 'num_queries'"),
         ({"settings": {"backbone_config": {"depth": [1]}}}, "settings.backbone_config.depth: .*did you mean 'depths'"),
-        ({"settings": {"decoder_layers": "two"}}, "settings=.*detr_resnet50 cannot be so .*expected int, got str"),
+        (
+            {"settings": {"decoder_layers": "two"}},
+            "settings=.*detr_resnet50 cannot be built like this .*expected int, got str",
+        ),
         ({"image_size": [96]}, r"image_size=\[96\]: give two whole numbers"),
         ({"image_size": [0, 96]}, r"image_size=\[0, 96\]: give two whole numbers"),
         ({"image_size": [96, 64]}, "takes the shorter side first"),
