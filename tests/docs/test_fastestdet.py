@@ -92,6 +92,16 @@ def points_of(detector):
 # The network
 
 
+def test_the_lines_on_features_run():
+    text = (DOCS / "bring-your-own-detector.md").read_text()
+    (lines,) = re.findall(r"<!-- features -->\n```python\n(.*?)```", text, re.DOTALL)
+    names = {"detector": lively(), "pixels": torch.rand(1, 3, 64, 96), "torch": torch}
+    exec(lines, names)
+    assert names["layer"].module == "network.SPP"
+    assert names["gradient"].shape == (1, names["layer"].channels, 4, 6)
+    assert names["gradient"].any()
+
+
 def test_layers_are_found_and_have_the_gradient_of_every_row():
     detector = lively()
     assert [layer.stride for layer in detector.feature_layers()] == [2, 4, 8, 16, 32, 16]
