@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from detinv.checks.trial import BOX_TOLERANCE, SCORE_TOLERANCE, AdapterTrial, Finding
+from detinv.checks.trial import AdapterTrial, Finding
 from detinv.detectors.heads.postprocess import postprocess
+from detinv.detectors.locate import BOX_TOLERANCE, SCORE_TOLERANCE
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.run import invert
 from detinv.inversion.targets.base import Targets

@@ -18,9 +18,6 @@ from detinv.layouts.layout import Layout
 from detinv.layouts.random import random_layout
 from detinv.zoo.weights import weight_hash
 
-BOX_TOLERANCE, SCORE_TOLERANCE = 0.05, 1e-4
-"""Differences up to which two detections are the same, in pixels and in units of the score."""
-
 Finding = tuple[bool | None, str]
 """Whether a claim holds, or None when nothing could be shown, and the figures behind it."""
 
