@@ -36,7 +36,7 @@ def gradient_reaches_layers(trial: AdapterTrial) -> Finding:
     size = trial.sizes[0]
     pixels, layouts = trial.batch([trial.image(size)], [trial.layout(size, 1)])
     with capture_features(trial.detector, layers) as features:
-        predictions = trial.predict(pixels, layouts)
+        predictions = trial.predict(pixels.requires_grad_(), layouts)
     gradients = torch.autograd.grad(
         _combination(predictions, trial.generator), [features[layer.name] for layer in layers], allow_unused=True
     )

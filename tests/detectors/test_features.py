@@ -76,7 +76,7 @@ def test_what_a_later_layer_does_in_place_is_not_read(pixels, batch):
     retinanet.model.backbone.stages["8"][0].relu.inplace = True
     (after,) = read_features(retinanet, layer, pixels, batch)
     torch.testing.assert_close(before, after)
-    assert float(after.min()) < 0
+    assert (after < 0).any()
 
 
 @pytest.mark.parametrize("name", ["c2", "p3", "roi", "model.backbone.stem"])
