@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from detinv.config.composition import compose_config
+from detinv.config.out_dir import claimed_while_used
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,8 +25,8 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     from detinv.config.instantiate import instantiate
     from detinv.config.trust import trusting
 
-    with trusting(_says_trust(overrides)):
-        config = compose_config(name, overrides)
+    with trusting(_says_trust(overrides)), claimed_while_used() as claim:
+        config = compose_config(name, overrides, claim)
         _forget_trust(config)
         return import_module(f"detinv.commands.{name}").run(config, instantiate) or 0
 

@@ -3,12 +3,12 @@
 Hydra neither changes the working directory nor sets up logging here. Everything heavy is imported late.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detinv.config.kinds import check_kinds, check_numbers, flat_values
+from detinv.config.out_dir import dated_folder
 from detinv.config.printable import suggestion
 from detinv.errors import ConfigError
 
@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def compose_config(command: str, overrides: Sequence[str] = ()) -> "DictConfig":
-    """The configuration of a command, complete and checked, `out_dir` included.
+def compose_config(
+    command: str, overrides: Sequence[str] = (), name_out_dir: Callable[[str], Path] = dated_folder
+) -> "DictConfig":
+    """Compose the configuration of a command, complete and checked, `out_dir` included.
+
+    Args:
+        command: name of the primary file.
+        overrides: as the command line has them.
+        name_out_dir: gives the folder for results of a command where no `out_dir` is given; called when all else has
+            proved to be good.
 
     Raises:
         ConfigError: for an unknown group, choice or value, suggesting the nearest; for a value of another kind than
@@ -47,7 +55,7 @@ def compose_config(command: str, overrides: Sequence[str] = ()) -> "DictConfig":
         check_numbers(flat_values(config))
         _check_complete(config, command, chosen)
         if config.out_dir is None:
-            config.out_dir = str(dated_folder(command))
+            config.out_dir = str(name_out_dir(command))
         OmegaConf.resolve(config)
         # Once more: what was taken from elsewhere has a kind only now.
         check_kinds(defaults, flat_values(config))
@@ -63,16 +71,6 @@ def chosen_groups(overrides: Sequence[str]) -> dict[str, str]:
 
     pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     return {key: value for key, value in pairs if key == "experiment" or choices(config_dir(), key)}
-
-
-def dated_folder(command: str) -> Path:
-    """Where results go when no `out_dir` is given: a folder that is not there yet."""
-    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{command}"
-    folder, number = Path("outputs") / stem, 1
-    while folder.exists():
-        number += 1
-        folder = Path("outputs") / f"{stem}-{number}"
-    return folder
 
 
 def _offer_detector(override: str) -> str:
@@ -119,7 +117,8 @@ def _store_experiment(command: str, chosen: dict[str, str]) -> None:
     from omegaconf import OmegaConf
 
     from detinv.config.help import experiments
-    from detinv.config.instantiate import experiment_dir
+    from detinv.config.instantiate import config_dir, experiment_dir
+    from detinv.config.own_options import foreign_groups
 
     known = {experiment.name: experiment for experiment in experiments()}
     if name not in known:
@@ -131,7 +130,10 @@ def _store_experiment(command: str, chosen: dict[str, str]) -> None:
         raise ConfigError(f"{name} is an experiment of its own: detinv run {name}")
     if command == "run" and not known[name].for_run:
         raise ConfigError(f"{name} only sets options of an inversion: detinv invert experiment={name}")
-    node = OmegaConf.load(experiment_dir() / f"{name}.yaml")
+    node: Any = OmegaConf.load(experiment_dir() / f"{name}.yaml")
+    content: Any = OmegaConf.to_container(node)
+    for group in foreign_groups(config_dir(), command, content, chosen):
+        del node[group]
     ConfigStore.instance().store(name=name, node=node, group="experiment", package="_global_")
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from detinv.config.commands import COMMANDS
 from detinv.config.instantiate import choices, experiment_dir
+from detinv.config.own_options import foreign_groups
 
 _MISSING = "???"
 _WIDTH = 40
@@ -91,7 +92,11 @@ def options(folder: Path, command: str, chosen: Mapping[str, str] | None = None)
     for group, choice in (selected | given).items():
         path = _file(folder, group, choice)
         if path.is_file():
+            content = yaml.safe_load(path.read_text()) if group == _EXPERIMENTS else {}
+            foreign = foreign_groups(folder, command, content, given)
             for option in _values(path, _prefix(path, group)):
+                if option.key.partition(".")[0] in foreign:
+                    continue
                 before = values.get(option.key, option)
                 values[option.key] = replace(option, comment=option.comment or before.comment)
     return list(values.values())

@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,35 @@ from detinv.config.printable import is_text, reason_of, shown
 from detinv.errors import LayoutError
 from detinv.layouts.numbers import is_image_size, is_whole
 
+# Nanoseconds after which another change of a file shows in its time, however coarse the clock of the file system.
+_SETTLED = 2_000_000_000
+
 
 def read_coco(path: Path) -> COCO:
-    """The indexed file; every entry has the keys that a layout needs, and ids that refer to each other.
+    """Read and index a COCO file; every entry has the keys that a layout needs, and ids refer to each other.
+
+    The last file is remembered until it changes on disk, because every detector of a run asks for it. The result is
+    shared: do not change it.
 
     Raises:
         LayoutError: for a missing file, broken JSON, missing keys or sections, doubled image or category ids, or an
             annotation of an image or category that the file does not list.
     """
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # reading says what is wrong
+        return _indexed(path)
+    if time.time_ns() - status.st_mtime_ns < _SETTLED:
+        return _indexed(path)
+    return _remembered(path.absolute(), status.st_ino, status.st_mtime_ns, status.st_size, path)
+
+
+@lru_cache(maxsize=1)
+def _remembered(_absolute: Path, _inode: int, _changed: int, _size: int, path: Path) -> COCO:
+    return _indexed(path)
+
+
+def _indexed(path: Path) -> COCO:
     content = _parsed(path)
     if not isinstance(content, dict):
         raise LayoutError(f"{path}: holds a {type(content).__name__}, expected a COCO file (a JSON object)")

@@ -1,11 +1,11 @@
-"""How sure a number is: intervals and tests for the counts and means of experiments."""
+"""Intervals and tests for the counts and means of experiments."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, bootstrap, fisher_exact
 
 
 class Interval(NamedTuple):
@@ -17,7 +17,7 @@ class Interval(NamedTuple):
 
 
 def wilson(successes: int, trials: int, level: float = 0.95) -> Interval:
-    """A proportion with its Wilson score interval; NaN with the interval (0, 1) without a trial.
+    """Compute a proportion with its Wilson score interval; NaN with the interval (0, 1) without a trial.
 
     Args:
         successes: at least 0, at most `trials`.
@@ -34,15 +34,15 @@ def wilson(successes: int, trials: int, level: float = 0.95) -> Interval:
 
 
 def binomial_p(successes: int, trials: int, probability: float = 0.5) -> float:
-    """Two-sided p-value of an exact binomial test; 1 without a trial."""
+    """Compute the two-sided p-value of an exact binomial test; 1 without a trial."""
     return 1.0 if trials == 0 else float(binomtest(successes, trials, probability).pvalue)
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
-    """A mean with its percentile bootstrap interval; finite values only, NaN where there is none.
+    """Compute a mean with its percentile bootstrap interval; finite values only, NaN where there is none.
 
     Args:
-        values: one a unit; differences within pairs for a paired comparison.
+        values: one for each unit; differences within pairs for a paired comparison.
         level: of confidence, in (0, 1).
         draws: resamples.
         seed: of the resampling.
@@ -50,21 +50,30 @@ def mean_interval(values: Sequence[float], level: float = 0.95, draws: int = 200
     sample = np.asarray([value for value in values if math.isfinite(value)], dtype=np.float64)
     if not len(sample):
         return Interval(math.nan, math.nan, math.nan)
-    generator = np.random.default_rng(seed)
-    means = sample[generator.integers(len(sample), size=(draws, len(sample)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(sample.mean()), float(low), float(high))
+    if len(sample) == 1:
+        return Interval(*[float(sample[0])] * 3)
+    found = bootstrap(
+        (sample,),
+        np.mean,
+        n_resamples=draws,
+        confidence_level=level,
+        method="percentile",
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(float(sample.mean()), float(found.low), float(found.high))
 
 
 def two_proportions_p(first: tuple[int, int], second: tuple[int, int]) -> float:
-    """One-sided p-value that the first proportion is the larger one, by the pooled normal approximation.
+    """Compute the one-sided p-value that the first proportion is the larger one, by Fisher's exact test.
 
     Args:
         first, second: (successes, trials).
+
+    Returns:
+        In [0, 1]; 1 where a proportion has no trial.
+
+    Source: Fisher 1922.
     """
-    (a, n), (b, m) = first, second
-    if not n or not m:
-        return 1.0
-    pooled = (a + b) / (n + m)
-    spread = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
-    return 1.0 if spread == 0 else float(norm.sf((a / n - b / m) / spread))
+    table = [[successes, trials - successes] for successes, trials in (first, second)]
+    return float(fisher_exact(table, alternative="greater").pvalue) if first[1] and second[1] else 1.0

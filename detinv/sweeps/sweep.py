@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from detinv.commands.execute import check_command
-from detinv.config.composition import dated_folder
+from detinv.config.out_dir import claim_dated_folder
 from detinv.errors import ConfigError, DetinvError
 from detinv.sweeps.folder import Member, SweepFolder
 from detinv.sweeps.grammar import Combination, combinations, key_of, quoted
@@ -71,7 +71,7 @@ def _checked(command: str, combination: Combination) -> DictConfig:
 
 def _path(command: str, asked: Sequence[Combination], configs: Sequence[DictConfig]) -> Path:
     if not any(key_of(word) == "out_dir" for word in asked[0].overrides):
-        return dated_folder(f"{command}_sweep")
+        return claim_dated_folder(f"{command}_sweep")
     given = sorted({str(config.out_dir) for config in configs})
     if len(given) > 1:
         raise ConfigError(

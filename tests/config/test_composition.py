@@ -24,13 +24,6 @@ def test_steps_are_those_of_the_preset_unless_others_are_said():
         compose_config("invert", ["preset.steps=1.5"])
 
 
-def test_out_dir_is_not_reused_within_a_second(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    first = compose_config("train").out_dir
-    Path(first).mkdir(parents=True)
-    assert compose_config("train").out_dir != first
-
-
 def test_none_switches_a_value_off():
     assert compose_config("train", ["gradient_clip=null"]).gradient_clip is None
 
@@ -196,6 +189,32 @@ def test_an_experiment_wins_over_what_it_chooses(experiment_folder):
     assert found["layout.world"].default == "part" and found["layout.count"].default == "3"
     config = compose_config("run", ["experiment=mine", "layout=part"])
     assert config.layout.world == "part" and config.layout.count == 3
+
+
+@pytest.mark.parametrize("command", ["run", "invert"])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {"world": "scale", "count": 3}),
+        (["layout=part", "layout.seed=5"], {"world": "part", "count": 3, "seed": 5}),
+        (["layout=file", "layout.path=mine.yaml"], {"path": "mine.yaml", "image_size": [128, 128]}),
+        (["layout=sample"], {"path": "sample:plain", "image_size": [128, 128]}),
+        (["layout=coco", "layout.annotations=a.json"], {"annotations": "a.json", "count": None}),
+        (["layout=random", "layout.count=2"], {"count": 2, "objects": 5}),
+    ],
+)
+def test_options_of_layouts_apply_to_the_source_they_were_written_for(experiment_folder, words, expected, command):
+    """An experiment's `layout.count` is for the layouts of a world, and says nothing about those of a file."""
+    kind = "experiment:\n  size: 4\n" if command == "run" else ""
+    text = f"# @package _global_\n# Mine.\ndefaults:\n  - override /layout: scale\nlayout:\n  count: 3\n{kind}"
+    (experiment_folder / "mine.yaml").write_text(text)
+    config = compose_config(command, ["experiment=mine", *words])
+    assert {name: config.layout[name] for name in expected} == expected
+    chosen = dict(word.split("=") for word in words if word.startswith("layout="))
+    listed = {option.key for option in options(config_dir(), command, {"experiment": "mine"} | chosen)}
+    assert {key for key in listed if key.startswith("layout.")} == {
+        f"layout.{name}" for name in config.layout if not name.startswith("_")
+    }
 
 
 def test_help_of_an_experiment_knows_all_values_that_can_be_overridden():

@@ -1,6 +1,7 @@
 """COCO files: what is read, what is refused, and in which words."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from pycocotools import mask as rle
 
 from detinv.errors import LayoutError
+from detinv.layouts import coco_file
 from detinv.layouts.coco import load_coco
 from detinv.layouts.segmentations import rasterised
 
@@ -47,6 +49,29 @@ def load(tmp_path):
         return load_coco(path, NAMES, **options)
 
     return call
+
+
+def test_a_file_is_parsed_once_until_it_changes(tmp_path, monkeypatch):
+    """Two detectors ask for their layouts; then a file of the same size, changed at another time, takes its place."""
+    path, parsed = tmp_path / "some.json", []
+    monkeypatch.setattr(coco_file, "COCO", lambda *args, new=coco_file.COCO: parsed.append(1) or new(*args))
+
+    def write(number, time):
+        path.write_text(json.dumps(content()).replace('"bbox": [10, 5', f'"bbox": [1{number}, 5'))
+        os.utime(path, (time, time))
+
+    def first_side():
+        return [load_coco(path, names)[1].boxes[0, 0].item() for names in (NAMES, NAMES[::-1])]
+
+    write(1, time=1_000_000)
+    assert first_side() == [11, 11] and len(parsed) == 1
+    write(2, time=1_000_001)
+    assert first_side() == [12, 12] and len(parsed) == 2
+    # A moment ago: whether it has changed since cannot be seen.
+    path.write_text(json.dumps(content()))
+    assert first_side() == [10, 10]
+    path.write_text(path.read_text().replace("[10, 5, 20", "[13, 5, 20"))
+    assert first_side() == [13, 13]
 
 
 def test_layouts_by_ascending_id_with_labels_by_name(load, capsys):

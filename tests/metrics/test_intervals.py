@@ -78,6 +78,14 @@ def test_mean_interval_is_the_same_for_the_same_seed_and_wider_for_a_higher_leve
     assert mean_interval(values, level=0.99).low < mean_interval(values, level=0.5).low
 
 
+def test_mean_interval_is_the_percentile_bootstrap():
+    values = np.random.default_rng(2).normal(size=23)
+    resamples = values[np.random.default_rng(5).integers(23, size=(500, 23))].mean(axis=1)
+    expected = np.quantile(resamples, [0.05, 0.95])
+    found = mean_interval(values.tolist(), level=0.9, draws=500, seed=5)
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-12)
+
+
 def test_mean_interval_leaves_out_what_is_not_finite():
     assert mean_interval([math.nan, 1.0, math.inf, 3.0]) == mean_interval([1.0, 3.0])
     assert all(math.isnan(number) for number in mean_interval([math.nan]))
@@ -85,13 +93,18 @@ def test_mean_interval_leaves_out_what_is_not_finite():
     assert mean_interval([5.0]) == (5.0, 5.0, 5.0)
 
 
-def test_two_proportions_p_is_the_tail_of_the_pooled_statistic():
-    (a, n), (b, m) = (45, 60), (30, 55)
-    pooled = (a + b) / (n + m)
-    z = (a / n - b / m) / math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
-    assert two_proportions_p((a, n), (b, m)) == pytest.approx(0.5 * math.erfc(z / math.sqrt(2)))
-    assert two_proportions_p((a, n), (b, m)) + two_proportions_p((b, m), (a, n)) == pytest.approx(1)
-    assert two_proportions_p((5, 10), (5, 10)) == pytest.approx(0.5)
+@pytest.mark.parametrize(
+    ("first", "second"), [((8, 8), (0, 8)), ((5, 8), (3, 8)), ((45, 60), (30, 55)), ((1, 9), (4, 5))]
+)
+def test_two_proportions_p_is_the_tail_of_the_hypergeometric_distribution(first, second):
+    """The chance that the first has as many successes or more, if all successes are dealt out at random."""
+    (a, n), (b, m) = first, second
+    ways = [math.comb(n, k) * math.comb(m, a + b - k) for k in range(a + b + 1)]
+    assert two_proportions_p(first, second) == pytest.approx(sum(ways[a:]) / sum(ways), rel=1e-9)
+
+
+def test_few_images_prove_less_than_the_normal_approximation_says():
+    assert two_proportions_p((3, 3), (0, 3)) == pytest.approx(1 / 20)
 
 
 @pytest.mark.parametrize(("first", "second"), [((0, 0), (3, 4)), ((3, 4), (0, 0)), ((4, 4), (9, 9)), ((0, 4), (0, 9))])

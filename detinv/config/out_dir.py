@@ -1,0 +1,66 @@
+"""The folder for results when no `out_dir` is given: named by date and time, claimed against other jobs."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+_PARENT = Path("outputs")
+# What launchers tell a process about its place among those of one job.
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+
+
+def dated_folder(command: str) -> Path:
+    """Name a folder that does not exist yet, without creating it."""
+    return next(folder for folder in _candidates(command) if not folder.exists())
+
+
+def claim_dated_folder(command: str) -> Path:
+    """Create a folder that did not exist, so that it is nobody else's.
+
+    Raises:
+        OSError: when folders cannot be created here.
+    """
+    _PARENT.mkdir(exist_ok=True)
+    for folder in _candidates(command):
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("the candidates are endless")
+
+
+@contextmanager
+def claimed_while_used() -> Iterator[Callable[[str], Path]]:
+    """Give a function that claims dated folders; those that are still empty at the end are removed.
+
+    So a mistake in the input leaves nothing behind. Only the first process of a job claims: the others take the folder
+    that it tells them. Where nothing can be created, the folder is only named, and an error follows when it is used.
+    """
+    parent_existed = _PARENT.exists()
+    claimed: list[Path] = []
+
+    def claim(command: str) -> Path:
+        if any(os.environ.get(name, "0") != "0" for name in _RANKS):
+            return dated_folder(command)
+        try:
+            claimed.append(claim_dated_folder(command).absolute())
+        except OSError:
+            return dated_folder(command)
+        return _PARENT / claimed[-1].name
+
+    try:
+        yield claim
+    finally:
+        with suppress(OSError):
+            for folder in claimed:
+                folder.rmdir()
+                if not parent_existed:
+                    folder.parent.rmdir()
+
+
+def _candidates(command: str) -> Iterator[Path]:
+    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{command}"
+    yield _PARENT / stem
+    yield from (_PARENT / f"{stem}-{number}" for number in count(2))
