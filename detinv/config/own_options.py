@@ -25,7 +25,10 @@ def foreign_groups(folder: Path, command: str, experiment: Mapping[str, Any], ch
     return {
         group
         for group, choice in chosen.items()
-        if group in experiment and group in own and _target(folder, group, choice) != _target(folder, group, own[group])
+        if group != "experiment"
+        and group in experiment
+        and group in own
+        and _target(folder, group, choice) != _target(folder, group, own[group])
     }
 
 
