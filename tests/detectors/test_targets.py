@@ -6,88 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detinv.detectors.heads.codec import DeltaCodec, DistanceCodec
-from detinv.detectors.heads.predictions import (
-    DenseHead,
-    DensePredictions,
-    PostProcessing,
-    Predictions,
-    RoIPredictions,
-)
+from detinv.detectors.heads.codec import DeltaCodec
+from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.heads.scoring import Scoring
-from detinv.detectors.rows import TargetRows, row_outputs
+from detinv.detectors.rows import TargetRows
 from detinv.detectors.targets import questions, runner_up, target_values
 from detinv.detectors.transformers.codec import RelativeCodec
-from detinv.detectors.ultralytics.codec import PointCodec
 from detinv.errors import DetectorError
-from detinv.layouts.layout import Detections
-
-POST = PostProcessing(0.05, 0.5, 100, 100)
-IMAGES, ROWS, LABELS = torch.tensor([0, 1, 1, 0]), torch.tensor([3, 0, 4, 3]), torch.tensor([1, 0, 2, 2])
-ANCHORS = [[4.0, 6.0, 20.0, 16.0], [0.0, 0.0, 8.0, 8.0], [8.0, 2.0, 40.0, 30.0], [10.0, 10.0, 18.0, 14.0], [1, 2, 4, 9]]
-# Family: scoring, codec, whether there is a quality output.
-HEADS = {
-    "retinanet": (Scoring(), DeltaCodec(), False),
-    "fcos": (Scoring(class_power=0.5, quality_power=0.5), DistanceCodec(), True),
-    "ssd": (Scoring("softmax", background=True), DeltaCodec((10.0, 10.0, 5.0, 5.0)), False),
-    "yolox": (Scoring(quality_power=1.0, objectness=True), DeltaCodec(), True),
-    "fastestdet": (Scoring("softmax", False, 0.4, 0.6, objectness=True), DeltaCodec(), True),
-    "yolo": (Scoring(), PointCodec(), False),
-    "yolo without distributions": (Scoring(), PointCodec(unit=(64.0, 48.0)), False),
-    "detr": (Scoring("softmax", background=True), RelativeCodec(), False),
-}
-FAMILIES = [*HEADS, "maskrcnn"]
-
-
-def noise(generator, *shape):
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def dense(family):
-    """Two images, five rows, three classes, in float64."""
-    scoring, codec, quality = HEADS[family]
-    generator = torch.Generator().manual_seed(3)
-    anchors = torch.tensor(ANCHORS, dtype=torch.float64)
-    head = DenseHead(anchors, (3, 2), codec, None, POST, scoring)
-    deltas = noise(generator, 2, 5, 4)
-    # Distances, so that boxes are none of those that a ReLU has cut.
-    deltas = deltas.abs() + 0.1 if isinstance(codec, DistanceCodec | PointCodec | RelativeCodec) else 0.4 * deltas
-    return DensePredictions(
-        2 * noise(generator, 2, 5, 3 + int(scoring.background)),
-        deltas,
-        head,
-        noise(generator, 2, 5) if quality else None,
-    )
-
-
-def predicted(family):
-    if family != "maskrcnn":
-        return Predictions(dense(family))
-    generator = torch.Generator().manual_seed(5)
-    stage, anchors = dense("retinanet"), torch.tensor(ANCHORS, dtype=torch.float64)
-    stage = replace(stage, logits=stage.logits[..., :1])
-    roi = RoIPredictions(
-        torch.stack([anchors, anchors + 3]),
-        torch.ones(2, 5, dtype=torch.bool),
-        2 * noise(generator, 2, 5, 4),
-        noise(generator, 2, 5, 3, 4),
-        DeltaCodec((10.0, 10.0, 5.0, 5.0)),
-        torch.zeros(2, 5, dtype=torch.int64),
-        2,
-        POST,
-        noise(generator, 2, 2, 3, 4, 4),
-        torch.tensor([[4, 2, 0], [1, 3, 2]]),
-    )
-    return Predictions(stage, roi)
-
-
-def rows_of(family, given=False):
-    if family != "maskrcnn":
-        return TargetRows(IMAGES, ROWS, LABELS)
-    rows = torch.tensor([1, 0, 1, 0]) if given else torch.tensor([2, 0, 1, 0])
-    sources = torch.tensor([3, 1, 2, 0]) if given else None
-    return TargetRows(IMAGES, rows, LABELS, given=given, proposal_rows=sources)
-
+from tests.raw_outputs import ANCHORS, FAMILIES, IMAGES, LABELS, ROWS, predicted, rows_of
 
 CASES = [(family, False) for family in FAMILIES] + [("maskrcnn", True)]
 BOXES = torch.tensor([[5.0, 5.0, 30.0, 20.0], [2.0, 2.0, 9.0, 9.0], [0.0, 0, 12, 12], [8.0, 9.0, 19.0, 15.0]]).double()
@@ -363,52 +289,8 @@ def test_given_regions_need_a_second_stage_an_anchor_for_objectness_and_masks():
         target_values(without, rows_of("maskrcnn"), "objectness")
 
 
-def found(rows, labels=(1, 0)):
-    count = len(rows)
-    return Detections(
-        torch.zeros(count, 4), torch.zeros(count), torch.tensor(labels[:count]), (64, 64), rows=torch.tensor(rows)
-    )
-
-
-def test_rows_of_detections_run_over_all_images():
-    rows = TargetRows.of_detections(predicted("ssd"), [found([3, 1]), found([4], (2,))])
-    assert rows.images.tolist() == [0, 0, 1]
-    assert rows.rows.tolist() == [3, 1, 4]
-    assert rows.labels.tolist() == [1, 0, 2]
-
-
-def test_rows_that_are_not_known_are_refused():
-    with pytest.raises(ValueError, match="image 1: the row of a detection is not known"):
-        TargetRows.of_detections(predicted("ssd"), [found([3, 1]), found([-1])])
-    with pytest.raises(ValueError, match="not known"):
-        TargetRows.of_detections(predicted("ssd"), [replace(found([3]), rows=None), found([1])])
-    with pytest.raises(ValueError, match="1 images with detections, 2 predicted"):
-        TargetRows.of_detections(predicted("ssd"), [found([3])])
-    with pytest.raises(ValueError, match="negative"):
-        TargetRows(IMAGES, ROWS - 1, LABELS)
-
-
-def test_queries_chosen_anew_are_found_by_their_token():
-    identities = torch.tensor([[70, 10, 30, 20, 50], [5, 30, 10, 90, 20]])
-    predictions = predicted("detr")
-    predictions = Predictions(replace(predictions.dense, identities=identities))
-    rows = TargetRows.of_detections(predictions, [found([30, 70]), found([20])])
-    assert rows.rows.tolist() == [2, 0, 4]
-    with pytest.raises(ValueError, match="image 1: the query of a detection was not chosen"):
-        TargetRows.of_detections(predictions, [found([30, 70]), found([70])])
-    places, present = predictions.dense.places(torch.tensor([0, 1]), torch.tensor([50, 50]))
-    assert places.tolist() == [4, 0] and present.tolist() == [True, False]
-
-
 def test_a_proposal_head_is_asked_like_a_detector_of_its_own():
     predictions = predicted("maskrcnn")
     rows = TargetRows(IMAGES, ROWS, torch.zeros_like(LABELS))
     found = target_values(Predictions(predictions.dense), rows, "class")
     assert found.equal(predictions.dense.logits[IMAGES, ROWS, 0])
-
-
-def test_boxes_are_decoded_in_single_precision_at_least():
-    predictions = predicted("retinanet")
-    half = Predictions(replace(predictions.dense, deltas=predictions.dense.deltas.to(torch.bfloat16)))
-    half = Predictions(replace(half.dense, head=replace(half.dense.head, anchors=half.dense.head.anchors.float())))
-    assert row_outputs(half.dense, rows_of("retinanet")).boxes().dtype == torch.float32

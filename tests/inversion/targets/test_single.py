@@ -27,7 +27,7 @@ LAYOUTS = [
 ]
 
 
-def looked_at(detector, rule, objective=EVERYTHING):
+def compared(detector, rule, objective=EVERYTHING):
     """Predictions with a gradient at every output, their targets, and the objective's terms."""
     batch = LayoutBatch.collate(LAYOUTS)
     pixels = torch.stack([block_image((64, 64), seed) for seed in range(3)]).float() / 255
@@ -47,7 +47,7 @@ def gradient(output):
 @pytest.mark.parametrize("family", ["retinanet", "fcos", "ssd"])
 def test_one_logit_of_one_row_has_a_gradient_for_each_object(family):
     rule = SingleObjectRule(enough=1.0)
-    predictions, targets, _ = looked_at(tiny_detector(family), rule)
+    predictions, targets, _ = compared(tiny_detector(family), rule)
     dense, batch = predictions.dense, LayoutBatch.collate(LAYOUTS)
     assigned = dense.head.assigner.assign(dense.head.anchors, dense.head.level_sizes, batch.boxes, batch.valid)
     wanted = torch.zeros_like(dense.logits, dtype=torch.bool)
@@ -67,7 +67,7 @@ def test_one_logit_of_one_row_has_a_gradient_for_each_object(family):
 
 @pytest.mark.parametrize("family", ["fasterrcnn", "maskrcnn"])
 def test_only_the_objects_own_regions_and_anchors_have_a_gradient(family):
-    predictions, _, terms = looked_at(tiny_detector(family), SingleObjectRule(enough=1.0))
+    predictions, _, terms = compared(tiny_detector(family), SingleObjectRule(enough=1.0))
     roi, dense, batch = predictions.roi, predictions.dense, LayoutBatch.collate(LAYOUTS)
     classes = gradient(roi.logits)
     assert not classes[:, : -roi.given].any()
@@ -93,7 +93,7 @@ def test_only_the_objects_own_regions_and_anchors_have_a_gradient(family):
 
 
 def test_the_class_term_is_the_mean_cross_entropy_of_the_objects():
-    predictions, _, terms = looked_at(tiny_detector("fasterrcnn"), SingleObjectRule(enough=1.0))
+    predictions, _, terms = compared(tiny_detector("fasterrcnn"), SingleObjectRule(enough=1.0))
     logs = predictions.roi.logits[:, -predictions.roi.given :].log_softmax(-1)
     assert terms["roi_cls"][0].item() == pytest.approx(-logs[0, 0, 2].item(), rel=1e-5)
     assert terms["roi_cls"][1] == 0
@@ -102,7 +102,7 @@ def test_the_class_term_is_the_mean_cross_entropy_of_the_objects():
 
 @pytest.mark.parametrize("family", [*FAMILIES, "ssd"])
 def test_a_candidate_that_is_sure_enough_is_left_alone(family):
-    predictions, _, _ = looked_at(tiny_detector(family), SingleObjectRule(enough=1e-9))
+    predictions, _, _ = compared(tiny_detector(family), SingleObjectRule(enough=1e-9))
     outputs = {"classes": predictions.dense.logits}
     if predictions.roi is not None:
         outputs["regions"] = predictions.roi.logits
