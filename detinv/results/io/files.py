@@ -114,7 +114,7 @@ def encode_png(image: PixelArray, texts: Mapping[str, str] | None = None) -> byt
     """Encode 8-bit RGB pixels as a PNG file.
 
     Args:
-        texts: stored in the file beside the pixels, by keyword.
+        texts: stored in the file with the pixels, by keyword.
     """
     pixels = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else image
     info = PngInfo()
