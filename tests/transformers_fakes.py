@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from detinv.detectors.hooks import forward_hooks
 from detinv.detectors.load import load_detector
 from tests.fakes import block_image
 
@@ -81,16 +82,16 @@ def tiny_transformer(architecture: str, num_classes: int = 5, seed: int = 0, **o
 
 @torch.no_grad()
 def randomise_weights(detector: Any, seed: int = 0) -> None:
-    """Random weights, in place, under which a detector of any size reports dozens of objects."""
+    """Draw random weights, in place, under which a detector of any size reports dozens of objects."""
     model = detector.model
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        handles = []
+        before = []
         for name, module in model.named_modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
             if "BatchNorm" in type(module).__name__:
-                handles.append(module.register_forward_pre_hook(_Settle()))
+                before.append((module, _Settle()))
             if name.endswith(("q_proj", "k_proj")):
                 nn.init.xavier_normal_(module.weight, gain=2.0)
             if name.endswith(("v_proj", "o_proj", "value_proj", "output_proj")):
@@ -105,12 +106,11 @@ def randomise_weights(detector: Any, seed: int = 0) -> None:
                     nn.init.constant_(module.bias, bias)
                     if suffix == "class_labels_classifier":
                         module.bias[-1] = _NO_OBJECT
-                    handles.append(module.register_forward_pre_hook(_Rescale()))
+                    before.append((module, _Rescale()))
         height, width = detector.network_size((64, 64))
         images = torch.stack([block_image((height, width), k).float() / 255 for k in range(4)])
-        detector(images)
-        for handle in handles:
-            handle.remove()
+        with forward_hooks(before=before):
+            detector(images)
 
 
 def _is(name: str, suffix: str) -> bool:

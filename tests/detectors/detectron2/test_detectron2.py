@@ -11,6 +11,7 @@ from detinv.detectors.class_names import COCO_CLASSES
 from detinv.detectors.heads.assigners import AnchorAssigner, PointAssigner
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.heads.proposals import propose, size_limits
+from detinv.detectors.hooks import forward_hooks
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
@@ -102,24 +103,23 @@ def slim_detector(folder, family, more=""):
 
 @torch.no_grad()
 def randomise_weights(model):
-    """Random weights, scaled by a pass over an image to what a trained network gives: images matter."""
+    """Draw random weights, scaled in a pass over an image such that the predictions depend on the image."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight)
-    hooks = []
+    before, after = [], []
     for name, module in model.named_modules():
         last = name.rsplit(".", 1)[-1]
         if isinstance(module, FrozenBatchNorm2d):
-            hooks.append(module.register_forward_pre_hook(settle))
+            before.append((module, settle))
         elif last in _FINAL_LAYERS and hasattr(module, "weight"):
             # FCOS's distances, in units of the stride; a few are below zero.
             spread, mean = (
                 (1.0, 1.5) if name == "head.bbox_pred" and hasattr(model.head, "ctrness") else _FINAL_LAYERS[last]
             )
-            hooks.append(module.register_forward_hook(scale(spread, mean)))
-    model.eval()([{"image": random_image((96, 128), seed=100).float()}])
-    for hook in hooks:
-        hook.remove()
+            after.append((module, scale(spread, mean)))
+    with forward_hooks(after, before):
+        model.eval()([{"image": random_image((96, 128), seed=100).float()}])
 
 
 def settle(norm, inputs):

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
+from detinv.detectors.hooks import forward_hooks
 from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.rcnn import TorchvisionRCNN
 from detinv.zoo.models import build_fasterrcnn
@@ -52,9 +53,8 @@ def test_unused_columns_join_the_background_without_changing_a_score(family):
 def test_one_pooling_pass_serves_proposals_and_given_boxes():
     detector = tiny_detector("fasterrcnn")
     calls = []
-    handle = detector.model.roi_heads.box_roi_pool.register_forward_hook(lambda *call: calls.append(call))
-    run(detector, noise(2, 3, 64, 64))
-    handle.remove()
+    with forward_hooks([(detector.model.roi_heads.box_roi_pool, lambda *call: calls.append(call))]):
+        run(detector, noise(2, 3, 64, 64))
     assert len(calls) == 1
     assert calls[0][2].requires_grad is False
 

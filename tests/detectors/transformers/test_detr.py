@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from detinv.detectors.heads.postprocess import postprocess
+from detinv.detectors.hooks import count_hooks
 from detinv.detectors.load import load_detector
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
@@ -172,8 +173,7 @@ def test_detector_stays_frozen_and_unchanged(architecture):
     detector.detect([block_image((64, 96))])
     assert weight_hash(detector) == before
     assert all(parameter.grad is None for parameter in detector.parameters())
-    hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in detector.modules()]
-    assert not any(hooks)
+    assert count_hooks(detector) == 0
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

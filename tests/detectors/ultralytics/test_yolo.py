@@ -13,6 +13,7 @@ from torch import nn
 
 from detinv.config.instantiate import compose_choice, instantiate
 from detinv.detectors.heads.postprocess import postprocess
+from detinv.detectors.hooks import count_hooks
 from detinv.detectors.load import load_detector
 from detinv.detectors.ultralytics.library import require_ultralytics
 from detinv.detectors.ultralytics.load import load_ultralytics
@@ -228,7 +229,7 @@ def test_inference_and_gradients_leave_the_network_as_it_was(detector):
     assert not detector.model.is_fused()
     assert not any(parameter.requires_grad for parameter in detector.parameters())
     assert not any(module.training for module in detector.train().modules())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in detector.modules())
+    assert count_hooks(detector) == 0
 
 
 def test_low_precision_before_does_not_spoil_the_librarys_inference():
