@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from detinv.detectors.base import PROBE_SIZE, AbstractDetector
 from detinv.detectors.canvas import check_canvas, settled_size
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
-from detinv.detectors.heads.assigners import Assigner
-from detinv.detectors.heads.codec import BoxCodec, DeltaCodec
-from detinv.detectors.heads.predictions import DenseHead, PostProcessing, Predictions
-from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.heads.anchors import AbstractAnchorCache
+from detinv.detectors.heads.codec import DeltaCodec
+from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections
@@ -62,44 +61,11 @@ class Preprocessing:
         return height, width
 
 
-class AnchorCache:
-    """The constants of a dense head, computed by the model's own generator once for each size of its features.
+class AnchorCache(AbstractAnchorCache):
+    """Anchors of Detectron2's generators, ordered by cell, then size, then ratio, and not rounded."""
 
-    Args:
-        generator: the model's; its anchors are ordered by cell, then size, then ratio, and not rounded.
-        codec, assigner, post, scoring: see `DenseHead`.
-    """
-
-    def __init__(
-        self,
-        generator: nn.Module,
-        codec: BoxCodec,
-        assigner: Assigner,
-        post: PostProcessing,
-        scoring: Scoring | None = None,
-    ) -> None:
-        self._generator = generator
-        self._codec = codec
-        self._assigner = assigner
-        self._post = post
-        self._scoring = scoring or Scoring()
-        self._heads: dict[tuple, DenseHead] = {}
-
-    def head(self, features: Sequence[Tensor]) -> DenseHead:
-        """Return the constants for these features, of which only sizes and device matter."""
-        key = (tuple(feature.shape[-2:] for feature in features), features[0].device)
-        if key not in self._heads:
-            # Constants made under inference mode could not be saved for a later backward pass.
-            with torch.inference_mode(False), torch.no_grad():
-                self._heads[key] = self._make(features)
-        return self._heads[key]
-
-    def _make(self, features: Sequence[Tensor]) -> DenseHead:
-        levels = [boxes.tensor for boxes in self._generator(list(features))]
-        sizes = tuple(len(level) for level in levels)
-        head = DenseHead(torch.cat(levels), sizes, self._codec, self._assigner, self._post, self._scoring)
-        _ = head.levels  # cached here: computing it copies a list to the device, for which later steps would wait
-        return head
+    def _levels(self, inputs: Inputs, features: Sequence[Tensor]) -> list[Float[Tensor, "_ 4"]]:
+        return [boxes.tensor for boxes in self._generator(list(features))]
 
 
 class AbstractDetectron2Detector(AbstractDetector, ABC):

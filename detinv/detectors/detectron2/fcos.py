@@ -7,12 +7,12 @@ from detectron2.modeling.meta_arch.fcos import FCOS
 
 from detinv.detectors.detectron2.common import AbstractDetectron2Detector, AnchorCache, Preprocessing, unsupported
 from detinv.detectors.feature_layers import HeadName
+from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import PointAssigner
 from detinv.detectors.heads.codec import DistanceCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
 from detinv.detectors.heads.scoring import Scoring
 from detinv.detectors.regions import Regions
-from detinv.detectors.torchvision.common import flatten_rows
 from detinv.errors import DetectorError
 from detinv.types import Pixels
 
@@ -71,7 +71,7 @@ class Detectron2FCOS(AbstractDetectron2Detector):
             DensePredictions(
                 flatten_rows(logits, self.model.num_classes),
                 flatten_rows(distances, 4),
-                self._anchors.head(levels),
+                self._anchors.head(pixels, levels),
                 flatten_rows(centreness, 1)[..., 0],
             )
         )

@@ -24,12 +24,12 @@ from detinv.detectors.detectron2.common import (
     unsupported,
 )
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
+from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
 from detinv.detectors.heads.proposals import propose, size_limits
 from detinv.detectors.probing import ModuleOutput, find_outputs
 from detinv.detectors.regions import Regions
-from detinv.detectors.torchvision.common import flatten_rows
 from detinv.errors import DetectorError
 from detinv.types import Pixels
 
@@ -112,7 +112,9 @@ class Detectron2RCNN(AbstractDetectron2Detector):
         rpn = self.model.proposal_generator
         levels = [features[name] for name in rpn.in_features]
         objectness, deltas = rpn.rpn_head(levels)
-        dense = DensePredictions(flatten_rows(objectness, 1), flatten_rows(deltas, 4), self._anchors.head(levels))
+        dense = DensePredictions(
+            flatten_rows(objectness, 1), flatten_rows(deltas, 4), self._anchors.head(pixels, levels)
+        )
         sizes = whole_canvas(pixels) if image_sizes is None else image_sizes
         limits = size_limits(tuple((height, width) for height, width in sizes), pixels.device)
         with torch.autocast(pixels.device.type, enabled=False):

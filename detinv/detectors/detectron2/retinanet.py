@@ -6,10 +6,10 @@ from detectron2.modeling.meta_arch.retinanet import RetinaNet
 
 from detinv.detectors.detectron2.common import AbstractDetectron2Detector, AnchorCache, Preprocessing, delta_codec
 from detinv.detectors.feature_layers import HeadName
+from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
 from detinv.detectors.regions import Regions
-from detinv.detectors.torchvision.common import flatten_rows
 from detinv.errors import DetectorError
 from detinv.types import Pixels
 
@@ -57,6 +57,8 @@ class Detectron2RetinaNet(AbstractDetectron2Detector):
         logits, deltas = self.model.head(levels)
         return Predictions(
             DensePredictions(
-                flatten_rows(logits, self.model.num_classes), flatten_rows(deltas, 4), self._anchors.head(levels)
+                flatten_rows(logits, self.model.num_classes),
+                flatten_rows(deltas, 4),
+                self._anchors.head(pixels, levels),
             )
         )

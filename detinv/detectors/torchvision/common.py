@@ -9,17 +9,14 @@ from typing import Any
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from detinv.detectors.base import PROBE_SIZE, AbstractDetector
 from detinv.detectors.canvas import check_canvas, settled_size
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
-from detinv.detectors.heads.assigners import Assigner
-from detinv.detectors.heads.codec import BoxCodec
-from detinv.detectors.heads.predictions import DenseHead, PostProcessing, Predictions
-from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.heads.anchors import AbstractAnchorCache
+from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections
@@ -28,49 +25,17 @@ from detinv.types import Inputs, Pixels
 _BACKBONE, _PYRAMID = "model.backbone", "fpn"
 
 
-class AnchorCache:
-    """The constants of a dense head, computed by torchvision's own generator once for each input size.
+class AnchorCache(AbstractAnchorCache):
+    """Anchors of torchvision's generators."""
 
-    Args:
-        generator: the model's.
-        codec, assigner, post, scoring: see `DenseHead`.
-    """
-
-    def __init__(
-        self,
-        generator: AnchorGenerator | DefaultBoxGenerator,
-        codec: BoxCodec,
-        assigner: Assigner,
-        post: PostProcessing,
-        scoring: Scoring | None = None,
-    ) -> None:
-        self._generator = generator
-        self._codec = codec
-        self._assigner = assigner
-        self._post = post
-        self._scoring = scoring or Scoring()
-        self._heads: dict[tuple, DenseHead] = {}
-
-    def head(self, inputs: Inputs, features: Sequence[Tensor]) -> DenseHead:
-        """Return the constants for `inputs` of this size and the `features` that a backbone computes from them."""
-        grids = tuple(tuple(feature.shape[-2:]) for feature in features)
-        key = (tuple(inputs.shape[-2:]), grids, inputs.device)
-        if key not in self._heads:
-            # Constants made under inference mode could not be saved for a later backward pass.
-            with torch.inference_mode(False), torch.no_grad():
-                self._heads[key] = self._make(inputs, grids)
-        return self._heads[key]
-
-    def _make(self, inputs: Inputs, grids: Sequence[tuple[int, ...]]) -> DenseHead:
+    def _levels(self, inputs: Inputs, features: Sequence[Tensor]) -> list[Float[Tensor, "_ 4"]]:
+        grids = [feature.shape[-2:] for feature in features]
         # The generator casts its cell anchors to the features' dtype, in place: bfloat16 would round them permanently.
         shapes = [torch.empty(1, 1, *grid, dtype=torch.float32, device=inputs.device) for grid in grids]
         canvas = ImageList(torch.empty(1, 1, *inputs.shape[-2:], device=inputs.device), [tuple(inputs.shape[-2:])])
         per_cell = self._generator.num_anchors_per_location()
-        sizes = tuple(math.prod(grid) * count for grid, count in zip(grids, per_cell, strict=True))
-        anchors = self._generator(canvas, shapes)[0]
-        head = DenseHead(anchors, sizes, self._codec, self._assigner, self._post, self._scoring)
-        _ = head.levels  # cached here: computing it copies a list to the device, for which later steps would wait
-        return head
+        sizes = [math.prod(grid) * count for grid, count in zip(grids, per_cell, strict=True)]
+        return list(self._generator(canvas, shapes)[0].split(sizes))
 
 
 class AbstractTorchvisionDetector(AbstractDetector, ABC):
@@ -227,9 +192,3 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
         return Detections(
             output["boxes"][known].cpu(), output["scores"][known].cpu(), labels[known].cpu(), image_size, masks
         )
-
-
-def flatten_rows(maps: Iterable[Float[Tensor, "batch _ _ _"]], columns: int) -> Float[Tensor, "batch anchor {columns}"]:
-    """Flatten head outputs (B, anchors x columns, H, W) of all levels to rows, in torchvision's order, in fp32."""
-    rows = [level.unflatten(1, (-1, columns)).permute(0, 3, 4, 1, 2).flatten(1, 3) for level in maps]
-    return torch.cat(rows, dim=1).float()

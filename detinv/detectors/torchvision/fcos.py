@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from torchvision.models.detection import FCOS
 
+from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import PointAssigner
 from detinv.detectors.heads.codec import DistanceCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
 from detinv.detectors.heads.scoring import Scoring
 from detinv.detectors.regions import Regions
-from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache, flatten_rows
+from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache
 from detinv.types import Pixels
 
 

@@ -11,13 +11,14 @@ from torchvision.models.detection import FasterRCNN
 
 from detinv.detectors.canvas import whole_canvas
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
+from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.codec import DeltaCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
 from detinv.detectors.heads.proposals import propose, size_limits
 from detinv.detectors.probing import ModuleOutput, find_outputs
 from detinv.detectors.regions import Regions
-from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache, flatten_rows
+from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache
 from detinv.types import Pixels
 
 # Smallest side of a detection, in pixels; hard-coded in the library's second stage.
