@@ -13,6 +13,7 @@ from detinv.commands.execute import run_command
 from detinv.config.commands import COMMANDS, Command
 from detinv.config.composition import chosen_groups
 from detinv.config.printable import one_line, suggestion
+from detinv.config.renamed import current_words
 from detinv.errors import ConfigError, DetinvError
 
 _MISTAKE, _INTERRUPTED = 2, 130
@@ -72,10 +73,10 @@ def _dispatch(words: list[str]) -> int:
         )
     overrides = [_override(COMMANDS[name], word) for word in words if word not in _HELP | _MULTIRUN]
     if not _HELP.isdisjoint(words):
+        from detinv.config.folders import config_dir
         from detinv.config.help import render
-        from detinv.config.instantiate import config_dir
 
-        print(render(config_dir(), name, chosen_groups(overrides)))
+        print(render(config_dir(), name, chosen_groups(current_words(name, overrides))))
         return 0
     if not _MULTIRUN.isdisjoint(words):
         from detinv.sweeps.sweep import sweep

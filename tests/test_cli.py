@@ -91,12 +91,12 @@ def test_module_and_mistakes_end_with_their_status(tmp_path):
         (["train", "steps"], ["cannot read 'steps'", "name=value"]),
         (["train", "stpes=3"], ["no option 'stpes'", "did you mean 'steps'?"]),
         (["train", "data.sede=3"], ["no option 'data.sede'", "did you mean 'data.seed'?"]),
-        (["train", "trainig=shapes_fcos"], ["no option 'trainig'", "did you mean 'training'?"]),
-        (["train", "training=shapes_fco"], ["unknown training 'shapes_fco'", "did you mean 'shapes_fcos'?"]),
+        (["train", "modle=shapes_fcos"], ["no option 'modle'", "did you mean 'model'?"]),
+        (["train", "model=shapes_fco"], ["unknown model 'shapes_fco'", "did you mean 'shapes_fcos'?"]),
         (["train", "detector=shapes_retinanett"], ["unknown detector", "did you mean 'shapes_retinanet'?"]),
         (["train", "experiment=nothing"], ["unknown experiment 'nothing'"]),
-        (["train", "training=bccd_retinanet"], ["detinv train needs data.root=...", "folder that holds"]),
-        (["train", "training=bccd_retinanet", "data.root=/nowhere"], ["data.root=/nowhere: no such folder"]),
+        (["train", "model=bccd_retinanet"], ["detinv train needs data.root=...", "folder that holds"]),
+        (["train", "model=bccd_retinanet", "data.root=/nowhere"], ["data.root=/nowhere: no such folder"]),
         (["train", "steps=abc"], ["steps='abc': expected a whole number, such as its default 2500"]),
         (["train", "steps=2.5"], ["steps=2.5: expected a whole number"]),
         (["train", "learning_rate=true"], ["learning_rate=True: expected a number"]),
@@ -192,7 +192,7 @@ def test_a_command_gets_the_composed_values(monkeypatch):
         seen["config"] = config
 
     command(monkeypatch, run)
-    assert cli.main(["train", "training=shapes_fcos", "steps=7", "data.seed=3"]) == 0
+    assert cli.main(["train", "model=shapes_fcos", "steps=7", "data.seed=3"]) == 0
     config = seen["config"]
     assert (config.steps, config.data.seed, config.detector.name) == (7, 3, "shapes_fcos")
     assert Path(config.out_dir).parent == Path("outputs")

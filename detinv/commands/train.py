@@ -45,7 +45,7 @@ def run(config: DictConfig, build: Build) -> None:
     if list(data.source.class_names) != class_names:
         raise ConfigError(
             f"{name} knows the classes {', '.join(class_names)}, but the data has "
-            f"{', '.join(data.source.class_names)}; choose a training of this detector's own"
+            f"{', '.join(data.source.class_names)}; choose the model of the same name"
         )
     # What is measured in the end is tried now, with other weights: a mistake shows before anything is learnt.
     build_detector(OmegaConf.merge(config.detector, {"weights": RANDOM}))
@@ -63,7 +63,7 @@ def run(config: DictConfig, build: Build) -> None:
         sum(parameter.numel() for parameter in model.parameters()),
         class_names,
         config.seed,
-        f"detinv train training={name}" + (" data.root=PATH" if "root" in config.data else ""),
+        f"detinv train model={name}" + (" data.root=PATH" if "root" in config.data else ""),
     )
     weights = out_dir / f"{name}.safetensors"
     save_weights(model, weights, _header(training, schedule, data))

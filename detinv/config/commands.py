@@ -13,12 +13,14 @@ class Command:
         summary: one line for `detinv --help`.
         subject: the option that a bare word sets, as in `detinv bench step`.
         flags: overrides that a word with two dashes stands for, as in `detinv verify --quick`.
+        constructor: dotted name of what takes the command's own options; its annotations say of what kinds they are.
     """
 
     name: str
     summary: str
     subject: str | None = None
     flags: Mapping[str, str] = field(default_factory=dict)
+    constructor: str | None = None
 
 
 COMMANDS = {
@@ -33,7 +35,7 @@ COMMANDS = {
         ),
         Command("detect", "run a detector's own inference over a folder of images and judge it"),
         Command("check", "try an adapter: does it keep the contract that inversions rely on?"),
-        Command("train", "train a bundled detector again and measure it"),
+        Command("train", "train a bundled detector again and measure it", constructor="detinv.training.fit.Schedule"),
         Command("bench", "time an inversion step against the bare network: detinv bench step", "benchmark"),
     )
 }

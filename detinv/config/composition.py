@@ -1,19 +1,24 @@
-"""A command's configuration: Hydra composes it of configs/ and of what the command line says; mistakes are one line.
+"""A command's configuration, composed by Hydra of configs/ and of the command line; mistakes are one line.
 
 Hydra neither changes the working directory nor sets up logging here. Everything heavy is imported late.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detinv.config.commands import COMMANDS
+from detinv.config.folders import FILE_ENDINGS, choices, config_dir, package_of
 from detinv.config.kinds import check_kinds, check_numbers, flat_values
 from detinv.config.out_dir import dated_folder
 from detinv.config.printable import suggestion
+from detinv.config.renamed import current_words
 from detinv.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+_EXPERIMENT = "experiment"
 
 
 def compose_config(
@@ -23,42 +28,39 @@ def compose_config(
 
     Args:
         command: name of the primary file.
-        overrides: as the command line has them.
-        name_out_dir: gives the folder for results of a command where no `out_dir` is given; called when all else has
-            proved to be good.
+        overrides: as on the command line.
+        name_out_dir: names the folder for the results of a command when no `out_dir` is given; called when everything
+            else has been checked.
 
     Raises:
-        ConfigError: for an unknown group, choice or value, suggesting the nearest; for a value of another kind than
-            its default; for a value that has none and was not given.
+        ConfigError: for an unknown group, choice or value, suggesting the nearest; for a value of the wrong kind; for a
+            value that has no default and was not given.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from detinv.config.instantiate import choices, config_dir, mistake_within
+    from detinv.config.instantiate import mistake_within
     from detinv.config.trust import check_decisions, check_resolved
 
-    folder = config_dir()
-    overrides = [_offer_detector(word) for word in overrides]
+    overrides = [_registered(command, word) for word in current_words(command, overrides)]
     chosen = chosen_groups(overrides)
     for group, choice in chosen.items():
-        if group != "experiment" and choice == "null":
-            raise ConfigError(f"{group}=null: detinv {command} needs one of its choices; see detinv {command} --help")
-        # Hydra would take what is none of them for a path, and read a file that is not ours.
-        if group != "experiment" and not choice.startswith("_") and choice.strip("'\"") not in choices(folder, group):
-            raise ConfigError(_unknown_choice(group, choice))
+        _check_choice(command, group, choice)
+    _store_experiment(command, chosen)
     base = _compose(command, [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen], chosen)
-    check_decisions(OmegaConf.to_container(base), chosen.get("experiment", "configuration"))
+    check_decisions(OmegaConf.to_container(base), chosen.get(_EXPERIMENT, "configuration"))
     config = _compose(command, overrides, chosen)
     try:
-        defaults = flat_values(_followed(base))
-        check_kinds(defaults, flat_values(config))
+        defaults = flat_values(_resolved(base))
+        constructor = COMMANDS[command].constructor
+        check_kinds(defaults, config, constructor)
         check_numbers(flat_values(config))
         _check_complete(config, command, chosen)
         if config.out_dir is None:
             config.out_dir = str(name_out_dir(command))
         OmegaConf.resolve(config)
-        # Once more: what was taken from elsewhere has a kind only now.
-        check_kinds(defaults, flat_values(config))
+        # Once more: only now are interpolated values known.
+        check_kinds(defaults, config, constructor)
     except (OmegaConfBaseException, RecursionError) as error:
         raise mistake_within(error) from error
     check_resolved(OmegaConf.to_container(config))
@@ -66,38 +68,114 @@ def compose_config(
 
 
 def chosen_groups(overrides: Sequence[str]) -> dict[str, str]:
-    """Those overrides that choose from a configuration group."""
-    from detinv.config.instantiate import choices, config_dir
-
+    """Find the overrides that choose from a configuration group."""
     pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
-    return {key: value for key, value in pairs if key == "experiment" or choices(config_dir(), key)}
+    return {key: value for key, value in pairs if _is_group(key)}
 
 
-def _offer_detector(override: str) -> str:
-    """`override`, with detectors from elsewhere made a choice of the group that Hydra knows."""
+def _is_group(key: str) -> bool:
+    return key == _EXPERIMENT or bool(choices(config_dir(), key))
+
+
+def _registered(command: str, override: str) -> str:
+    """Register with Hydra what `override` chooses from elsewhere, and choose it by the name it has there."""
     key, equals, value = override.partition("=")
-    if key != "detector" or not equals:
+    group = key.lstrip("+")
+    if not equals or not _is_group(group):
         return override
+    if group == "detector":
+        from detinv.config.detectors import detector_choice
+
+        choice, node = detector_choice(value)
+        if node is not None:
+            _store(group, choice, node)
+        return f"{key}={choice}"
+    names = [_stored(command, group, name) if name.endswith(FILE_ENDINGS) else name for name in _listed(value)]
+    joined = ",".join(names)
+    return f"{key}=[{joined}]" if value.startswith("[") else f"{key}={joined}"
+
+
+def _listed(value: str) -> list[str]:
+    """Split a choice into its names: several stand in square brackets."""
+    if not (value.startswith("[") and value.endswith("]")):
+        return [value.strip("'\"")]
+    return [name.strip().strip("'\"") for name in value[1:-1].split(",") if name.strip()]
+
+
+def _stored(command: str, group: str, path: str) -> str:
+    """Register a file of one's own as a choice of `group`, under a name that no file of detinv has."""
+    from detinv.config.own_files import read_own_file
+
+    node, name = read_own_file(Path(path)), f"_{Path(path).stem}"
+    if group == _EXPERIMENT:
+        _check_command(command, path, _EXPERIMENT in node)
+    _store(group, name, node)
+    return name
+
+
+def _store(group: str, name: str, node: Any) -> None:
     from hydra.core.config_store import ConfigStore
 
-    from detinv.config.detectors import offered
-
-    choice, node = offered(value)
-    if node is not None:
-        ConfigStore.instance().store(name=choice, node=node, group="detector")
-    return f"{key}={choice}"
+    package = "_global_" if group == _EXPERIMENT else package_of(config_dir(), group)
+    ConfigStore.instance().store(name=name, node=node, group=group, package=package)
 
 
-def _compose(command: str, overrides: Sequence[str], chosen: dict[str, str]) -> "DictConfig":
-    from hydra import compose, initialize_config_dir
+def _check_choice(command: str, group: str, choice: str) -> None:
+    if group == _EXPERIMENT:
+        return
+    if choice == "null":
+        raise ConfigError(f"{group}=null: detinv {command} needs one of its choices; see detinv {command} --help")
+    known = choices(config_dir(), group)
+    for name in _listed(choice):
+        # Hydra would take anything else for a path and read a file outside its folder.
+        if name not in known and not name.startswith("_"):
+            raise ConfigError(_unknown_choice(group, name))
+
+
+def _check_command(command: str, name: str, for_run: bool) -> None:
+    if for_run and command != "run":
+        raise ConfigError(f"{name} is an experiment of its own: detinv run {name}")
+    if command == "run" and not for_run:
+        raise ConfigError(f"{name} only sets options of an inversion: detinv invert experiment={name}")
+
+
+def _store_experiment(command: str, chosen: Mapping[str, str]) -> None:
+    """Register the chosen experiment with Hydra, as a choice of the group `experiment`."""
+    name = chosen.get(_EXPERIMENT, "null")
+    if name == "null":
+        return
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    from detinv.config.folders import experiment_dir
+    from detinv.config.help import experiments
+    from detinv.config.own_options import foreign_groups
+
+    if name.startswith("_"):
+        node: Any = ConfigStore.instance().load(f"{_EXPERIMENT}/{name}.yaml").node
+    else:
+        known = {experiment.name: experiment for experiment in experiments()}
+        if name not in known:
+            fitting = [one.name for one in known.values() if one.for_run == (command == "run")]
+            raise ConfigError(
+                f"unknown experiment {name!r}{suggestion(name, fitting)} (there are: {', '.join(fitting) or 'none'})"
+            )
+        _check_command(command, name, known[name].for_run)
+        node = OmegaConf.load(experiment_dir() / f"{name}.yaml")
+    content: Any = OmegaConf.to_container(node)
+    foreign = foreign_groups(config_dir(), command, content, chosen)
+    _store(_EXPERIMENT, name, {key: value for key, value in content.items() if key not in foreign})
+
+
+def _compose(command: str, overrides: Sequence[str], chosen: Mapping[str, str]) -> "DictConfig":
+    from hydra import compose
     from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
-    from detinv.config.instantiate import config_dir
+    from detinv.config.hydra_context import detinv_hydra
 
     try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            _store_experiment(command, chosen)
+        with detinv_hydra():
             return compose(command, list(overrides))
     except OverrideParseException as error:
         raise ConfigError(f"cannot read {error.override!r}: {_first_line(error)}; write name=value") from error
@@ -108,45 +186,13 @@ def _compose(command: str, overrides: Sequence[str], chosen: dict[str, str]) -> 
         raise ConfigError(_composition_problem(command, chosen, error)) from error
 
 
-def _store_experiment(command: str, chosen: dict[str, str]) -> None:
-    """Register the chosen experiment with Hydra, as a choice of the group `experiment`."""
-    name = chosen.get("experiment", "null")
-    if name == "null":
-        return
-    from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
-
-    from detinv.config.help import experiments
-    from detinv.config.instantiate import config_dir, experiment_dir
-    from detinv.config.own_options import foreign_groups
-
-    known = {experiment.name: experiment for experiment in experiments()}
-    if name not in known:
-        fitting = [experiment.name for experiment in known.values() if experiment.for_run == (command == "run")]
-        raise ConfigError(
-            f"unknown experiment {name!r}{suggestion(name, fitting)} (there are: {', '.join(fitting) or 'none'})"
-        )
-    if known[name].for_run and command != "run":
-        raise ConfigError(f"{name} is an experiment of its own: detinv run {name}")
-    if command == "run" and not known[name].for_run:
-        raise ConfigError(f"{name} only sets options of an inversion: detinv invert experiment={name}")
-    node: Any = OmegaConf.load(experiment_dir() / f"{name}.yaml")
-    content: Any = OmegaConf.to_container(node)
-    for group in foreign_groups(config_dir(), command, content, chosen):
-        del node[group]
-    ConfigStore.instance().store(name=name, node=node, group="experiment", package="_global_")
-
-
 def _unknown_choice(group: str, choice: str) -> str:
-    from detinv.config.instantiate import choices, config_dir
-
     known = choices(config_dir(), group)
     return f"unknown {group or 'command'} {choice!r}{suggestion(choice, known)} (there are: {', '.join(known)})"
 
 
-def _composition_problem(command: str, chosen: dict[str, str], error: Exception) -> str:
+def _composition_problem(command: str, chosen: Mapping[str, str], error: Exception) -> str:
     from detinv.config.help import groups, options
-    from detinv.config.instantiate import config_dir
 
     text = str(error) or str(error.__cause__)
     _, quote, rest = text.partition("Could not override '")
@@ -164,23 +210,22 @@ def _first_line(error: BaseException) -> str:
     return text.splitlines()[0].rstrip(".:") if text else type(error).__name__
 
 
-def _followed(base: "DictConfig") -> "DictConfig":
-    """Defaults with what they take from each other in place, so that it has a kind."""
+def _resolved(base: "DictConfig") -> "DictConfig":
+    """Copy the defaults with interpolations resolved, so that each has a kind."""
     from omegaconf import OmegaConf
 
-    followed = base.copy()
-    OmegaConf.resolve(followed)
-    return followed
+    resolved = base.copy()
+    OmegaConf.resolve(resolved)
+    return resolved
 
 
-def _check_complete(config: "DictConfig", command: str, chosen: dict[str, str]) -> None:
+def _check_complete(config: "DictConfig", command: str, chosen: Mapping[str, str]) -> None:
     from omegaconf import OmegaConf
 
     missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
     if not missing:
         return
     from detinv.config.help import options
-    from detinv.config.instantiate import config_dir
 
     comments = {option.key: option.comment for option in options(config_dir(), command, chosen)}
     hints = [f"{key}=..." + (f" ({comments[key]})" if comments.get(key) else "") for key in missing]

@@ -1,30 +1,29 @@
 """Where detectors are registered: files in configs/detector, YAML files of one's own, and entry points of packages."""
 
 import inspect
-import os
-import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from detinv.config.instantiate import choices, config_dir
-from detinv.config.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
+from detinv.config.folders import FILE_ENDINGS, choices, config_dir
+from detinv.config.own_files import read_own_file
 from detinv.config.printable import is_text, shown, suggestion
-from detinv.config.trust import ENTRY_POINTS, check_decisions, check_targets, is_trusting
+from detinv.config.trust import ENTRY_POINTS
 from detinv.errors import DetectorError
+
+_EXPECTED = "describes no detector; it needs an entry _target_, a function that returns one"
 
 
 def detector_names() -> tuple[str, ...]:
-    """Names of all detectors that are registered, in the package and by entry points."""
+    """List the names of all registered detectors: those of the package and those of entry points."""
     return tuple(sorted({*choices(config_dir(), "detector"), *_entry_points()}))
 
 
 def detector_node(name: str) -> dict[str, Any]:
-    """What describes the detector `name`: `_target_`, `name` and the options with their defaults.
+    """Return what describes the detector `name`: `_target_`, `name` and the options with their defaults.
 
     Args:
         name: of a file in configs/detector without its ending; of an entry point; or the path of a YAML file. Where
@@ -34,18 +33,10 @@ def detector_node(name: str) -> dict[str, Any]:
         DetectorError: for a name that is not there, suggesting the nearest, and for a file that describes no detector.
         ConfigError: for a file that would run code, or trust weights, where configurations are not trusted.
     """
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not os.path.isfile(path):
-            raise DetectorError(f"{name}: no such file; give the path of a YAML file that describes a detector")
-        node = _read(path)
-        if is_trusting():
-            _import_from(path.resolve().parent)
-        else:
-            _check_modest(path, node)
-        return node
+    if name.endswith(FILE_ENDINGS):
+        return _read(Path(name))
     if name in choices(config_dir(), "detector"):
-        return _read(config_dir() / "detector" / f"{name}.yaml")
+        return OmegaConf.to_container(OmegaConf.load(config_dir() / "detector" / f"{name}.yaml"))  # type: ignore[return-value]
     found = _entry_points()
     if name in found:
         return _options(found[name])
@@ -57,7 +48,7 @@ def detector_node(name: str) -> dict[str, Any]:
 
 
 def joint_node(names: Sequence[str]) -> dict[str, Any]:
-    """What describes several detectors at once, for a joint inversion.
+    """Return what describes several detectors at once, for a joint inversion.
 
     Args:
         names: see `detector_node`; a detector named twice is a mistake.
@@ -75,8 +66,8 @@ def joint_node(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def offered(value: str) -> tuple[str, dict[str, Any] | None]:
-    """The choice that stands for what `detector=value` says, and its node where it is no file of configs/detector.
+def detector_choice(value: str) -> tuple[str, dict[str, Any] | None]:
+    """Return the choice that stands for `detector=value`, and its node where it is not a file of configs/detector.
 
     Args:
         value: a name, a path, or several in square brackets. A name that is not registered is returned as it is.
@@ -86,8 +77,7 @@ def offered(value: str) -> tuple[str, dict[str, Any] | None]:
         if len(names) > 1:
             return "_joint", joint_node(names)
         value = names[0] if names else value
-    is_path = value.endswith((".yaml", ".yml"))
-    if value in choices(config_dir(), "detector") or not (is_path or value in _entry_points()):
+    if value in choices(config_dir(), "detector") or not (value.endswith(FILE_ENDINGS) or value in _entry_points()):
         return value, None
     # A name of its own, which no file of the package has.
     return f"_{Path(value).stem}", detector_node(value)
@@ -98,23 +88,14 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        check_plain_yaml(path.read_text(encoding="utf-8-sig"))
-        node = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, OmegaConfBaseException, *YAML_ERRORS) as error:
-        raise DetectorError(f"{path}: cannot be read as YAML ({yaml_problem(error)})") from error
-    if not isinstance(node, dict) or "_target_" not in node:
-        raise DetectorError(f"{path}: describes no detector; it needs an entry _target_, a function that returns one")
+    """Read a file of one's own and check that it describes a detector."""
+    node = read_own_file(path, DetectorError, _EXPECTED)
+    if "_target_" not in node:
+        raise DetectorError(f"{path}: {_EXPECTED}")
     name = node.get("name", path.stem)
     if not isinstance(name, str) or not name or not is_text(name):
         raise DetectorError(f"{path}: its name {shown(name)} must be a text")
-    return {"name": name, **{str(key): value for key, value in node.items()}}
-
-
-def _check_modest(path: Path, node: dict[str, Any]) -> None:
-    """Raise ConfigError if a file of somebody's own runs code, or decides what only who starts the run may decide."""
-    check_targets(node, str(path))
-    check_decisions(node, str(path))
+    return {"name": name, **node}
 
 
 def _options(point: EntryPoint) -> dict[str, Any]:
@@ -131,8 +112,3 @@ def _options(point: EntryPoint) -> dict[str, Any]:
     }
     module, _, attribute = point.value.partition(":")
     return {"_target_": f"{module}.{attribute}", **defaults, "name": point.name}
-
-
-def _import_from(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))

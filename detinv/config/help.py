@@ -1,4 +1,4 @@
-"""What a command can be told, read from its YAML files alone: fast, and never out of date.
+"""The options of a command, read from its YAML files alone: fast, and never out of date.
 
 The comment at the head of `configs/<command>.yaml` is the description; the comment behind a value explains it.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from detinv.config.commands import COMMANDS
-from detinv.config.instantiate import choices, experiment_dir
+from detinv.config.folders import FILE_ENDINGS, choices, experiment_dir
 from detinv.config.own_options import foreign_groups
 
 _MISSING = "???"
@@ -67,31 +67,27 @@ def experiments() -> list[Experiment]:
     return found
 
 
-def groups(folder: Path, command: str) -> list[Group]:
-    """Groups of a command, in the order of its defaults list, without those that have no choice yet."""
-    found = [Group(name, choices(folder, name), default) for name, default in _defaults(folder / f"{command}.yaml")]
+def groups(folder: Path, command: str, chosen: Mapping[str, str] | None = None) -> list[Group]:
+    """List the groups of a command in the order of its defaults, without those that have no choice; see `options`."""
+    selected = _selected(folder, command, chosen or {})
+    found = [Group(name, choices(folder, name), default) for name, default in selected.items()]
     return [group for group in found if group.choices]
 
 
 def options(folder: Path, command: str, chosen: Mapping[str, str] | None = None) -> list[Option]:
-    """All values of a command.
+    """List all values of a command.
 
     Args:
         folder: of the configuration files.
         command: name of the primary file.
         chosen: choices of groups that differ from the defaults; unknown ones are left out.
     """
-    values = {option.key: option for option in _values(folder / f"{command}.yaml", "")}
-    selected = {group.name: group.default for group in groups(folder, command)}
     given = dict(chosen or {})
+    values = {option.key: option for option in _values(folder / f"{command}.yaml", "")}
+    selected = _selected(folder, command, given) | given
     # An experiment comes last: it overrides what all other choices say.
-    for group in (*selected, _EXPERIMENTS):
-        choice = given.get(group, selected.get(group))
-        for name, implied in _overridden(_file(folder, group, choice)):
-            selected[name] = implied
-    for group, choice in (selected | given).items():
-        path = _file(folder, group, choice)
-        if path.is_file():
+    for group in sorted(selected, key=lambda name: name == _EXPERIMENTS):
+        for path in _files(folder, group, selected[group]):
             content = yaml.safe_load(path.read_text()) if group == _EXPERIMENTS else {}
             foreign = foreign_groups(folder, command, content, given)
             for option in _values(path, _prefix(path, group)):
@@ -103,7 +99,7 @@ def options(folder: Path, command: str, chosen: Mapping[str, str] | None = None)
 
 
 def render(folder: Path, command: str, chosen: Mapping[str, str] | None = None) -> str:
-    """The text of `detinv <command> --help`."""
+    """Write the text of `detinv <command> --help`."""
     subject = COMMANDS[command].subject
     lines = [
         *_description(folder / f"{command}.yaml"),
@@ -117,7 +113,7 @@ def render(folder: Path, command: str, chosen: Mapping[str, str] | None = None) 
             for experiment in experiments()
             if experiment.for_run == (command == "run")
         ]
-    found = groups(folder, command)
+    found = groups(folder, command, chosen)
     if found:
         lines += ["", "groups (the default in brackets):"]
         for group in found:
@@ -131,8 +127,45 @@ def render(folder: Path, command: str, chosen: Mapping[str, str] | None = None) 
     return "\n".join(lines)
 
 
-def _file(folder: Path, group: str, choice: str | None) -> Path:
-    return (experiment_dir() if group == _EXPERIMENTS else folder / group) / f"{choice}.yaml"
+def _selected(folder: Path, command: str, given: Mapping[str, str]) -> dict[str, str | None]:
+    """Find the groups that a command composes, those that its choices bring with them included, and their choices."""
+    selected: dict[str, str | None] = {}
+
+    def add(path: Path) -> None:
+        for name, choice in _defaults(path):
+            selected.setdefault(name, choice)
+            for nested in _files(folder, name, given.get(name, choice)):
+                add(nested)
+
+    add(folder / f"{command}.yaml")
+    for path in _files(folder, _EXPERIMENTS, given.get(_EXPERIMENTS)):
+        add(path)
+    for group in (*selected, _EXPERIMENTS):
+        for path in _files(folder, group, given.get(group, selected.get(group))):
+            for name, choice in _overridden(path):
+                selected[name] = choice
+    return selected
+
+
+def _files(folder: Path, group: str, choice: str | None) -> list[Path]:
+    """Find the files of a choice, those that it builds on first."""
+    found: list[Path] = []
+    for name in (choice or "").strip("[]").split(","):
+        path = (experiment_dir() if group == _EXPERIMENTS else folder / group) / f"{name.strip()}.yaml"
+        if name.endswith(FILE_ENDINGS):
+            path = Path(name)
+        if path.is_file():
+            for base in _bases(path):
+                found += _files(folder, group, base)
+            found.append(path)
+    return found
+
+
+def _bases(path: Path) -> Iterator[str]:
+    """List the files of the same group that a file builds on."""
+    for entry in _defaults_list(path):
+        if isinstance(entry, str) and entry != "_self_":
+            yield entry
 
 
 def _description(path: Path) -> list[str]:
@@ -144,8 +177,13 @@ def _description(path: Path) -> list[str]:
     return lines
 
 
+def _defaults_list(path: Path) -> list[Any]:
+    return (yaml.safe_load(path.read_text()) or {}).get("defaults", [])
+
+
 def _defaults(path: Path) -> Iterator[tuple[str, str | None]]:
-    for entry in (yaml.safe_load(path.read_text()) or {}).get("defaults", []):
+    """List the groups that a file composes."""
+    for entry in _defaults_list(path):
         if isinstance(entry, Mapping):
             for name, choice in entry.items():
                 words = str(name).split()
@@ -154,10 +192,8 @@ def _defaults(path: Path) -> Iterator[tuple[str, str | None]]:
 
 
 def _overridden(path: Path) -> Iterator[tuple[str, str]]:
-    """Choices of other groups that choosing this file implies."""
-    if not path.is_file():
-        return
-    for entry in (yaml.safe_load(path.read_text()) or {}).get("defaults", []):
+    """List the choices of other groups that choosing this file implies."""
+    for entry in _defaults_list(path):
         if isinstance(entry, Mapping):
             for name, choice in entry.items():
                 words = str(name).split()
@@ -177,13 +213,14 @@ def _values(path: Path, prefix: str) -> Iterator[Option]:
     text = path.read_text()
     root = yaml.compose(text)
     if isinstance(root, yaml.MappingNode):
+        root.value = [(key, value) for key, value in root.value if key.value != "defaults"]
         yield from _leaves(root, prefix, text.splitlines())
 
 
 def _leaves(node: yaml.MappingNode, prefix: str, lines: list[str]) -> Iterator[Option]:
     for key_node, value in node.value:
         name = str(key_node.value)
-        if name.startswith("_") or (name == "defaults" and not prefix):
+        if name.startswith("_"):
             continue
         key = f"{prefix}.{name}" if prefix else name
         if isinstance(value, yaml.MappingNode) and value.value:

@@ -1,48 +1,37 @@
-"""Where the configuration files lie, and how a `_target_` in them becomes an object.
+"""How a `_target_` in a configuration becomes an object.
 
 A `_target_` is code to be run: where configurations are not trusted, only some are (see `detinv.config.trust`).
 """
 
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+from detinv.config.folders import config_dir, package_of
 from detinv.config.printable import reason_of, shown
+from detinv.config.targets import moved_to
 from detinv.config.trust import TARGET, check_resolved, check_target, is_trusting
 from detinv.errors import ConfigError, DetinvError
 
-# What constructors of ours raise when they are given something of another kind.
+# What our constructors raise when they are given something of another kind.
 _UNUSABLE = (AttributeError, ArithmeticError, LookupError)
 
 
-def config_dir() -> Path:
-    """The folder of configuration groups: packaged with an installed detinv, beside the package in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    packaged = package / "configs"
-    return packaged if packaged.is_dir() else package.parent / "configs"
-
-
-def experiment_dir() -> Path:
-    """The folder of experiments, which lies next to `config_dir()`."""
-    return config_dir().parent / "experiments"
-
-
-def choices(folder: Path, group: str) -> tuple[str, ...]:
-    """Names one can choose from in a group of `folder`; none if there is no such group."""
-    return tuple(sorted(path.stem for path in (folder / group).glob("*.yaml")))
-
-
 def compose_choice(group: str, name: str) -> Any:
-    """One file of a group with what it builds on, by Hydra's rules."""
-    from hydra import compose, initialize_config_dir
+    """Compose one file of a group with what it builds on, by Hydra's rules."""
+    from hydra import compose
+    from omegaconf import OmegaConf
 
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose(f"{group}/{name}")[group]
+    from detinv.config.hydra_context import detinv_hydra
+
+    with detinv_hydra():
+        config = compose(f"{group}/{name}")
+    package = package_of(config_dir(), group)
+    return OmegaConf.select(config, group if package in (None, "_global_") else package, default={})
 
 
 def locate(path: str) -> Any:
-    """The object at the dotted `path`, a module's attribute.
+    """Return the object at the dotted `path`, a module's attribute.
 
     Raises:
         ConfigError: when the module or the attribute does not exist, or may not be named by a configuration.
@@ -52,11 +41,13 @@ def locate(path: str) -> Any:
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{TARGET} {path!r} cannot be imported ({error}); give module.name") from error
+        new = moved_to(path)
+        hint = "give module.name" if new is None else f"it has moved: write {new}"
+        raise ConfigError(f"{TARGET} {path!r} cannot be imported ({error}); {hint}") from error
 
 
 def instantiate(node: Any) -> Any:
-    """The object that a configuration entry with a `_target_` describes, by Hydra's rules; lists become Python lists.
+    """Build what a configuration entry with a `_target_` describes, by Hydra's rules; lists become Python lists.
 
     Raises:
         DetinvError: whatever the target raised of that kind; ConfigError when it knows no such argument, or a
@@ -109,7 +100,7 @@ def _resolved(node: Any) -> Any:
 
 
 def mistake_within(error: BaseException) -> DetinvError:
-    """The mistake that a library's error wraps, or tells in its first line."""
+    """Return the mistake that a library's error wraps, or the one in its first line."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, DetinvError):

@@ -1,73 +1,66 @@
-"""Whether the values of a configuration are of the kinds of their defaults, before anything is made of them."""
+"""Whether the values of a configuration are of the right kinds, before anything is built of them.
 
-from typing import TYPE_CHECKING, Any
+What is right, the annotations of the constructor say that an entry's `_target_` names; for all other options, the kind
+of the default.
+"""
 
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from detinv.config.annotations import annotations, annotations_of, fits, said
 from detinv.config.printable import shown
 from detinv.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_KINDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    list: "a list",
-    dict: "named values",
-}
-# Seeds and counts are to fit into 32 bits, wherever they are handed to.
+_KINDS = (bool, int, float, str, list, dict)
+# Seeds and counts are to fit into 32 bits, wherever they are passed on to.
 _LARGEST = 2**32 - 1
-# Options of libraries and of detectors of one's own, and numbers that a file gave to its images.
-_FREE = ("trainer.", "detector.", "layout.image_ids")
-# Options that null switches off, or leaves to a library; all others need a value of their own kind.
-_OPTIONAL = (
-    "gradient_clip",
-    "trainer.",
-    "detector.",
-    "preset.objective.weights.",
-    "preset.objective.positive_cap",
-    "experiment.judge",
-    "experiment.layers",
-    "experiment.objects.classes",
-    "experiment.texture.",
-)
+# Options of libraries and of other people's detectors, and numbers that a file gave to its images.
+FOREIGN = ("trainer.", "detector.", "layout.image_ids")
 
 
-def check_kinds(defaults: dict[str, Any], values: dict[str, Any]) -> None:
-    """Raise ConfigError for a value of another kind than its default, or one that was taken away.
+def check_kinds(defaults: Mapping[str, Any], config: "DictConfig", constructor: str | None = None) -> None:
+    """Raise ConfigError for a value of the wrong kind, or for an option that was removed.
 
     Args:
-        defaults, values: see `flat_values`.
+        defaults: see `flat_values`.
+        config: as it is written or resolved; what is interpolated or still to be given is not checked.
+        constructor: dotted name of what takes the options that belong to no other entry.
     """
+    values = flat_values(config)
     for key in defaults:
         if "." not in key and key not in values:
             raise ConfigError(f"~{key}: this option cannot be removed")
+    wanted = {key: kind for key, kind in _kinds(values, constructor).items() if not key.startswith(FOREIGN)}
     for key, value in values.items():
         default = defaults.get(key)
-        # A number at the top is a count or a seed; further down, YAML's 30 may be short for 30.0.
-        wanted = float if isinstance(default, int) and not isinstance(default, bool) and "." in key else type(default)
-        optional = value is None and key.startswith(_OPTIONAL)
-        if wanted in _KINDS and not optional and not _fits(value, default, wanted):
-            given = "null" if value is None else shown(value)
-            example = f"{key}.{next(iter(default))}=..." if isinstance(default, dict) else f"its default {default}"
-            hint = "" if default == "???" else f", such as {example}"
-            raise ConfigError(f"{key}={given}: expected {_KINDS[wanted]}{hint}")
+        kind = wanted.get(key, _kind_of(key, default))
+        if kind is None or fits(value, kind) or _unknown(value):
+            continue
+        if value is None and key.startswith(FOREIGN):
+            continue
+        hint = "" if default in ("???", None) else f", such as its default {default}"
+        if isinstance(default, dict) and default:
+            hint = f", such as {key}.{next(iter(default))}=..."
+        raise ConfigError(f"{key}={'null' if value is None else shown(value)}: expected {said(kind)}{hint}")
 
 
-def check_numbers(values: dict[str, Any]) -> None:
-    """Raise ConfigError for a number that no option can mean; what else is wrong with one, its owner says."""
+def check_numbers(values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a number that no option can mean; whoever owns an option checks the rest."""
     for key, value in values.items():
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue
-            if not key.startswith(_FREE) and not 0 <= number <= _LARGEST:
+            if not key.startswith(FOREIGN) and not 0 <= number <= _LARGEST:
                 end = "0 or more" if number < 0 else f"a number of at most {_LARGEST}"
                 raise ConfigError(f"{key}={shown(number)}: choose {end}")
 
 
 def flat_values(node: "DictConfig") -> dict[str, Any]:
-    """Dotted keys and values as they are written, groups of values included."""
+    """List dotted keys and values as they are written, groups of values included."""
     from omegaconf import OmegaConf
 
     flat: dict[str, Any] = {}
@@ -84,14 +77,40 @@ def flat_values(node: "DictConfig") -> dict[str, Any]:
     return flat
 
 
-def _fits(value: Any, default: Any, wanted: type) -> bool:
-    if value is None:
-        return False
-    if any(isinstance(text, str) and ("${" in text or text == "???") for text in (value, default)):
-        # What is taken from elsewhere, or still to be given, says nothing about its kind.
-        return True
-    if wanted is str:
-        return not isinstance(value, list | dict)
-    if wanted is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is wanted
+def _kinds(values: Mapping[str, Any], constructor: str | None) -> dict[str, Any]:
+    """Find the annotations of all options that a constructor takes, by dotted key."""
+    found: dict[str, Any] = {}
+    if constructor is not None:
+        module, _, name = constructor.rpartition(".")
+        found |= annotations(getattr(import_module(module), name))
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(value.get("_target_"), str) and not key.startswith(FOREIGN):
+            target = value["_target_"]
+            # What is interpolated is checked when it is resolved.
+            if "${" not in target:
+                found |= {f"{key}.{name}": kind for name, kind in annotations_of(target).items()}
+    # Of an annotated mapping, such as that of weights, each value has a kind as well.
+    for key in values:
+        group = key.rpartition(".")[0]
+        if key not in found and (inner := _of_values(found.get(group))) is not None:
+            found[key] = inner
+    return found
+
+
+def _of_values(kind: Any) -> Any:
+    arguments = get_args(kind)
+    origin = get_origin(kind)
+    return arguments[1] if isinstance(origin, type) and issubclass(origin, Mapping) and len(arguments) == 2 else None
+
+
+def _kind_of(key: str, default: Any) -> type | None:
+    """Return the kind of a default; None where it says nothing."""
+    if type(default) not in _KINDS or _unknown(default):
+        return None
+    # A number at the top is a count or a seed; further down, YAML's 30 may be short for 30.0.
+    return float if type(default) is int and "." in key else type(default)
+
+
+def _unknown(value: Any) -> bool:
+    """Tell whether a value is interpolated, or still to be given."""
+    return isinstance(value, str) and ("${" in value or value == "???")

@@ -1,8 +1,8 @@
 """Whether configurations are trusted, which decides what they may name and read (see docs/security.md).
 
-The command line does not trust them unless it is told to: within `trusting(False)` only names of `ALLOWED_TARGETS` and
-the detectors of installed packages can be built, and nothing can be read from the environment. A Python program decides
-for itself.
+The command line does not trust them by default: within `trusting(False)` only names of `allowed_targets()` and the
+detectors of installed packages can be built, and nothing can be read from the environment. A Python program decides for
+itself.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,26 +10,26 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
-from detinv.config.allowed_targets import ALLOWED_TARGETS
 from detinv.config.printable import shown
+from detinv.config.targets import allowed_targets, moved_to
 from detinv.errors import ConfigError
 
 ENTRY_POINTS = "detinv.detectors"
 """Group of the entry points: each is a function that returns an `AbstractDetector`; its parameters are options."""
 
 TRUST = "trust_config=true"
-"""What one says on the command line to let configurations run code of their own."""
+"""The option that lets configurations run code of their own."""
 
 TARGET = "_target_"
 """The entry that names what is built."""
 
-# The innermost `trusting` decides; without any, it is a Python program that asks.
+# The innermost `trusting` decides; without any, a Python program is calling, which is trusted.
 _trust = [True]
 
 
 @contextmanager
 def trusting(trusted: bool) -> Iterator[None]:
-    """Within this block configurations may run code of their own and read the environment, or may not."""
+    """Decide whether configurations may run code of their own and read the environment, within this block."""
     _trust.append(trusted)
     _set_environment_resolver()
     try:
@@ -40,7 +40,7 @@ def trusting(trusted: bool) -> Iterator[None]:
 
 
 def is_trusting() -> bool:
-    """Whether configurations are trusted here."""
+    """Tell whether configurations are trusted here."""
     return _trust[-1]
 
 
@@ -51,7 +51,7 @@ def require_trusting(what: str) -> None:
         what: the file or entry, and what it would do; opens the message.
     """
     if not is_trusting():
-        raise ConfigError(f"{what}; if you trust where it comes from, say {TRUST}")
+        raise ConfigError(f"{what}; if you trust where it comes from, add {TRUST}")
 
 
 def check_targets(node: Any, where: str = "") -> None:
@@ -72,7 +72,7 @@ def check_targets(node: Any, where: str = "") -> None:
 
 
 def check_decisions(node: Any, where: str) -> None:
-    """Raise ConfigError where files trust weights, read further files, or put together what cannot be seen in them.
+    """Raise ConfigError where files trust weights, read further files, or compose values that their text does not show.
 
     Args:
         node: mappings and lists as they are written, with nothing resolved.
@@ -80,13 +80,13 @@ def check_decisions(node: Any, where: str) -> None:
     """
     for entry in () if is_trusting() else _decisions(node):
         raise ConfigError(
-            f"{where}: {shown(entry)} is not for a file to decide; leave it out and say it on the command line, or "
+            f"{where}: {shown(entry)} may not be set by a file; leave it out and give it on the command line, or "
             f"trust the whole file with {TRUST}"
         )
 
 
 def check_resolved(node: Any) -> None:
-    """`check_targets` of what is about to be built: no text in it may come to life as an interpolation either."""
+    """Run `check_targets` on what is about to be built; no text in it may turn into an interpolation either."""
     check_targets(node)
     for text in _texts(node):
         if "${" in text:
@@ -97,11 +97,14 @@ def check_target(target: Any, where: str = "") -> None:
     """Raise ConfigError unless `target` may be built here.
 
     Args:
-        target: a dotted name; anything else is none.
+        target: a dotted name; anything else is refused.
         where: file it comes from; opens the message.
     """
-    if is_trusting() or (isinstance(target, str) and (target in ALLOWED_TARGETS or target in _installed())):
+    if is_trusting() or (isinstance(target, str) and (target in allowed_targets() or target in _installed())):
         return
+    new = moved_to(target) if isinstance(target, str) else None
+    if new is not None:
+        raise ConfigError(f"{_opening(where)}{TARGET} {shown(target)} has moved; write {new}")
     require_trusting(
         f"{_opening(where)}{TARGET} {shown(target)} is code beyond what a configuration may name, and would be run"
     )

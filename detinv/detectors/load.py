@@ -98,7 +98,7 @@ def assemble_detector(
 def _put_weights(network: Any, name: str, class_names: Sequence[str], weights: str, trust_weights: bool) -> None:
     path = bundled_weights(name) if weights == _BUNDLED else Path(weights)
     if weights == _BUNDLED and not path.is_file():
-        raise DetectorError(f"{path}: {name}'s weights are missing; `detinv train training={name}` makes them")
+        raise DetectorError(f"{path}: {name}'s weights are missing; `detinv train model={name}` makes them")
     load_weights(network, path, trust_weights)
     trained_on = read_metadata(path).get("class_names")
     if trained_on is not None and trained_on != list(class_names):

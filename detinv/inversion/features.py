@@ -16,10 +16,10 @@ from detinv.inversion.fitting import fit_module
 from detinv.inversion.modules.base import AbstractPixelModule, OptimizerFactory, StepOutcome
 from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.objective.losses import Terms
-from detinv.inversion.objective.objective import Objective
 from detinv.inversion.optim.schedules import Schedule
 from detinv.inversion.pixels.pixels import AbstractPixels
 from detinv.inversion.preset import Preset
+from detinv.inversion.regularisers.base import AbstractRegulariser, regulariser_terms
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning
@@ -35,7 +35,7 @@ class FeatureInversion(AbstractPixelModule):
         ensemble: of the one detector.
         layouts: one batch, in the detector's frame; their boxes are what a layer of boxes is about.
         pixels: the parametrised images.
-        objective: its regularisers are added; its other terms have no part.
+        regularisers: priors on the images, by name.
         optimizer, schedule, steps: see `AbstractPixelModule`.
         layer: where features are compared.
         wanted: the other images, on the layouts' canvas.
@@ -48,7 +48,7 @@ class FeatureInversion(AbstractPixelModule):
         ensemble: Ensemble,
         layouts: LayoutBatch,
         pixels: AbstractPixels,
-        objective: Objective,
+        regularisers: Mapping[str, AbstractRegulariser],
         optimizer: OptimizerFactory,
         schedule: Schedule,
         steps: int,
@@ -56,7 +56,7 @@ class FeatureInversion(AbstractPixelModule):
         wanted: Pixels,
     ) -> None:
         super().__init__(ensemble, layouts, pixels, optimizer, schedule, steps)
-        self.objective = objective
+        self.regularisers = dict(regularisers)
         self.layer = layer
         self._wanted = wanted
         self._reference: list[Tensor] = []
@@ -78,8 +78,9 @@ class FeatureInversion(AbstractPixelModule):
         features = self.features(image)
         with torch.autocast(self.device.type, enabled=False):
             error = relative_error(features, self._reference)
-            priors = self.objective.pixel_terms(centred)
-            total = error + self.objective.total(priors) if priors else error
+            priors = regulariser_terms(self.regularisers, centred, self.pixels.mask)
+            weighted = [self.regularisers[name].weight * value for name, value in priors.items()]
+            total = error + torch.stack(weighted).sum(0) if weighted else error
         terms: Terms = {"features": error, **priors}
         self.outcome = StepOutcome({name: value.detach() for name, value in terms.items()}, total.detach())
         return total.sum()
@@ -132,7 +133,7 @@ def invert_features(
         ensemble,
         batch,
         preset.pixels(batch, detector.pixel_mean.cpu(), seed),
-        preset.objective,
+        preset.regularisers,
         preset.optimizer,
         preset.schedule,
         steps,

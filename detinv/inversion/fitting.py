@@ -53,6 +53,7 @@ def fit_batch(
         steps,
         preset.augmentation,
         seed,
+        preset.regularisers,
     )
     targets = PseudoTargets(preset.rule, preset.matching, preset.every_n_steps)
     # What is not the network's takes no time, and sums that are shared among threads would depend on the batch.

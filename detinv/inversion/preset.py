@@ -1,20 +1,22 @@
 """A preset: everything that says how to invert, but not what."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
-from detinv.config.instantiate import choices, compose_choice, config_dir, instantiate
+from detinv.config.folders import choices, config_dir
+from detinv.config.instantiate import compose_choice, instantiate
 from detinv.config.printable import suggestion
 from detinv.config.ranges import check_range
 from detinv.errors import ConfigError
 from detinv.inversion.modules.base import OptimizerFactory
-from detinv.inversion.objective.objective import Objective
+from detinv.inversion.objective.objective import TERM_NAMES, Objective
 from detinv.inversion.optim.schedules import Schedule
 from detinv.inversion.pixels.augmentation import Augmentation
 from detinv.inversion.pixels.pixels import AbstractPixels
 from detinv.inversion.pixels.updates import PixelUpdate
+from detinv.inversion.regularisers.base import AbstractRegulariser
 from detinv.inversion.targets.base import MatchingRule, TargetRule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
@@ -27,17 +29,18 @@ class Preset:
     Args:
         rule: how pseudo-targets follow from the current outputs.
         matching: the same for heads without suppression.
-        objective: loss terms, regularisers and their weights.
+        objective: loss terms and their weights.
         pixels: from (batch, mean, seed) to the parametrised images.
         optimizer: from parameters to an optimiser that treats every pixel alone.
         schedule: of its learning rate.
         updates: of the pixels after each step, in this order.
         augmentation: random views.
+        regularisers: priors on the images, by the names that their terms have in logs.
         steps: optimiser updates for each image that the other values are meant for; a run may take another number.
         every_n_steps: steps between two swaps of the pseudo-targets.
 
     Raises:
-        ConfigError: for a part that is none, or numbers that mean nothing.
+        ConfigError: for a part of the wrong kind, or a number out of range.
     """
 
     rule: TargetRule
@@ -50,12 +53,18 @@ class Preset:
     augmentation: Augmentation
     steps: int = 200
     every_n_steps: int = 1
+    regularisers: Mapping[str, AbstractRegulariser] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_range(self, "steps")
         check_range(self, "every_n_steps", least=1)
         if not all(map(callable, (*self.updates, self.schedule, self.pixels, self.optimizer))):
-            raise ConfigError("updates, schedule, pixels or optimizer: something else than what a preset is made of")
+            raise ConfigError("preset: updates, schedule, pixels and optimizer must be functions")
+        for name, one in self.regularisers.items():
+            if not isinstance(one, AbstractRegulariser):
+                raise ConfigError(f"preset.regularisers.{name}: {type(one).__name__} is not a regulariser")
+            if name in TERM_NAMES or "/" in name:
+                raise ConfigError(f"preset.regularisers.{name}: choose another name; this one is taken by a loss term")
         # Parts that are built in the middle of a run are tried once, on next to nothing: a mistake in them shows here.
         empty = Layout(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), (8, 8), "empty")
         self.optimizer(self.pixels(LayoutBatch.collate([empty]), torch.full((3,), 0.5), 0).parameters())

@@ -107,8 +107,8 @@ def _listed(command: str, override: "Override") -> Iterator[str]:
 def _names(command: str, group: str) -> list[str]:
     """List what a pattern is matched with; Hydra knows neither experiments nor the detectors of other packages."""
     from detinv.config.detectors import detector_names
+    from detinv.config.folders import choices, config_dir
     from detinv.config.help import experiments
-    from detinv.config.instantiate import choices, config_dir
 
     if group == "experiment":
         return [experiment.name for experiment in experiments() if experiment.for_run == (command == "run")]

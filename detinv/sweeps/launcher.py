@@ -73,7 +73,7 @@ def choose_launcher(overrides: Sequence[str]) -> AbstractLauncher:
     Raises:
         ConfigError: for one that is unknown or not installed, and for options it does not have.
     """
-    from detinv.config.instantiate import choices, config_dir
+    from detinv.config.folders import choices, config_dir
 
     name, options = "basic", []
     for word in overrides:
@@ -102,15 +102,15 @@ def _composed(name: str, options: Sequence[str]) -> dict[str, Any]:
 
     They lie in a group of our own: Hydra's has the options of its plugins, should any be installed.
     """
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from detinv.config.instantiate import config_dir
+    from detinv.config.hydra_context import detinv_hydra
 
     try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        with detinv_hydra():
             known = sorted(map(str, compose(None, [f"+{_FOLDER}={name}"]).get(_FOLDER) or {}))
             for word in options:
                 key = word.split("=", 1)[0].removeprefix(_OPTIONS)

@@ -12,6 +12,7 @@ from detinv.inversion.fitting import fit_batch
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.modules.network import Network
 from detinv.inversion.preset import load_preset
+from detinv.inversion.regularisers.base import regulariser_terms
 from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
@@ -46,8 +47,8 @@ def fast_loss(detector, asked, image):
     assignment = dense.head.assigner.assign(dense.head.anchors, dense.head.level_sizes, batch.boxes, batch.valid)
     targets = Targets(dense=PRESET.rule.dense(dense, batch, assignment))
     terms = PRESET.objective.detector_terms(predictions, targets)
-    terms |= PRESET.objective.pixel_terms(centred)
-    return PRESET.objective.total(terms)[0]
+    terms |= regulariser_terms(PRESET.regularisers, centred, torch.ones(1, 1, *batch.canvas_size))
+    return PRESET.objective.total(terms, PRESET.regularisers)[0]
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -8,7 +8,7 @@ import torch
 
 from detinv.cli import main
 from detinv.commands import bench
-from detinv.config.instantiate import config_dir
+from detinv.config.folders import config_dir
 
 pytestmark = pytest.mark.weights
 

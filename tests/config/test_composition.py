@@ -7,21 +7,13 @@ import yaml
 
 import detinv
 from detinv import cli
+from detinv.config import folders
 from detinv.config import help as command_help
-from detinv.config import instantiate as configuration
-from detinv.config.composition import compose_config
+from detinv.config.composition import chosen_groups, compose_config
+from detinv.config.folders import config_dir
 from detinv.config.help import Experiment, Option, experiments, groups, options, render
-from detinv.config.instantiate import config_dir
+from detinv.config.renamed import current_words
 from detinv.errors import ConfigError
-
-
-def test_steps_are_those_of_the_preset_unless_others_are_said():
-    assert compose_config("invert", []).steps == 200
-    assert compose_config("invert", ["preset=fast"]).steps == 120
-    assert compose_config("invert", ["preset=fast", "steps=7"]).steps == 7
-    assert compose_config("invert", ["preset=fast", "preset.steps=7"]).steps == 7
-    with pytest.raises(ConfigError, match=r"^steps=1.5: expected a whole number"):
-        compose_config("invert", ["preset.steps=1.5"])
 
 
 def test_none_switches_a_value_off():
@@ -31,7 +23,7 @@ def test_none_switches_a_value_off():
 @pytest.fixture
 def experiment_folder(monkeypatch, tmp_path):
     """An empty folder of experiments."""
-    monkeypatch.setattr(configuration, "experiment_dir", lambda: tmp_path)
+    monkeypatch.setattr(folders, "experiment_dir", lambda: tmp_path)
     monkeypatch.setattr(command_help, "experiment_dir", lambda: tmp_path)
     return tmp_path
 
@@ -43,12 +35,12 @@ def test_an_experiment_can_be_chosen_by_name(experiment_folder):
 
 
 def training_names():
-    return sorted(path.stem for path in (config_dir() / "training").glob("*.yaml"))
+    return sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", training_names())
 def test_every_training_composes_with_the_detector_of_its_name(name):
-    overrides = [f"training={name}", "data.root=somewhere"][: 2 if name.startswith("bccd") else 1]
+    overrides = [f"model={name}", "data.root=somewhere"][: 2 if name.startswith("bccd") else 1]
     config = compose_config("train", overrides)
     assert config.detector.name == name
     assert config.steps > 0
@@ -65,12 +57,12 @@ def test_help_shows_groups_values_and_comments():
     assert "[shapes_retinanet]" in text
     assert "batch_size=16" in text
     assert "images per update" in text
-    assert "detinv train training=bccd_retinanet data.root=PATH" in text
+    assert "detinv train model=bccd_retinanet data.root=PATH" in text
     assert "_target_" not in text
 
 
 def test_help_of_a_choice_shows_that_choice():
-    text = render(config_dir(), "train", {"training": "bccd_fasterrcnn"})
+    text = render(config_dir(), "train", {"model": "bccd_fasterrcnn"})
     assert "data.root=(required)" in text
     assert "detector.name=bccd_fasterrcnn" in text
     assert "batch_size=8" in text
@@ -130,10 +122,10 @@ def test_experiments_are_read_with_their_summaries(experiment_folder):
 
 
 def test_experiments_lie_beside_the_configurations(monkeypatch, tmp_path):
-    assert (configuration.experiment_dir() / "table1_transfer.yaml").is_file()
+    assert (folders.experiment_dir() / "table1_transfer.yaml").is_file()
     package = Path(detinv.__file__).resolve().parent
-    monkeypatch.setattr(configuration, "config_dir", lambda: package / "configs")
-    assert configuration.experiment_dir() == package / "experiments"
+    monkeypatch.setattr(folders, "config_dir", lambda: package / "configs")
+    assert folders.experiment_dir() == package / "experiments"
 
 
 def test_every_experiment_says_what_it_is_and_composes():
@@ -148,7 +140,7 @@ def test_every_experiment_says_what_it_is_and_composes():
 
 def layout_of(experiment):
     """The file of the layouts that a experiment chooses."""
-    defaults = yaml.safe_load((configuration.experiment_dir() / f"{experiment}.yaml").read_text()).get("defaults", [])
+    defaults = yaml.safe_load((folders.experiment_dir() / f"{experiment}.yaml").read_text()).get("defaults", [])
     chosen = next((entry["override /layout"] for entry in defaults if "override /layout" in entry), "plain")
     return (config_dir() / "layout" / f"{chosen}.yaml").read_text()
 
@@ -172,21 +164,18 @@ def test_help_of_an_experiment_shows_its_values(word, capsys):
     assert lines["experiment.joint"].split()[0] == "experiment.joint=false"
     assert "optimiser updates of each image" in lines["steps"] and lines["steps"].split()[0] == "steps=100"
     assert lines["layout.count"].strip() == "layout.count=16"
-    assert lines["layout.world"].strip() == "layout.world=texture"
+    assert lines["layout.world"].split()[0] == "layout.world=plain"
     assert "shapes_retinanet" in lines["detectors"]
 
 
 def test_an_experiment_wins_over_what_it_chooses(experiment_folder):
     (experiment_folder / "mine.yaml").write_text(
-        "# @package _global_\n# Mine.\ndefaults:\n  - override /layout: scale\n"
-        "layout:\n  count: 3\nexperiment:\n  size: 4  # of it\n"
+        "# @package _global_\n# Mine.\ndefaults:\n  - override /layout: world\n"
+        "layout:\n  world: scale\n  count: 3\nexperiment:\n  size: 4  # of it\n"
     )
     found = {option.key: option for option in options(config_dir(), "run", {"experiment": "mine"})}
     assert found["layout.world"].default == "scale" and found["layout.count"].default == "3"
     assert found["experiment.size"] == Option("experiment.size", "4", "of it")
-    # A choice of one's own wins over the experiment's, its values over that choice's.
-    found = {option.key: option for option in options(config_dir(), "run", {"experiment": "mine", "layout": "part"})}
-    assert found["layout.world"].default == "part" and found["layout.count"].default == "3"
     config = compose_config("run", ["experiment=mine", "layout=part"])
     assert config.layout.world == "part" and config.layout.count == 3
 
@@ -206,15 +195,40 @@ def test_an_experiment_wins_over_what_it_chooses(experiment_folder):
 def test_options_of_layouts_apply_to_the_source_they_were_written_for(experiment_folder, words, expected, command):
     """An experiment's `layout.count` is for the layouts of a world, and says nothing about those of a file."""
     kind = "experiment:\n  size: 4\n" if command == "run" else ""
-    text = f"# @package _global_\n# Mine.\ndefaults:\n  - override /layout: scale\nlayout:\n  count: 3\n{kind}"
+    text = f"# @package _global_\n# Mine.\ndefaults:\n  - override /layout: world\nlayout:\n  world: scale\n  count: 3\n{kind}"
     (experiment_folder / "mine.yaml").write_text(text)
     config = compose_config(command, ["experiment=mine", *words])
     assert {name: config.layout[name] for name in expected} == expected
-    chosen = dict(word.split("=") for word in words if word.startswith("layout="))
+    chosen = chosen_groups(current_words(command, words))
     listed = {option.key for option in options(config_dir(), command, {"experiment": "mine"} | chosen)}
     assert {key for key in listed if key.startswith("layout.")} == {
         f"layout.{name}" for name in config.layout if not name.startswith("_")
     }
+
+
+@pytest.mark.parametrize("world", ["plain", "texture", "shape", "context", "part", "scale"])
+def test_worlds_are_layouts_by_their_old_names(world):
+    layout = compose_config("invert", [f"layout={world}"]).layout
+    assert layout == compose_config("invert", ["layout=world", f"layout.world={world}"]).layout
+    assert layout.world == world
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "new"),
+    [
+        ("run", "protocol.joint=true", "protocol.joint is called experiment.joint now; write experiment.joint=true"),
+        ("train", "training=shapes_fcos", "training is called model now; write model=shapes_fcos"),
+        (
+            "invert",
+            "preset.objective.weights.total_variation=1e-5",
+            "write preset.regularisers.total_variation.weight=1e-5 together with regulariser=total_variation",
+        ),
+        ("invert", "+preset.objective.alpha_exponent=3", "write preset.regularisers.alpha_norm.exponent=3"),
+    ],
+)
+def test_old_names_say_the_new_ones(command, word, new):
+    with pytest.raises(ConfigError, match=new):
+        compose_config(command, [word])
 
 
 def test_help_of_an_experiment_knows_all_values_that_can_be_overridden():

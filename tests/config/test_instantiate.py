@@ -2,7 +2,8 @@ import fractions
 
 import pytest
 
-from detinv.config.instantiate import config_dir, instantiate, locate
+from detinv.config.folders import config_dir
+from detinv.config.instantiate import instantiate, locate
 from detinv.errors import ConfigError
 
 

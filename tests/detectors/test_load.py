@@ -3,7 +3,8 @@ import torch
 from omegaconf import OmegaConf
 
 from detinv.config.detectors import detector_names
-from detinv.config.instantiate import config_dir, instantiate
+from detinv.config.folders import config_dir
+from detinv.config.instantiate import instantiate
 from detinv.detectors import load
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import assemble_detector, load_detector
@@ -91,7 +92,7 @@ def test_names_are_not_paths(name):
 def test_bundled_weights_that_are_not_there(monkeypatch, tmp_path):
     monkeypatch.setattr(load, "bundled_weights", lambda name: tmp_path / f"{name}.safetensors")
     with pytest.raises(
-        DetectorError, match=r"shapes_fcos\.safetensors: .* `detinv train training=shapes_fcos` makes them"
+        DetectorError, match=r"shapes_fcos\.safetensors: .* `detinv train model=shapes_fcos` makes them"
     ):
         load_detector("shapes_fcos")
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from detinv import cli
 from detinv.commands import detect, execute, invert
 from detinv.config import composition
-from detinv.config.instantiate import config_dir
+from detinv.config.folders import config_dir
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 

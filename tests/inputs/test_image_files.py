@@ -139,7 +139,7 @@ def test_training_photographs_are_refused_alike(refused, folder: Path, tmp_path:
         content = json.dumps({"images": [image], "annotations": [], "categories": []})
         (tmp_path / "train.json").write_text(content)
         (tmp_path / "val.json").write_text(content)
-        words = ("training=bccd_retinanet", "data.root=.", "data.images=photos", "out_dir=out")
+        words = ("model=bccd_retinanet", "data.root=.", "data.images=photos", "out_dir=out")
         refused("train", *words, naming=(name, naming))
 
 

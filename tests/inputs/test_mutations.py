@@ -18,7 +18,8 @@ from torch import nn
 
 from detinv.config.composition import compose_config
 from detinv.config.detectors import detector_node
-from detinv.config.instantiate import config_dir, instantiate
+from detinv.config.folders import config_dir
+from detinv.config.instantiate import instantiate
 from detinv.config.trust import check_resolved, trusting
 from detinv.errors import DetinvError
 from detinv.layouts.coco import load_coco

@@ -11,6 +11,7 @@ from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError
 from detinv.inversion.features import feature_errors, invert_features, relative_error
 from detinv.inversion.preset import load_preset
+from detinv.inversion.regularisers.total_variation import TotalVariation
 from detinv.layouts.layout import Layout
 from detinv.metrics.edges import box_region
 from detinv.metrics.reconstruction import image_similarity
@@ -100,7 +101,7 @@ def test_a_box_is_reconstructed_inside_and_free_outside():
 
 def test_regularisers_of_the_preset_count():
     preset = load_preset()
-    smooth = replace(preset, objective=preset.objective.reweighted({"total_variation": 10.0}))
+    smooth = replace(preset, regularisers={"total_variation": TotalVariation(10.0)})
     rough, even = (invert("retinanet", "c3", steps=10, preset=one)[0].float() for one in (preset, smooth))
     variation = [image.diff(dim=1).square().mean() + image.diff(dim=2).square().mean() for image in (rough, even)]
     assert variation[1] < 0.5 * variation[0]

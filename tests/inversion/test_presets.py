@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detinv.config.instantiate import choices, config_dir
+from detinv.config.folders import choices, config_dir
 from detinv.errors import ConfigError
 from detinv.inversion.pixels.pixels import FourierPixels
 from detinv.inversion.preset import load_preset
+from detinv.inversion.regularisers.alpha_norm import AlphaNorm
+from detinv.inversion.regularisers.total_variation import TotalVariation
 from detinv.inversion.run import invert
 from detinv.inversion.targets.paper import PaperRule
 from detinv.layouts.layout import Layout
@@ -54,17 +56,12 @@ def test_an_unknown_preset_suggests_the_nearest():
 def test_published_numbers():
     """Hyper-parameters of the published configurations; roi_reg is what they amount to, not what they say."""
     retina, mask = load_preset("code_retinanet"), load_preset("code_maskrcnn")
-    assert retina.objective.weights == {
-        "cls": 30,
-        "reg": 30,
-        "positive": 1,
-        "total_variation": 1e-7,
-        "alpha_norm": 1e-7,
-    }
+    assert retina.objective.weights == {"cls": 30, "reg": 30, "positive": 1}
+    assert retina.regularisers == {"total_variation": TotalVariation(1e-7, 2), "alpha_norm": AlphaNorm(1e-7, 6)}
     assert retina.objective.level_weights == (0.125, 0.5, 1, 2, 8)
     assert retina.optimizer.keywords == {"lr": 1.0, "momentum": 0.5}
     assert [retina.schedule(step, 1000) for step in (0, 300, 301, 601)] == [1, 1, 0.6, 0.36]
     assert mask.objective.weights["roi_reg"] == 10
-    assert mask.objective.weights["total_variation"] == 1e-5
+    assert mask.regularisers["total_variation"].weight == 1e-5
     assert mask.optimizer.keywords == {"lr": 2.0, "momentum": 0.9}
     assert mask.schedule.factor == 0.7

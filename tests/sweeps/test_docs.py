@@ -9,7 +9,7 @@ import pytest
 from detinv.cli import _override
 from detinv.commands.execute import check_command
 from detinv.config.commands import COMMANDS
-from detinv.config.instantiate import choices, config_dir
+from detinv.config.folders import choices, config_dir
 from detinv.sweeps.grammar import combinations
 from detinv.sweeps.launcher import is_launcher_option
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detinv.config.detectors import detector_names
-from detinv.config.instantiate import choices, config_dir
+from detinv.config.folders import choices, config_dir
 from detinv.errors import ConfigError
 from detinv.sweeps.grammar import combinations, key_of, quoted
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from detinv.config.instantiate import choices, config_dir
+from detinv.config.folders import choices, config_dir
 from detinv.errors import ConfigError
 from detinv.sweeps import launcher
 from detinv.sweeps.launcher import InProcess, choose_launcher

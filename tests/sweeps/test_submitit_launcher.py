@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from detinv.cli import main
-from detinv.config.instantiate import config_dir
+from detinv.config.folders import config_dir
 from detinv.errors import ConfigError
 from detinv.sweeps.member import Task
 from detinv.sweeps.submitit_launcher import SubmititLauncher, _Resumable

@@ -132,8 +132,8 @@ def test_an_interruption_leaves_a_record_to_go_on_with(how, monkeypatch, tmp_pat
     ("words", "parts"),
     [
         (["seed=1,abc"], ["seed='abc'", "expected a whole number"]),
-        (["training=shapes_fcos,shapes_fco"], ["unknown training 'shapes_fco'"]),
-        (["training=shapes_fcos,bccd_fasterrcnn"], ["training=bccd_fasterrcnn", "needs data.root=..."]),
+        (["model=shapes_fcos,shapes_fco"], ["unknown model 'shapes_fco'"]),
+        (["model=shapes_fcos,bccd_fasterrcnn"], ["model=bccd_fasterrcnn", "needs data.root=..."]),
         (["seed=1,2", "stpes=3"], ["seed=1", "no option 'stpes'"]),
         (["out_dir=a,b"], ["out_dir=a for one member, b for another"]),
         (["seed=1,2", "out_dir=runs/${seed}"], ["runs/1 for one member, runs/2 for another"]),

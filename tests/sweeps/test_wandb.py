@@ -6,8 +6,8 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from detinv.commands import execute
+from detinv.config.folders import experiment_dir
 from detinv.config.help import experiments
-from detinv.config.instantiate import experiment_dir
 
 FILE = experiment_dir() / "sweeps" / "wandb.yaml"
 

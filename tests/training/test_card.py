@@ -11,7 +11,7 @@ SCORES = {"objects": 12.0, **dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", 
 
 def card(data: TrainingSet) -> str:
     names = data.source.class_names
-    training = Training("tiny", "RetinaNet", 1234, names, 0, "detinv train training=tiny")
+    training = Training("tiny", "RetinaNet", 1234, names, 0, "detinv train model=tiny")
     scores = SCORES | {f"AP/{name}": 25.0 for name in names} | {f"AP/{names[0]}": float("nan")}
     return model_card(training, Schedule(steps=3, batch_size=2, learning_rate=0.1), data, scores, "0123abcd")
 
@@ -37,5 +37,5 @@ def test_card_tells_scores_and_run(data):
     text = card(data)
     rows = [line for line in text.splitlines() if line.startswith("| boxes")]
     assert rows == ["| boxes | " + " | ".join(["50.0"] * 6 + ["-"] + ["25.0"] * 7) + " |"]
-    for part in ("1,234", "detinv train training=tiny", "0123abcd", "`context`", "seed 2 (12 objects)", "bulb, ball"):
+    for part in ("1,234", "detinv train model=tiny", "0123abcd", "`context`", "seed 2 (12 objects)", "bulb, ball"):
         assert part in text

@@ -28,7 +28,7 @@ def train(out_dir, *overrides):
 
 def test_train_leaves_weights_card_and_metrics(tmp_path, capsys):
     out_dir = tmp_path / "run"
-    assert train(out_dir, "training=shapes_maskrcnn") == 0
+    assert train(out_dir, "model=shapes_maskrcnn") == 0
     told = capsys.readouterr().out
     assert "shapes_maskrcnn.safetensors" in told
     assert str(out_dir) in told
@@ -38,7 +38,7 @@ def test_train_leaves_weights_card_and_metrics(tmp_path, capsys):
     assert (metrics["images"], metrics["steps"], metrics["name"]) == (3, 2, "shapes_maskrcnn")
 
     card = (out_dir / "shapes_maskrcnn.md").read_text()
-    for part in ("detinv train training=shapes_maskrcnn", "MaskRCNN", "circle, square", "seed 2000000", "masks", "MIT"):
+    for part in ("detinv train model=shapes_maskrcnn", "MaskRCNN", "circle, square", "seed 2000000", "masks", "MIT"):
         assert part in card
     assert f"| parameters | {metrics['parameters']:,} |" in card
     assert metrics["weight_hash"] in card

@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from detinv.config.instantiate import choices, config_dir
+from detinv.config.folders import choices, config_dir
 from detinv.errors import ConfigError
 from detinv.training.data import World
 from detinv.worlds.base import overlap

@@ -20,6 +20,9 @@ from detinv.experiments.common.provenance import image_hash
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.common.store import Images
 from detinv.inversion.features import feature_errors, invert_features
+from detinv.inversion.regularisers.alpha_norm import AlphaNorm
+from detinv.inversion.regularisers.base import AbstractRegulariser
+from detinv.inversion.regularisers.total_variation import TotalVariation
 from detinv.inversion.resume.fingerprint import settings_hash
 from detinv.layouts.boxes import area
 from detinv.layouts.layout import Layout
@@ -154,6 +157,12 @@ class FeatureReconstruction(AbstractExperiment):
             },
         )
 
+    def _regularisers(self) -> dict[str, AbstractRegulariser]:
+        return {
+            "total_variation": TotalVariation(self.priors["total_variation"]),
+            "alpha_norm": AlphaNorm(self.priors["alpha_norm"]),
+        }
+
     def layers_of(self, detector: AbstractDetector) -> list[FeatureLayer]:
         """Return the layers to be inverted, in the order of the report."""
         if self.layers is not None:
@@ -173,7 +182,7 @@ class FeatureReconstruction(AbstractExperiment):
     ) -> Images:
         detector = setup.detector(label)
         steps = setup.steps if steps is None else steps
-        preset = replace(setup.preset, objective=setup.preset.objective.reweighted(self.priors))
+        preset = replace(setup.preset, regularisers=self._regularisers())
 
         def make(members: Sequence[int], unfinished: Path) -> Images:
             return invert_features(

@@ -1,6 +1,6 @@
 """One batch of inversions as a LightningModule: the pixels are its only trained parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from detinv.inversion.objective.objective import Objective
 from detinv.inversion.optim.schedules import Schedule
 from detinv.inversion.pixels.augmentation import Augmentation
 from detinv.inversion.pixels.pixels import AbstractPixels
+from detinv.inversion.regularisers.base import AbstractRegulariser, regulariser_terms
 from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
 from detinv.types import Pixels
@@ -40,6 +41,7 @@ class Inversion(AbstractPixelModule):
         steps: of the whole run.
         augmentation: random views.
         seed: of the views.
+        regularisers: priors on the images, by name.
 
     Attributes:
         targets: of the latest step, by detector; on the CPU with the last image's once more at the end.
@@ -57,9 +59,11 @@ class Inversion(AbstractPixelModule):
         steps: int,
         augmentation: Augmentation,
         seed: int,
+        regularisers: Mapping[str, AbstractRegulariser] | None = None,
     ) -> None:
         super().__init__(ensemble, layouts, pixels, optimizer, schedule, steps)
         self.objective = objective
+        self.regularisers = dict(regularisers or {})
         self.views = augmentation.views(layouts, steps, seed)
         self.targets: dict[str, Targets] = {}
         self.retarget: Retarget | None = None
@@ -80,8 +84,8 @@ class Inversion(AbstractPixelModule):
             prefix = f"{member.name}/" if len(self.ensemble) > 1 else ""
             terms |= {f"{prefix}{name}": value for name, value in found.items()}
         with torch.autocast(self.device.type, enabled=False):
-            terms |= self.objective.pixel_terms(centred)
-            total = self.objective.total(terms)
+            terms |= regulariser_terms(self.regularisers, centred, self.pixels.mask)
+            total = self.objective.total(terms, self.regularisers)
         self.outcome = StepOutcome({name: value.detach() for name, value in terms.items()}, total.detach())
         return total.sum()
 

@@ -1,4 +1,4 @@
-"""Named, weighted terms: raw predictions, pseudo-targets and pixels to one scalar for each image."""
+"""Named, weighted loss terms: raw predictions and pseudo-targets to one scalar for each image."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -7,12 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detinv.config.printable import suggestion
-from detinv.config.ranges import check_range
 from detinv.detectors.heads.predictions import DensePredictions, Predictions
 from detinv.errors import ConfigError
 from detinv.inversion.objective.losses import TermOptions, Terms, dense_terms, proposal_terms, roi_terms
-from detinv.inversion.regularisers.alpha_norm import alpha_norm
-from detinv.inversion.regularisers.total_variation import total_variation
+from detinv.inversion.regularisers.base import AbstractRegulariser
 from detinv.inversion.targets.base import Targets
 
 TERM_NAMES = (
@@ -34,22 +32,19 @@ TERM_NAMES = (
     "roi_reg",
     "roi_positive",
     "roi_mask",
-    "total_variation",
-    "alpha_norm",
 )
-_REGULARISERS = ("total_variation", "alpha_norm")
+"""Names of all loss terms, whatever the detector."""
 
 
 class Objective:
-    """Weights of the loss terms and regularisers.
+    """Weights of the loss terms.
 
     Args:
         weights: factor of each term, by name; a term that is not named, or null, has weight 0. Terms that a detector
-            does not have (a mask term without masks, say) are passed over.
+            does not have (a mask term without masks, say) are skipped.
         level_weights: factor of each pyramid level, finest first, for rows and regions alike; the last one also
             serves all coarser levels.
         positive_cap: see `TermOptions`.
-        tv_exponent, alpha_exponent: of the two regularisers.
 
     Raises:
         ConfigError: on an unknown term or no level weight.
@@ -60,8 +55,6 @@ class Objective:
         weights: Mapping[str, float | None],
         level_weights: Sequence[float] = (1.0,),
         positive_cap: float | None = None,
-        tv_exponent: float = 2.0,
-        alpha_exponent: float = 6.0,
     ) -> None:
         _check_names(weights)
         if not level_weights:
@@ -69,33 +62,23 @@ class Objective:
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
         self.level_weights = tuple(float(weight) for weight in level_weights)
         self.options = TermOptions(positive_cap, deltas="deltas" in self.weights)
-        self.tv_exponent = tv_exponent
-        self.alpha_exponent = alpha_exponent
-        check_range(self, "tv_exponent alpha_exponent", above=True)
         self._on_device: dict[tuple[torch.device, int], Tensor] = {}
 
     def reweighted(self, weights: Mapping[str, float | None]) -> "Objective":
-        """The same objective with other weights; terms that `weights` does not name keep theirs, null drops one."""
-        return Objective(
-            {**self.weights, **weights},
-            self.level_weights,
-            self.options.positive_cap,
-            self.tv_exponent,
-            self.alpha_exponent,
-        )
+        """Copy the objective with other weights; terms that `weights` does not name keep theirs, null drops one."""
+        return Objective({**self.weights, **weights}, self.level_weights, self.options.positive_cap)
 
     def only(self, names: Collection[str]) -> "Objective":
-        """The same objective without the detector's terms that are not in `names`; regularisers stay.
+        """Copy the objective without the terms that are not in `names`.
 
         Raises:
             ConfigError: on an unknown term.
         """
         _check_names(names)
-        dropped = set(TERM_NAMES) - set(names) - set(_REGULARISERS)
-        return self.reweighted(dict.fromkeys(sorted(dropped)))
+        return self.reweighted(dict.fromkeys(name for name in TERM_NAMES if name not in names))
 
     def detector_terms(self, predictions: Predictions, targets: Targets) -> Terms:
-        """All terms of one detector that have a weight, one value per image each, before weighting.
+        """Compute all terms of one detector that have a weight, one value per image each, before weighting.
 
         Args:
             predictions: with gradient to the pixels.
@@ -113,28 +96,22 @@ class Objective:
             found |= roi_terms(predictions.roi, targets.roi, self._levels(predictions.dense), self.options)
         return {name: value for name, value in found.items() if name in self.weights}
 
-    def pixel_terms(self, centred: Float[Tensor, "batch 3 height width"]) -> Terms:
-        """The regularisers that have a weight.
+    def total(
+        self, terms: Terms, regularisers: Mapping[str, AbstractRegulariser] | None = None
+    ) -> Float[Tensor, " batch"]:
+        """Add up all terms of each image, weighted.
 
         Args:
-            centred: pixels minus mean, zero beyond each image.
-        """
-        found: Terms = {}
-        if "total_variation" in self.weights:
-            found["total_variation"] = total_variation(centred, self.tv_exponent)
-        if "alpha_norm" in self.weights:
-            found["alpha_norm"] = alpha_norm(centred, self.alpha_exponent)
-        return found
-
-    def total(self, terms: Terms) -> Float[Tensor, " batch"]:
-        """The weighted sum for each image; a name may begin with that of a detector, before a slash.
+            terms: of the detectors and of the regularisers; a name may begin with that of a detector, before a slash.
+            regularisers: by name, which give their terms' weights.
 
         Raises:
-            ConfigError: when there is no term: none that has a weight is one of this detector.
+            ConfigError: when there is no term, because the detector has none of those that have a weight.
         """
         if not terms:
-            raise ConfigError("preset.objective.weights: no term that has a weight is one of this detector")
-        return torch.stack([self.weights[name.rpartition("/")[2]] * value for name, value in terms.items()]).sum(0)
+            raise ConfigError("preset.objective.weights: the detector has none of the terms that have a weight")
+        weights = self.weights | {name: one.weight for name, one in (regularisers or {}).items()}
+        return torch.stack([weights[name.rpartition("/")[2]] * value for name, value in terms.items()]).sum(0)
 
     def _levels(self, predictions: DensePredictions) -> Float[Tensor, " level"]:
         device, count = predictions.logits.device, len(predictions.head.level_sizes)

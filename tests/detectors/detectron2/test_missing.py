@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from detinv.cli import main
-from detinv.config.instantiate import choices, config_dir
+from detinv.config.folders import choices, config_dir
 from detinv.detectors.load import load_detector
 from detinv.errors import DetectorError
 

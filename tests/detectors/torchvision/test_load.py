@@ -12,7 +12,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import FrozenBatchNorm2d
 
 from detinv.config.detectors import detector_node
-from detinv.config.instantiate import choices, config_dir
+from detinv.config.folders import choices, config_dir
 from detinv.detectors.class_names import COCO_CLASSES
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.load import load_detector

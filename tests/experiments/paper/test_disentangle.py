@@ -16,7 +16,6 @@ from detinv.worlds.scene import Scene
 from tests.fakes import block_image, tiny_detector
 
 SIZE = (64, 64)
-REGULARISERS = {"total_variation", "alpha_norm"}
 
 
 class Scenes:
@@ -70,12 +69,12 @@ def ran(tmp_path_factory):
 
 def test_every_term_of_a_detector_belongs_to_one_part_only():
     grouped = [*PROPOSALS, *(term for terms in PARTS.values() for term in terms)]
-    assert sorted(grouped) == sorted(set(TERM_NAMES) - REGULARISERS)
+    assert sorted(grouped) == sorted(TERM_NAMES)
 
 
 def test_conditions_have_the_terms_of_their_parts(ran):
     bench, _ = ran
-    weights = {key: found - REGULARISERS for key, (found, _) in bench.asked.items()}
+    weights = {key: found for key, (found, _) in bench.asked.items()}
     second_stage = {"cls": {"roi_cls", "roi_positive"}, "reg": {"roi_reg"}, "mask": {"roi_mask"}}
     for key in ("cls_reg_mask", "mask", "cls", "reg", "cls_reg"):
         wanted = set().union(*(second_stage[part] for part in key.split("_")))

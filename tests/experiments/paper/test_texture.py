@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 
-from detinv.config.instantiate import config_dir, instantiate
+from detinv.config.folders import config_dir
+from detinv.config.instantiate import instantiate
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.codec import DeltaCodec

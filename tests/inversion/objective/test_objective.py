@@ -5,45 +5,42 @@ import torch
 
 from detinv.errors import ConfigError
 from detinv.inversion.objective.objective import Objective
+from detinv.inversion.regularisers.alpha_norm import AlphaNorm
 
-WEIGHTS = {"cls": 1.0, "reg": 2.0, "rpn_cls": 0.5, "roi_mask": 3.0, "total_variation": 1e-3, "alpha_norm": 1e-4}
+WEIGHTS = {"cls": 1.0, "reg": 2.0, "rpn_cls": 0.5, "roi_mask": 3.0}
 
 
 def objective() -> Objective:
-    return Objective(WEIGHTS, (0.5, 1.0), 4.0, 1.5, 5.0)
+    return Objective(WEIGHTS, (0.5, 1.0), 4.0)
 
 
 def rest(one: Objective):
-    return one.level_weights, one.options.positive_cap, one.tv_exponent, one.alpha_exponent
+    return one.level_weights, one.options.positive_cap
 
 
 def test_reweighted_changes_what_it_names_and_drops_null():
     before = objective()
     after = before.reweighted({"reg": 7.0, "roi_mask": None, "rpn_cls": 0.0, "positive": 1.0})
-    expected = {name: WEIGHTS[name] for name in ("cls", "total_variation", "alpha_norm")} | {
-        "reg": 7.0,
-        "positive": 1.0,
-    }
-    assert after.weights == expected
-    assert rest(after) == rest(before) == ((0.5, 1.0), 4.0, 1.5, 5.0)
+    assert after.weights == {"cls": 1.0, "reg": 7.0, "positive": 1.0}
+    assert rest(after) == rest(before) == ((0.5, 1.0), 4.0)
     assert before.weights == WEIGHTS
 
 
-def test_only_keeps_named_terms_and_regularisers():
+def test_only_keeps_named_terms():
     before = objective()
     after = before.only(["cls", "roi_mask"])
-    assert after.weights == {name: WEIGHTS[name] for name in ("cls", "roi_mask", "total_variation", "alpha_norm")}
+    assert after.weights == {name: WEIGHTS[name] for name in ("cls", "roi_mask")}
     assert rest(after) == rest(before)
-    assert before.only(()).weights.keys() == {"total_variation", "alpha_norm"}
-    # A term without a weight is not given one by being named.
-    assert before.only(["positive"]).weights.keys() == {"total_variation", "alpha_norm"}
+    assert before.only(()).weights == {}
+    # A term without a weight does not get one by being named.
+    assert before.only(["positive"]).weights == {}
 
 
-def test_dropped_terms_do_not_count():
-    terms = {name: torch.tensor([10.0, 20.0]) for name in ("cls", "total_variation")}
-    torch.testing.assert_close(objective().only(["cls"]).total(terms), torch.tensor([10.01, 20.02]))
-    pixels = torch.ones(1, 3, 4, 4)
-    assert objective().reweighted({"alpha_norm": None}).pixel_terms(pixels).keys() == {"total_variation"}
+def test_the_total_is_the_weighted_sum_of_all_terms():
+    terms = {name: torch.tensor([10.0, 20.0]) for name in ("cls", "fcos/reg", "smooth")}
+    torch.testing.assert_close(objective().total(terms, {"smooth": AlphaNorm(0.5)}), torch.tensor([35.0, 70.0]))
+    with pytest.raises(ConfigError, match="the detector has none of the terms that have a weight"):
+        objective().total({})
 
 
 def test_box_corrections_are_compared_only_while_they_have_a_weight():

@@ -19,7 +19,7 @@ from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 from tests.fakes import FAMILIES, block_image, tiny_detector
 
-EVERYTHING = Objective({name: 1.0 for name in TERM_NAMES if name not in ("total_variation", "alpha_norm")})
+EVERYTHING = Objective(dict.fromkeys(TERM_NAMES, 1.0))
 LAYOUTS = [
     Layout(torch.tensor([[20.0, 18.0, 46.0, 44.0]]), torch.tensor([2]), (64, 64), "one"),
     Layout(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), (64, 64), "none"),

@@ -1,0 +1,63 @@
+"""Choices that are files of one's own: `GROUP=PATH/mine.yaml`, for every group of the command line."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detinv.config.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
+from detinv.config.renamed import check_names
+from detinv.config.trust import check_decisions, check_targets, is_trusting
+from detinv.errors import ConfigError, DetinvError
+
+
+def read_own_file(
+    path: Path, problem: type[DetinvError] = ConfigError, expected: str = "expected named values"
+) -> dict[str, Any]:
+    """Read the values of a file of one's own, as they are written.
+
+    Where configurations are trusted, the file's folder is then one of those that modules are imported from.
+
+    Args:
+        path: of a YAML file.
+        problem: raised for a file that is not there, cannot be read or holds something else.
+        expected: what to say in the last case.
+
+    Raises:
+        ConfigError: for a file that uses names of earlier versions, or that would run code or trust weights where
+            configurations are not trusted.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not os.path.isfile(path):
+        raise problem(f"{path}: no such file; give the path of a YAML file")
+    try:
+        check_plain_yaml(path.read_text(encoding="utf-8-sig"))
+        node = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, OmegaConfBaseException, *YAML_ERRORS) as error:
+        raise problem(f"{path}: cannot be read as YAML ({yaml_problem(error)})") from error
+    if not isinstance(node, dict):
+        raise problem(f"{path}: {expected}")
+    check_names(_dotted(node), str(path))
+    if is_trusting():
+        _import_from(path.resolve().parent)
+    else:
+        check_targets(node, str(path))
+        check_decisions(node, str(path))
+    return {str(key): value for key, value in node.items()}
+
+
+def _dotted(node: Mapping[Any, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in node.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, Mapping):
+            keys += _dotted(value, f"{prefix}{key}.")
+    return keys
+
+
+def _import_from(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
