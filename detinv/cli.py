@@ -84,7 +84,7 @@ def _dispatch(words: list[str]) -> int:
         return sweep(name, overrides)
     for word in overrides:
         if word.startswith(("hydra/launcher=", "hydra.launcher.")):
-            raise ConfigError(f"{word} says where the members of a sweep run; add -m to run one")
+            raise ConfigError(f"{word} says where the jobs of a sweep run; add -m to run one")
     return run_command(name, overrides)
 
 

@@ -52,9 +52,10 @@ def allowed_targets() -> frozenset[str]:
 
 def moved_to(target: str) -> str | None:
     """Find the present name of a part of detinv that an earlier version kept elsewhere; None if there is none."""
-    if not target.startswith("detinv.") or target in allowed_targets():
+    parts = target.split(".")
+    if parts[0] != "detinv" or not all(map(str.isidentifier, parts)) or target in allowed_targets():
         return None
-    name = target.rpartition(".")[2]
+    name = parts[-1]
     name = _RENAMED.get(name, name)
     found = [one for one in allowed_targets() if one.startswith("detinv.") and one.rpartition(".")[2] == name]
     return found[0] if len(found) == 1 else None

@@ -1,4 +1,4 @@
-"""The folder of a sweep: who its members are, where each one lies, and how it ended."""
+"""The folder of a sweep: its jobs, where each one lies, and how it ended."""
 
 import json
 from collections.abc import Sequence
@@ -10,23 +10,23 @@ from detinv.errors import OutputError
 from detinv.results.io.files import prepare_out_dir, write_json
 from detinv.results.io.names import file_stems
 from detinv.sweeps.grammar import Combination, key_of
-from detinv.sweeps.member import Outcome, Task
+from detinv.sweeps.job import JobOutcome, Task
 
 _RECORD = "sweep.json"
 _OUTCOMES, _LOGS = "outcomes", "logs"
-# Where a run is watched, where it lies and who trusts it do not make it another run.
-_BESIDE = ("out_dir", "logger", "trust_config")
+# Options that do not make a job a different one: where it is logged, where it lies, whether its files are trusted.
+_IGNORED = ("out_dir", "logger", "trust_config")
 
 
 @dataclass(frozen=True)
-class Member:
-    """One member as `sweep.json` keeps it.
+class JobRecord:
+    """One job as `sweep.json` stores it.
 
     Args:
-        folder: its name, below that of the sweep.
+        folder: name of its folder inside that of the sweep.
         overrides, swept: see `Combination`.
         status: "missing" until it has ended.
-        error, seconds: see `Outcome`.
+        error, seconds: see `JobOutcome`.
     """
 
     folder: str
@@ -42,7 +42,7 @@ class SweepFolder:
 
     Args:
         path: of the folder; need not exist yet.
-        command: that all members run.
+        command: that all jobs run.
 
     Raises:
         OutputError: when the record there cannot be read, or is of another command.
@@ -51,89 +51,89 @@ class SweepFolder:
     def __init__(self, path: Path, command: str) -> None:
         self.path = path
         self.command = command
-        self._members = {member.folder: self._as_it_ended(member) for member in self._read()}
+        self._jobs = {job.folder: self._as_it_ended(job) for job in self._read()}
 
     def enlist(self, combinations: Sequence[Combination]) -> list[str]:
-        """The folders' names of these members; those that are not known yet get one that no other has."""
-        known = {_identity(member): name for name, member in self._members.items()}
-        strangers = {_identity(c): c for c in combinations if _identity(c) not in known}
-        # Names in use come first, where they stay as they are.
-        wanted = [*self._members, *(_title(self.command, c) for c in strangers.values())]
-        names = file_stems(wanted)[len(self._members) :]
-        for (identity, combination), name in zip(strangers.items(), names, strict=True):
+        """Add jobs that the folder does not have yet, and return the names of the folders of all these jobs."""
+        known = {_identity(job): name for name, job in self._jobs.items()}
+        new = {_identity(c): c for c in combinations if _identity(c) not in known}
+        # Names in use come first, so that they stay as they are.
+        wanted = [*self._jobs, *(_title(self.command, c) for c in new.values())]
+        names = file_stems(wanted)[len(self._jobs) :]
+        for (identity, combination), name in zip(new.items(), names, strict=True):
             known[identity] = name
-            self._members[name] = Member(name, combination.overrides, combination.swept)
+            self._jobs[name] = JobRecord(name, combination.overrides, combination.swept)
         return list(dict.fromkeys(known[_identity(c)] for c in combinations))
 
-    def member(self, name: str) -> Member:
-        """The member in the folder of that name."""
-        return self._members[name]
+    def job(self, name: str) -> JobRecord:
+        """Return the job with the folder of that name."""
+        return self._jobs[name]
 
     def task(self, name: str, overrides: Sequence[str]) -> Task:
-        """What runs that member with these overrides."""
+        """Return the task that runs the job with these overrides."""
         outcome = self.path / _OUTCOMES / f"{name}.json"
         return Task(self.command, tuple(overrides), Path.cwd(), outcome, self.path / _LOGS / f"{name}.log")
 
     def begin(self, names: Sequence[str]) -> None:
-        """Create the folder, and note that these members are still to be run."""
+        """Create the folder and mark these jobs as missing."""
         for folder in (self.path, self.path / _OUTCOMES, self.path / _LOGS):
             prepare_out_dir(folder)
         for name in names:
-            self._members[name] = replace(self._members[name], status="missing", error=None, seconds=None)
+            self._jobs[name] = replace(self._jobs[name], status="missing", error=None, seconds=None)
         self._write()
 
-    def note(self, name: str, outcome: Outcome) -> None:
-        """Write down how a member ended."""
-        self._members[name] = replace(self._members[name], **asdict(outcome))
+    def note(self, name: str, outcome: JobOutcome) -> None:
+        """Record how a job ended."""
+        self._jobs[name] = replace(self._jobs[name], **asdict(outcome))
         self._write()
 
     def _write(self) -> None:
-        record = {"command": self.command, "members": [asdict(member) for member in self._members.values()]}
+        record = {"command": self.command, "jobs": [asdict(job) for job in self._jobs.values()]}
         write_json(self.path / _RECORD, record)
 
-    def _read(self) -> list[Member]:
+    def _read(self) -> list[JobRecord]:
         path = self.path / _RECORD
         if not path.exists():
             return []
         try:
             record: dict[str, Any] = json.loads(path.read_text())
             command = record["command"]
-            members = [
-                Member(**{**entry, "overrides": tuple(entry["overrides"]), "swept": tuple(entry["swept"])})
-                for entry in record["members"]
+            if "members" in record:
+                raise OutputError(f"{path} was written by an earlier version of detinv; choose another out_dir=PATH")
+            jobs = [
+                JobRecord(**{**entry, "overrides": tuple(entry["overrides"]), "swept": tuple(entry["swept"])})
+                for entry in record["jobs"]
             ]
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise OutputError(f"{path} is not what a sweep wrote; mend it or choose another out_dir=PATH") from error
+            raise OutputError(f"{path} was not written by a sweep; repair it or choose another out_dir=PATH") from error
         if command != self.command:
             raise OutputError(
                 f"out_dir {self.path} belongs to another sweep: the command was {command}, is {self.command}; choose "
                 "another out_dir"
             )
-        return members
+        return jobs
 
-    def _as_it_ended(self, member: Member) -> Member:
-        """By its own word, which counts even if nobody waited for it; without results it has not been run."""
-        path = self.path / _OUTCOMES / f"{member.folder}.json"
+    def _as_it_ended(self, job: JobRecord) -> JobRecord:
+        """Read how a job ended from the file it wrote, also if nobody waited; without results it is missing."""
+        path = self.path / _OUTCOMES / f"{job.folder}.json"
         try:
-            member = replace(member, **asdict(Outcome(**json.loads(path.read_text()))))
+            job = replace(job, **asdict(JobOutcome(**json.loads(path.read_text()))))
         except (OSError, ValueError, TypeError):
-            # Whoever is killed leaves no word.
-            member = replace(member, status="missing") if member.status == "ok" else member
-        if member.status == "ok" and not (self.path / member.folder).is_dir():
-            return replace(member, status="missing", seconds=None)
-        return member
+            # A job that was killed has written nothing.
+            job = replace(job, status="missing") if job.status == "ok" else job
+        if job.status == "ok" and not (self.path / job.folder).is_dir():
+            return replace(job, status="missing", seconds=None)
+        return job
 
 
-def _identity(member: Member | Combination) -> tuple[str, ...]:
-    """What makes it this member and no other."""
+def _identity(job: JobRecord | Combination) -> tuple[str, ...]:
+    """Return the overrides that distinguish a job from all others."""
     kept = [
-        word
-        for word in member.overrides
-        if word in member.swept or key_of(word).split(".")[0].split("@")[0] not in _BESIDE
+        word for word in job.overrides if word in job.swept or key_of(word).split(".")[0].split("@")[0] not in _IGNORED
     ]
     return tuple(sorted(kept))
 
 
 def _title(command: str, combination: Combination) -> str:
-    """What a member is called: by what differs, or by all there is."""
+    """Name a job after the overrides that differ between jobs, or after all of them."""
     return "-".join(combination.swept or combination.overrides) or command

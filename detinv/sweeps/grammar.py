@@ -1,4 +1,4 @@
-"""Which runs the words of a sweep ask for, by Hydra's own grammar of overrides."""
+"""The runs that the overrides of a sweep describe, by Hydra's own grammar."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ class Combination:
 
 
 def key_of(override: str) -> str:
-    """What an override is about: `detector` of `detector=a`, `trainer.max_time` of `+trainer.max_time=1`."""
+    """Return the key of an override: `detector` of `detector=a`, `trainer.max_time` of `+trainer.max_time=1`."""
     return override.lstrip("+~").split("=", 1)[0]
 
 
 def combinations(command: str, overrides: Sequence[str]) -> list[Combination]:
-    """Every combination of the values that the overrides list, the last one varying fastest.
+    """List every combination of the values that the overrides list, the last one varying fastest.
 
     Values are listed as Hydra's multirun does: `a,b,c`, `choice(...)`, `range(...)`, and `glob(...)` for groups,
-    detectors and experiments. Of an override given twice the last one counts.
+    detectors and experiments. If an override is given twice, the last one counts.
 
     Raises:
         ConfigError: for words that cannot be read, lists without values, and sweeps of more than 10000 runs.
@@ -61,7 +61,7 @@ def combinations(command: str, overrides: Sequence[str]) -> list[Combination]:
 
 
 def quoted(key: str, value: str) -> str:
-    """The override that sets `key` to the text `value`, whatever is in it."""
+    """Return the override that sets `key` to the text `value`, quoted as needed."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
     return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
@@ -78,7 +78,7 @@ def _parsed(overrides: Sequence[str]) -> "list[Override]":
 
 
 def _values(command: str, override: "Override") -> list[str]:
-    """`key=value` for each value of one override."""
+    """List `key=value` for each value of an override."""
     from hydra.errors import HydraException
 
     word = str(override.input_line)

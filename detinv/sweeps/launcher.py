@@ -1,4 +1,4 @@
-"""Who runs the members of a sweep, and where: the contract, the launcher for this process, and how one is chosen."""
+"""Launchers, which run the jobs of a sweep: the interface, the one for this process, and how one is chosen."""
 
 import gc
 from abc import ABC, abstractmethod
@@ -10,15 +10,15 @@ from typing import Any
 
 from detinv.config.printable import reason_of, suggestion
 from detinv.errors import ConfigError
-from detinv.sweeps.member import Outcome, Task, run_here
+from detinv.sweeps.job import JobOutcome, Task, run_here
 
 GROUP = "hydra/launcher"
-"""The word that chooses a launcher, as in all programs that use Hydra."""
+"""The option that chooses a launcher, as in all programs that use Hydra."""
 
 _OPTIONS = "hydra.launcher."
 # The group of configuration files that hold the options.
 _FOLDER = "launcher"
-# Module and class, what it needs, and the extra that brings it.
+# Class, the library it needs, and the extra that installs it.
 _LAUNCHERS = {
     "basic": ("detinv.sweeps.launcher.InProcess", None, None),
     "ray": ("detinv.sweeps.ray_launcher.RayLauncher", "ray", "ray"),
@@ -28,14 +28,14 @@ _LAUNCHERS = {
 
 
 class AbstractLauncher(ABC):
-    """Runs tasks, each isolated from the others, and tells of each one as it ends.
+    """Runs tasks, each isolated from the others, and reports each one as it ends.
 
-    This is where detinv leaves Hydra's plugins: theirs return when all jobs have ended, and give up all of them when
-    the process of one dies, so that nobody could tell of members as they end.
+    These are not Hydra's launcher plugins: those return when all jobs have ended, and give up all of them when the
+    process of one dies, so that jobs could not be reported as they end.
     """
 
     @abstractmethod
-    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, Outcome], None, None]:
+    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, JobOutcome], None, None]:
         """Run all tasks.
 
         Args:
@@ -43,32 +43,31 @@ class AbstractLauncher(ABC):
             folder: of the sweep.
 
         Returns:
-            Names and outcomes, in the order in which they end. Closed before that, it ends what is still running.
+            Names and outcomes, in the order in which the tasks end. Closing the generator ends those still running.
 
         Raises:
-            ConfigError: before any task has begun, for options that cannot be met here.
+            ConfigError: before any task has begun, for options that cannot be satisfied here.
         """
 
 
 class InProcess(AbstractLauncher):
     """In this process, one after the other."""
 
-    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, Outcome], None, None]:
+    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, JobOutcome], None, None]:
         for name, task in tasks.items():
-            # What it prints comes below.
             print(f"{name}:", flush=True)
             yield name, run_here(task)
-            # Memory that it held in circles, of a GPU as well, is the next one's.
+            # Frees memory in reference cycles, also of a GPU, for the next job.
             gc.collect()
 
 
 def is_launcher_option(override: str) -> bool:
-    """Whether an override is about the launcher, and not about the members."""
+    """Tell whether an override concerns the launcher rather than the jobs."""
     return override.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
 def choose_launcher(overrides: Sequence[str]) -> AbstractLauncher:
-    """The launcher that overrides of `hydra/launcher` and `hydra.launcher` ask for.
+    """Build the launcher that the overrides of `hydra/launcher` and `hydra.launcher` describe.
 
     Raises:
         ConfigError: for one that is unknown or not installed, and for options it does not have.
@@ -98,9 +97,9 @@ def choose_launcher(overrides: Sequence[str]) -> AbstractLauncher:
 
 
 def _composed(name: str, options: Sequence[str]) -> dict[str, Any]:
-    """The options of a launcher with their values.
+    """Compose the options of a launcher.
 
-    They lie in a group of our own: Hydra's has the options of its plugins, should any be installed.
+    They are a group of our own: Hydra's group has the options of its plugins, should any be installed.
     """
     from hydra import compose
     from hydra.errors import HydraException

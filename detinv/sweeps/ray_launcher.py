@@ -1,4 +1,4 @@
-"""Members as Ray tasks: on all GPUs of this machine, or on a cluster."""
+"""Jobs as Ray tasks: on all GPUs of this machine, or on a cluster."""
 
 import os
 from collections.abc import Generator, Mapping
@@ -8,21 +8,21 @@ from typing import Any
 
 from detinv.config.printable import reason_of
 from detinv.errors import ConfigError
+from detinv.sweeps.job import JobOutcome, Task, run_apart
 from detinv.sweeps.launcher import AbstractLauncher
-from detinv.sweeps.member import Outcome, Task, run_apart
 
-# Bytes of Ray's store for objects; members hand over none.
+# Bytes of Ray's object store, which jobs do not use.
 _STORE = 80 * 2**20
 
 
 class RayLauncher(AbstractLauncher):
-    """Each member in a process of its own, as soon as what it needs is free.
+    """Runs each job in a process of its own, as soon as the processors and GPUs it needs are free.
 
     Args:
         address: of a running cluster, as `ray start --head` prints it, or "auto"; the variable RAY_ADDRESS by default,
             and without that a Ray of its own on this machine.
-        num_cpus: that each member needs.
-        num_gpus: that each member needs, also a share such as 0.5; by default 1 where there are any, else 0.
+        num_cpus: that each job needs.
+        num_gpus: that each job needs, also a share such as 0.5; by default 1 where there are any, else 0.
     """
 
     def __init__(self, address: str | None = None, num_cpus: Any = 1, num_gpus: Any = None) -> None:
@@ -33,12 +33,12 @@ class RayLauncher(AbstractLauncher):
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
 
-    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, Outcome], None, None]:
+    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, JobOutcome], None, None]:
         import ray
 
         self._start()
         try:
-            # A process of its own for each, and no second try: a member that kills its process would do so again.
+            # One process per job and no retry: a job that kills its process would do so again.
             run = ray.remote(max_calls=1, max_retries=0, **self._needs())(run_apart)
             pending = {run.remote(task): name for name, task in tasks.items()}
             try:
@@ -56,11 +56,11 @@ class RayLauncher(AbstractLauncher):
     def _start(self) -> None:
         import ray
 
-        # Reports to Ray's makers are for people to switch on.
+        # Usage reports to Ray's makers are opt-in.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Members are what the machine is for; Ray would let everything else go first.
+        # By default Ray gives its workers a low priority.
         os.environ.setdefault("RAY_worker_niceness", "0")
-        # What members print is in their logs.
+        # The output of jobs is in their logs.
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "WARNING"}
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
         if address == "local":
@@ -71,7 +71,7 @@ class RayLauncher(AbstractLauncher):
             raise ConfigError(f"no Ray at {address}: {reason_of(error)}; say hydra.launcher.address=...") from error
 
     def _needs(self) -> dict[str, Any]:
-        """What each member needs; nobody waits for what no machine here has."""
+        """Return what each job needs, checked against the largest machine, so that no job waits for ever."""
         import ray
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -83,13 +83,13 @@ class RayLauncher(AbstractLauncher):
         return {"num_cpus": self.num_cpus, "num_gpus": gpus}
 
 
-def _outcome(task: Any) -> Outcome:
+def _outcome(task: Any) -> JobOutcome:
     import ray
     from ray.exceptions import RayError
 
     try:
         outcome = ray.get(task)
     except RayError as error:
-        return Outcome("failed", f"its process died: {reason_of(error)}")
-    assert isinstance(outcome, Outcome)
+        return JobOutcome("failed", f"its process died: {reason_of(error)}")
+    assert isinstance(outcome, JobOutcome)
     return outcome

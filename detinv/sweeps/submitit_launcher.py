@@ -1,4 +1,4 @@
-"""Members as jobs of submitit: on a SLURM cluster, or in processes of this machine."""
+"""Jobs as jobs of submitit: on a SLURM cluster, or in processes of this machine."""
 
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from detinv.config.printable import reason_of
 from detinv.errors import ConfigError
+from detinv.sweeps.job import JobOutcome, Task, run_apart
 from detinv.sweeps.launcher import AbstractLauncher
-from detinv.sweeps.member import Outcome, Task, run_apart
 
 if TYPE_CHECKING:
     from submitit import Job
 
-# Seconds between two looks at the jobs.
+# Seconds between two queries of the state of the jobs.
 _POLL = {"local": 0.2, "slurm": 5.0}
 
 
 class SubmititLauncher(AbstractLauncher):
-    """Each member in a job of its own; those for SLURM are one job array.
+    """Submits each job of a sweep with submitit; those for SLURM are one job array.
 
     Args:
         cluster: "slurm" or "local".
@@ -36,9 +36,9 @@ class SubmititLauncher(AbstractLauncher):
         self.array_parallelism = array_parallelism
         self.options = {name: value for name, value in options.items() if value is not None}
 
-    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, Outcome], None, None]:
+    def launch(self, tasks: Mapping[str, Task], folder: Path) -> Generator[tuple[str, JobOutcome], None, None]:
         executor = self._executor(folder)
-        # SLURM itself sees to it that only so many run; on this machine we do.
+        # SLURM itself limits how many run at a time; on this machine we do.
         at_once = len(tasks) if self.cluster == "slurm" else self.array_parallelism
         waiting = list(tasks.items())
         running: dict[Any, str] = {}
@@ -70,7 +70,7 @@ class SubmititLauncher(AbstractLauncher):
             raise ConfigError(f"jobs for {self.cluster} cannot be made: {reason_of(error)}") from error
         return executor
 
-    def _submitted(self, executor: Any, entries: Sequence[tuple[str, Task]]) -> "dict[Job[Outcome], str]":
+    def _submitted(self, executor: Any, entries: Sequence[tuple[str, Task]]) -> "dict[Job[JobOutcome], str]":
         if not entries:
             return {}
         with executor.batch():
@@ -79,12 +79,12 @@ class SubmititLauncher(AbstractLauncher):
 
 
 class _Resumable:
-    """A task that is submitted again when SLURM takes its machine away: commands go on where they stopped."""
+    """A task that is submitted again when SLURM preempts it; commands resume where they stopped."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
 
-    def __call__(self) -> Outcome:
+    def __call__(self) -> JobOutcome:
         return run_apart(self.task)
 
     def checkpoint(self) -> Any:
@@ -93,12 +93,12 @@ class _Resumable:
         return DelayedSubmission(self)
 
 
-def _outcome(job: Any) -> Outcome:
+def _outcome(job: Any) -> JobOutcome:
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
     try:
         outcome = job.result()
     except (FailedJobError, UncompletedJobError):
-        return Outcome("failed", f"its job {job.job_id} died ({job.state}); see {job.paths.folder}")
-    assert isinstance(outcome, Outcome)
+        return JobOutcome("failed", f"its job {job.job_id} died ({job.state}); see {job.paths.folder}")
+    assert isinstance(outcome, JobOutcome)
     return outcome

@@ -1,4 +1,4 @@
-"""`detinv COMMAND -m ...`: check every member of a sweep, run those that are not done, and tell how each one ended."""
+"""`detinv COMMAND -m ...`: check every job of a sweep, run those that are not done, and report how each one ended."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,31 +12,31 @@ from rich.table import Column, Table
 from detinv.commands.execute import check_command
 from detinv.config.out_dir import claim_dated_folder
 from detinv.errors import ConfigError, DetinvError
-from detinv.sweeps.folder import Member, SweepFolder
+from detinv.sweeps.folder import JobRecord, SweepFolder
 from detinv.sweeps.grammar import Combination, combinations, key_of, quoted
+from detinv.sweeps.job import Task
 from detinv.sweeps.launcher import AbstractLauncher, choose_launcher, is_launcher_option
-from detinv.sweeps.member import Task
 
 _FAILED = 1
-# In this order they are listed: what needs a person comes last.
+# In the order of the table: what needs attention comes last.
 _STYLES = {"ok": "green", "missing": "yellow", "failed": "bold red"}
 
 
 def sweep(command: str, overrides: Sequence[str]) -> int:
     """Run a command with every combination of the values that its overrides list.
 
-    Members that ended well before are not run again.
+    Jobs that have succeeded before are not run again.
 
     Args:
         command: a name in `COMMANDS`.
-        overrides: of the members, with Hydra's lists of values, and of `hydra/launcher`.
+        overrides: of the jobs, with Hydra's lists of values, and of `hydra/launcher`.
 
     Returns:
-        0 if all members ended well, 1 if one did not.
+        0 if all jobs succeeded, 1 if one did not.
 
     Raises:
-        DetinvError: for a mistake in the input of any member, before one is run.
-        KeyboardInterrupt: after the table of members, when interrupted.
+        DetinvError: for a mistake in the input of any job, before one is run.
+        KeyboardInterrupt: after the table of jobs, when interrupted.
     """
     launcher = choose_launcher([word for word in overrides if is_launcher_option(word)])
     asked = combinations(command, [word for word in overrides if not is_launcher_option(word)])
@@ -44,7 +44,7 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
     folder = SweepFolder(_path(command, asked, configs), command)
     names = folder.enlist([_without_out_dir(combination) for combination in asked])
     groups = dict(zip(names, configs, strict=True))
-    todo = [name for name in names if folder.member(name).status != "ok"]
+    todo = [name for name in names if folder.job(name).status != "ok"]
     tasks = {name: folder.task(name, _own_words(folder, name, groups[name])) for name in todo}
     console = Console()
     interrupted = False
@@ -54,19 +54,19 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
             _launch(launcher, tasks, folder, console)
         except KeyboardInterrupt:
             interrupted = True
-    found = [folder.member(name) for name in names]
+    found = [folder.job(name) for name in names]
     _show(console, folder, found, len(names) - len(todo))
     if interrupted:
         raise KeyboardInterrupt
-    return _FAILED if any(member.status != "ok" for member in found) else 0
+    return _FAILED if any(job.status != "ok" for job in found) else 0
 
 
 def _checked(command: str, combination: Combination) -> DictConfig:
     try:
         return check_command(command, combination.overrides)
     except DetinvError as error:
-        member = " ".join(combination.swept)
-        raise ConfigError(f"{member}: {error}" if member and member not in str(error) else str(error)) from error
+        job = " ".join(combination.swept)
+        raise ConfigError(f"{job}: {error}" if job and job not in str(error) else str(error)) from error
 
 
 def _path(command: str, asked: Sequence[Combination], configs: Sequence[DictConfig]) -> Path:
@@ -75,8 +75,8 @@ def _path(command: str, asked: Sequence[Combination], configs: Sequence[DictConf
     given = sorted({str(config.out_dir) for config in configs})
     if len(given) > 1:
         raise ConfigError(
-            f"out_dir={given[0]} for one member, {given[1]} for another: give the one folder for all, in which each "
-            "member gets its own"
+            f"out_dir={given[0]} for one job, {given[1]} for another: give one folder for all, in which each "
+            "job gets its own"
         )
     return Path(given[0])
 
@@ -87,8 +87,8 @@ def _without_out_dir(combination: Combination) -> Combination:
 
 
 def _own_words(folder: SweepFolder, name: str, config: DictConfig) -> list[str]:
-    """What one would type to run this member alone: its own folder, and its sweep as its group in the dashboard."""
-    words = [*folder.member(name).overrides, quoted("out_dir", str(folder.path / name))]
+    """Return the overrides of a job alone: its own folder, and the sweep as its group in the dashboard."""
+    words = [*folder.job(name).overrides, quoted("out_dir", str(folder.path / name))]
     logger = config.get("logger") or {}
     if "group" in logger and logger["group"] is None:
         words.append(quoted("logger.group", folder.path.resolve().name))
@@ -100,7 +100,7 @@ def _launch(launcher: AbstractLauncher, tasks: dict[str, Task], folder: SweepFol
         console.print(text, soft_wrap=True, highlight=False)
 
     say(f"{len(tasks)} to run in {escape(str(folder.path))}")
-    # Closed whatever happens: nothing is left running.
+    # Closed whatever happens, so that nothing is left running.
     with closing(launcher.launch(tasks, folder.path)) as outcomes:
         for count, (name, outcome) in enumerate(outcomes, 1):
             folder.note(name, outcome)
@@ -110,18 +110,18 @@ def _launch(launcher: AbstractLauncher, tasks: dict[str, Task], folder: SweepFol
             say(f"[{style}]{outcome.status}[/]  {count} of {len(tasks)}  {escape(name)}{took}{error}")
 
 
-def _show(console: Console, folder: SweepFolder, found: Sequence[Member], skipped: int) -> None:
-    table = Table(Column("member", overflow="fold"), "status", Column("seconds", justify="right"), "error")
+def _show(console: Console, folder: SweepFolder, found: Sequence[JobRecord], skipped: int) -> None:
+    table = Table(Column("job", overflow="fold"), "status", Column("seconds", justify="right"), "error")
     for status, style in _STYLES.items():
-        for member in found:
-            if member.status == status:
-                seconds = "" if member.seconds is None else f"{member.seconds:.1f}"
-                table.add_row(escape(member.folder), f"[{style}]{status}[/]", seconds, escape(member.error or ""))
+        for job in found:
+            if job.status == status:
+                seconds = "" if job.seconds is None else f"{job.seconds:.1f}"
+                table.add_row(escape(job.folder), f"[{style}]{status}[/]", seconds, escape(job.error or ""))
     console.print(table)
-    open_ends = sum(member.status != "ok" for member in found)
+    open_ends = sum(job.status != "ok" for job in found)
     if skipped:
-        console.print(f"{skipped} had ended well before and were not run again", highlight=False)
+        console.print(f"{skipped} had succeeded before and were not run again", highlight=False)
     if open_ends:
         hint = f"the same command with out_dir={folder.path} runs them"
-        console.print(escape(f"{open_ends} of {len(found)} did not end well; {hint}"), soft_wrap=True, highlight=False)
+        console.print(escape(f"{open_ends} of {len(found)} did not succeed; {hint}"), soft_wrap=True, highlight=False)
     console.print(escape(f"sweep: {folder.path / 'sweep.json'}"), soft_wrap=True, highlight=False)

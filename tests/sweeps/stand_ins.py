@@ -1,4 +1,4 @@
-"""A command that does next to nothing, and detectors for members that run side by side."""
+"""A command that does next to nothing, and detectors for jobs that run side by side."""
 
 import sys
 import types

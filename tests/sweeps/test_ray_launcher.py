@@ -1,4 +1,4 @@
-"""Ray with two workers on this machine: real members, and one that takes its process with it."""
+"""Ray with two workers on this machine: real jobs, and one that takes its process with it."""
 
 import json
 
@@ -14,7 +14,7 @@ TINY = ("layout=plain", "layout.count=1", "steps=2", "trainer.accelerator=cpu", 
 
 
 @pytest.mark.slow
-def test_members_run_side_by_side_and_isolated(tmp_path, monkeypatch, capsys):
+def test_jobs_run_side_by_side_and_isolated(tmp_path, monkeypatch, capsys):
     # No cluster of the person who tests, and no token in their home.
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -26,7 +26,7 @@ def test_members_run_side_by_side_and_isolated(tmp_path, monkeypatch, capsys):
         main(["invert", "-m", "detector=dies.yaml,lives.yaml", *TINY, "trust_config=true", "out_dir=sweep", *ray]) == 1
     )
     out = tmp_path / "sweep"
-    dies, lives = json.loads((out / "sweep.json").read_text())["members"]
+    dies, lives = json.loads((out / "sweep.json").read_text())["jobs"]
     assert dies["status"] == "failed" and dies["error"].startswith("its process died: ")
     assert (lives["status"], lives["error"]) == ("ok", None)
     assert (out / "detector_lives.yaml" / "report.html").is_file()
@@ -50,11 +50,11 @@ def cluster(monkeypatch):
         ({"num_gpus": 0}, {"num_cpus": 1, "num_gpus": 0}),
     ],
 )
-def test_a_member_has_a_gpu_for_itself_unless_told_otherwise(options, needs, cluster):
+def test_a_job_has_a_gpu_for_itself_unless_told_otherwise(options, needs, cluster):
     assert RayLauncher(**options)._needs() == needs
 
 
-def test_without_gpus_a_member_needs_none(monkeypatch):
+def test_without_gpus_a_job_needs_none(monkeypatch):
     monkeypatch.setattr("ray.nodes", lambda: [{"Resources": {"CPU": 2.0}, "Alive": True}])
     assert RayLauncher()._needs() == {"num_cpus": 1, "num_gpus": 0}
 

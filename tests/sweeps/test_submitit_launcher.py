@@ -8,7 +8,7 @@ import yaml
 from detinv.cli import main
 from detinv.config.folders import config_dir
 from detinv.errors import ConfigError
-from detinv.sweeps.member import Task
+from detinv.sweeps.job import Task
 from detinv.sweeps.submitit_launcher import SubmititLauncher, _Resumable
 from tests.sweeps.stand_ins import meeting_detectors
 
@@ -16,14 +16,14 @@ submitit = pytest.importorskip("submitit", reason="needs the extra detinv[slurm]
 TINY = ("layout=plain", "layout.count=1", "steps=2", "trainer.accelerator=cpu", "logger=none")
 
 
-def test_members_run_side_by_side_and_isolated(tmp_path, monkeypatch):
+def test_jobs_run_side_by_side_and_isolated(tmp_path, monkeypatch):
     meeting_detectors(tmp_path)
     monkeypatch.chdir(tmp_path)
     words = ["detector=dies.yaml,lives.yaml", *TINY, "trust_config=true", "out_dir=sweep"]
     local = ["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism=2"]
     assert main(["invert", "-m", *words, *local]) == 1
     out = tmp_path / "sweep"
-    dies, lives = json.loads((out / "sweep.json").read_text())["members"]
+    dies, lives = json.loads((out / "sweep.json").read_text())["jobs"]
     assert (dies["status"], lives["status"]) == ("failed", "ok")
     assert "died" in dies["error"] and ".submitit" in dies["error"]
     assert (out / "detector_lives.yaml" / "report.html").is_file()

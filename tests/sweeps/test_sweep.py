@@ -1,4 +1,4 @@
-"""`detinv COMMAND -m`: every member as if run alone, whatever happens to the others."""
+"""`detinv COMMAND -m`: every job as if run alone, whatever happens to the others."""
 
 import json
 import re
@@ -15,34 +15,34 @@ from tests.sweeps.stand_ins import leave_results, stand_in
 TINY = ("layout=plain", "layout.count=1", "steps=2", "trainer.accelerator=cpu")
 
 
-def members(folder: Path) -> dict[str, dict]:
-    return {member["folder"]: member for member in json.loads((folder / "sweep.json").read_text())["members"]}
+def jobs(folder: Path) -> dict[str, dict]:
+    return {job["folder"]: job for job in json.loads((folder / "sweep.json").read_text())["jobs"]}
 
 
 def statuses(folder: Path) -> dict[str, str]:
-    return {name: member["status"] for name, member in members(folder).items()}
+    return {name: job["status"] for name, job in jobs(folder).items()}
 
 
 def times_run(folder: Path) -> dict[str, int]:
     return {path.parent.name: len(path.read_text()) for path in folder.glob("*/times")}
 
 
-def test_a_member_is_what_its_command_would_be_alone(tmp_path):
+def test_a_job_is_what_its_command_would_be_alone(tmp_path):
     out = tmp_path / "sweep"
     assert main(["invert", "-m", "seed=1,2", *TINY, "logger=none", f"out_dir={out}"]) == 0
     assert main(["invert", "seed=2", *TINY, "logger=none", f"out_dir={tmp_path / 'alone'}"]) == 0
     assert statuses(out) == {"seed_1": "ok", "seed_2": "ok"}
-    alone, member = tmp_path / "alone", out / "seed_2"
-    assert {path.name for path in member.iterdir()} == {path.name for path in alone.iterdir()}
-    configs = [yaml.safe_load((folder / "config.yaml").read_text()) for folder in (alone, member)]
-    assert [config.pop("out_dir") for config in configs] == [str(alone), str(member)]
+    alone, job = tmp_path / "alone", out / "seed_2"
+    assert {path.name for path in job.iterdir()} == {path.name for path in alone.iterdir()}
+    configs = [yaml.safe_load((folder / "config.yaml").read_text()) for folder in (alone, job)]
+    assert [config.pop("out_dir") for config in configs] == [str(alone), str(job)]
     assert configs[0] == configs[1]
     (picture,) = (alone / "images").iterdir()
-    assert (member / "images" / picture.name).read_bytes() == picture.read_bytes()
+    assert (job / "images" / picture.name).read_bytes() == picture.read_bytes()
     assert (out / "seed_1" / "images" / picture.name).read_bytes() != picture.read_bytes()
 
 
-def test_a_failing_member_is_listed_last_and_run_again_alone(monkeypatch, tmp_path, capsys):
+def test_a_failing_job_is_listed_last_and_run_again_alone(monkeypatch, tmp_path, capsys):
     failing = {1: ConfigError("weights=gone.pth:\nno such file"), 3: RuntimeError("out of luck")}
 
     def run(config, build):
@@ -56,15 +56,15 @@ def test_a_failing_member_is_listed_last_and_run_again_alone(monkeypatch, tmp_pa
     assert main(words) == 1
     told = capsys.readouterr()
     assert "RuntimeError: out of luck" in told.err and "Traceback" in told.err
-    found = members(tmp_path)
-    assert {name: member["error"] for name, member in found.items()} == {
+    found = jobs(tmp_path)
+    assert {name: job["error"] for name, job in found.items()} == {
         "seed_1": "weights=gone.pth: no such file",
         "seed_2": None,
         "seed_3": "RuntimeError: out of luck",
         "seed_4": "exit status 1",
     }
-    assert [member["status"] for member in found.values()] == ["failed", "ok", "failed", "failed"]
-    assert all(member["seconds"] >= 0 for member in found.values())
+    assert [job["status"] for job in found.values()] == ["failed", "ok", "failed", "failed"]
+    assert all(job["seconds"] >= 0 for job in found.values())
     table = re.findall(r"^│ (seed_\d) +│ (\w+) ", told.out, re.MULTILINE)
     assert table == [("seed_2", "ok"), ("seed_1", "failed"), ("seed_3", "failed"), ("seed_4", "failed")]
 
@@ -82,7 +82,7 @@ def test_a_sweep_grows_in_its_folder(monkeypatch, tmp_path):
     assert statuses(tmp_path) == {"seed_1": "ok", "seed_2": "ok", "seed_3": "ok"}
 
 
-def test_the_record_is_kept_as_members_end(monkeypatch, tmp_path):
+def test_the_record_is_kept_as_jobs_end(monkeypatch, tmp_path):
     seen = []
 
     def run(config, build):
@@ -135,8 +135,8 @@ def test_an_interruption_leaves_a_record_to_go_on_with(how, monkeypatch, tmp_pat
         (["model=shapes_fcos,shapes_fco"], ["unknown model 'shapes_fco'"]),
         (["model=shapes_fcos,bccd_fasterrcnn"], ["model=bccd_fasterrcnn", "needs data.root=..."]),
         (["seed=1,2", "stpes=3"], ["seed=1", "no option 'stpes'"]),
-        (["out_dir=a,b"], ["out_dir=a for one member, b for another"]),
-        (["seed=1,2", "out_dir=runs/${seed}"], ["runs/1 for one member, runs/2 for another"]),
+        (["out_dir=a,b"], ["out_dir=a for one job, b for another"]),
+        (["seed=1,2", "out_dir=runs/${seed}"], ["runs/1 for one job, runs/2 for another"]),
         (["seed=interval(0,1)"], ["an interval has no values"]),
         (["hydra/launcher=rya"], ["unknown hydra/launcher 'rya'", "did you mean 'ray'?", "submitit_slurm"]),
         (["hydra/launcher=basic", "hydra.launcher.num_gpus=1"], ["hydra/launcher=basic has no option 'num_gpus'"]),
@@ -144,7 +144,7 @@ def test_an_interruption_leaves_a_record_to_go_on_with(how, monkeypatch, tmp_pat
         (["--mulitrun"], ["unknown option '--mulitrun'"]),
     ],
 )
-def test_a_mistake_in_any_member_is_told_before_one_is_run(words, parts, monkeypatch, tmp_path, capsys):
+def test_a_mistake_in_any_job_is_told_before_one_is_run(words, parts, monkeypatch, tmp_path, capsys):
     stand_in(monkeypatch, "train", lambda config, build: leave_results(config))
     monkeypatch.chdir(tmp_path)
     assert main(["train", "-m", *words]) == 2
@@ -174,7 +174,7 @@ def test_every_command_can_be_swept(monkeypatch, tmp_path):
     assert statuses(out) == {"experiment_fig10_context": "ok", "experiment_fig11_position": "ok"}
 
 
-def test_members_are_a_group_in_the_dashboard(monkeypatch, tmp_path):
+def test_jobs_are_a_group_in_the_dashboard(monkeypatch, tmp_path):
     seen = []
     stand_in(monkeypatch, "invert", lambda config, build: seen.append((config.logger.get("group"), config.out_dir)))
     words = ["invert", "-m", "seed=1,2"]

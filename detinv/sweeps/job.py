@@ -1,4 +1,4 @@
-"""One member of a sweep: a command as it would be typed, run in this process or wherever a launcher calls it."""
+"""One job of a sweep: a command as one would type it, run in this process or wherever a launcher starts it."""
 
 import os
 import platform
@@ -15,13 +15,13 @@ from detinv.results.io.files import write_json
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a member ended.
+class JobOutcome:
+    """How a job ended.
 
     Args:
-        status: whether it did all it had to.
-        error: in one line; None if there was none.
-        seconds: it took; None where nobody could tell.
+        status: whether the command succeeded.
+        error: one line; None if there was none.
+        seconds: duration; None where it is not known.
     """
 
     status: Literal["ok", "failed"]
@@ -31,13 +31,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be run; plain values, so that any process on any machine can be handed one.
+    """A command to be run, in plain values, so that it can be sent to any process on any machine.
 
     Args:
         command, overrides: of `detinv COMMAND OVERRIDES`.
-        folder: where it is run from, absolute: relative paths mean the same everywhere.
-        outcome: file that the outcome is written to, so that it is known even if nobody waited for it.
-        log: file for what it prints where it is not run in this process.
+        folder: working directory, absolute, so that relative paths mean the same everywhere.
+        outcome: file for the outcome, so that it is known even if nobody waited for it.
+        log: file for its output when it runs in another process.
     """
 
     command: str
@@ -47,8 +47,8 @@ class Task:
     log: Path
 
 
-def run_here(task: Task) -> Outcome:
-    """Run a task in this process; whatever happens in it, but an interruption, is an outcome."""
+def run_here(task: Task) -> JobOutcome:
+    """Run a task in this process; everything that happens in it except an interruption becomes an outcome."""
     started = time.perf_counter()
     try:
         error = _error_of(task)
@@ -60,10 +60,10 @@ def run_here(task: Task) -> Outcome:
     return _ended(task, error, started)
 
 
-def run_apart(task: Task) -> Outcome:
-    """Run a task in a process that does nothing else, whose words go to the task's log.
+def run_apart(task: Task) -> JobOutcome:
+    """Run a task in a process of its own, whose output goes to the task's log.
 
-    An exit ends that process: it may be its launcher that asked for it, to run the task again elsewhere.
+    An exit ends that process: its launcher may have asked for it, to run the task again elsewhere.
     """
     started = time.perf_counter()
     try:
@@ -71,8 +71,8 @@ def run_apart(task: Task) -> Outcome:
         log = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     except OSError as error:
         what = f"{reason_of(error)} on {platform.node()}"
-        return Outcome("failed", f"{what}; all machines of a sweep need the same folders")
-    # The descriptors themselves, as libraries and handlers of logs hold on to them.
+        return JobOutcome("failed", f"{what}; all machines of a sweep need the same folders")
+    # The descriptors themselves, because libraries and log handlers keep references to the streams.
     for stream in (1, 2):
         os.dup2(log, stream)
     return _ended(task, _error_of(task), started)
@@ -93,13 +93,13 @@ def _error_of(task: Task) -> str | None:
 
 
 def _cause_of(error: BaseException) -> str:
-    """Where it began: what builds and runs things tells where, rarely what."""
+    """Describe the first error of the chain: those that wrap it say where it happened, rarely what."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {reason_of(error)}"
 
 
-def _ended(task: Task, error: str | None, started: float) -> Outcome:
-    outcome = Outcome("failed" if error else "ok", error, round(time.perf_counter() - started, 1))
+def _ended(task: Task, error: str | None, started: float) -> JobOutcome:
+    outcome = JobOutcome("failed" if error else "ok", error, round(time.perf_counter() - started, 1))
     write_json(task.folder / task.outcome, asdict(outcome))
     return outcome

@@ -1,4 +1,4 @@
-"""Whatever happens in a member is an outcome, except an interruption."""
+"""Whatever happens in a job is an outcome, except an interruption."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 from detinv.commands import execute
 from detinv.errors import ConfigError
-from detinv.sweeps.member import Outcome, Task, run_apart, run_here
+from detinv.sweeps.job import JobOutcome, Task, run_apart, run_here
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_an_end_becomes_an_outcome_that_is_written_down(ends, error, task, monke
     command(monkeypatch, ends)
     outcome = run_here(task)
     assert (outcome.status, outcome.error) == ("failed" if error else "ok", error)
-    assert Outcome(**json.loads(task.outcome.read_text())) == outcome
+    assert JobOutcome(**json.loads(task.outcome.read_text())) == outcome
 
 
 def test_an_interruption_is_none(task, monkeypatch):
