@@ -195,7 +195,8 @@ def test_an_experiment_wins_over_what_it_chooses(experiment_folder):
 def test_options_of_layouts_apply_to_the_source_they_were_written_for(experiment_folder, words, expected, command):
     """An experiment's `layout.count` is for the layouts of a world, and says nothing about those of a file."""
     kind = "experiment:\n  size: 4\n" if command == "run" else ""
-    text = f"# @package _global_\n# Mine.\ndefaults:\n  - override /layout: world\nlayout:\n  world: scale\n  count: 3\n{kind}"
+    text = "# @package _global_\n# Mine.\ndefaults:\n  - override /layout: world\n"
+    text += f"layout:\n  world: scale\n  count: 3\n{kind}"
     (experiment_folder / "mine.yaml").write_text(text)
     config = compose_config(command, ["experiment=mine", *words])
     assert {name: config.layout[name] for name in expected} == expected
