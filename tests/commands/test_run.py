@@ -117,7 +117,7 @@ def test_another_run_is_refused_in_the_same_folder(finished, word, problem, caps
         (["run", "table1_transfer", "detectors=[shapes_fcso]"], ["'shapes_fcso'", "did you mean 'shapes_fcos'?"]),
         (["run", "table1_transfer", "detectors=[shapes_fcos,shapes_fcos]"], ["two are called 'shapes_fcos'"]),
         (["run", "table1_transfer", "detectors=[{weights: x}]"], ["has no name"]),
-        (["run", "table1_transfer", "detectors=[{name: shapes_fcos, weights: x.pt}]"], ["x.pt: no such file"]),
+        (["run", "table1_transfer", "detectors=[{name: shapes_fcos, weights: x.pt}]"], ["x.pt: no such weights file"]),
         (["run", "table1_transfer", "detectors=[{name: shapes_fcos, colour: red}]"], ["colour"]),
         (["run", "table1_transfer", "experiment._target_=builtins.dict"], ["builtins.dict", "trust_config=true"]),
         (
@@ -152,6 +152,21 @@ def test_a_mistake_found_on_the_way_can_be_mended_in_the_same_folder(tmp_path, c
     Image.new("RGB", (128, 128), (90, 90, 90)).save(tmp_path / "a.png")
     assert main([*words, f"images={tmp_path}"]) == 0
     assert numbers(tmp_path / "out")["numbers"]["layouts"] == 1
+
+
+def test_an_edited_layout_file_gives_other_images_in_the_same_folder(tmp_path, capsys):
+    """The experiment's own `layout.count` is for scenes of a world: a file has all its layouts."""
+    path, out_dir = tmp_path / "mine.yaml", tmp_path / "out"
+    words = ["run", "fig4_gallery", "detectors=[shapes_retinanet]", "layout=file", f"layout.path={path}", "steps=1"]
+    pixels = []
+    for x in (4, 4, 40):
+        path.write_text(f"- {{label: star, box: [{x}, 6, 100, 120]}}\n")
+        assert main([*words, "trainer.accelerator=cpu", "logger=none", f"out_dir={out_dir}"]) == 0
+        pixels.append((out_dir / "images" / "shapes_retinanet" / "mine.png").read_bytes())
+        printed = capsys.readouterr().out
+        outdated = "shapes_retinanet: 1 of 1 images are made again; changed: layout"
+        assert (outdated in printed.replace("\n", " ")) is (x == 40)
+    assert pixels[0] == pixels[1] != pixels[2]
 
 
 @pytest.mark.parametrize("logger", ["wandb", "tensorboard"])

@@ -10,7 +10,7 @@ class AbstractExperiment(ABC):
     """An experiment: what is inverted, how the images are judged, and what is counted.
 
     Options that belong to one experiment are arguments of its constructor; what all share (detectors, layouts, preset,
-    steps, seed, folder) is the workbench's.
+    steps, seed, folder) belongs to the setup.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""What a detector that took no part in an inversion makes of its images: boxes and classes, told apart."""
+"""Evaluation of inverted images by a detector that took no part in the inversion: boxes and classes apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ _FOUND = 0.5
 
 
 @dataclass(frozen=True)
-class Look:
+class Evaluation:
     """What was measured in the images of some layouts.
 
     Args:
@@ -47,19 +47,19 @@ class Look:
     objects: dict[str, list[float]]
 
     def means(self) -> dict[str, Interval]:
-        """Of every measure over the objects; NaN for one that no object has."""
+        """Compute the mean of every measure over the objects; NaN for one that no object has."""
         return {measure: mean_interval(values) for measure, values in self.objects.items()}
 
-    def minus(self, other: "Look") -> dict[str, Interval]:
-        """Means of the paired differences from another look at the same objects."""
+    def minus(self, other: "Evaluation") -> dict[str, Interval]:
+        """Compute means of the paired differences from another evaluation of the same objects."""
         return {
             measure: mean_interval([a - b for a, b in zip(values, other.objects[measure], strict=True)])
             for measure, values in self.objects.items()
         }
 
 
-def look(judge: AbstractDetector, images: Images, layouts: Sequence[Layout], score_thresh: float) -> Look:
-    """All measures of these images.
+def evaluate(judge: AbstractDetector, images: Images, layouts: Sequence[Layout], score_thresh: float) -> Evaluation:
+    """Measure these images with the judge.
 
     Args:
         layouts: in the pixels of the images, with the judge's labels.
@@ -81,18 +81,18 @@ def look(judge: AbstractDetector, images: Images, layouts: Sequence[Layout], sco
         at_boxes, at_masks = borders(image, layout)
         objects["box_border"] += at_boxes
         objects["mask_border"] += at_masks
-    return Look({name: scores[name] for name in SCORES}, objects)
+    return Evaluation({name: scores[name] for name in SCORES}, objects)
 
 
 def best_iou(layout: Layout, found: Detections) -> list[float]:
-    """Of each object with the box that overlaps it most, of whatever class; 0 without a box."""
+    """Compute the IoU of each object with the box that overlaps it most, of whatever class; 0 without a box."""
     if not len(found):
         return [0.0] * len(layout)
     return pairwise_iou(layout.boxes, found.boxes.float()).max(1).values.tolist()
 
 
 def borders(image: UInt8[Tensor, "3 height width"], layout: Layout) -> tuple[list[float], list[float]]:
-    """`border_share` of every object, by its box and by its mask; no number of masks where there are none."""
+    """Compute `border_share` of every object, by its box and by its mask; no numbers of masks where there are none."""
     energy = edge_energy(image)
     masks = () if layout.masks is None else layout.masks
     return (

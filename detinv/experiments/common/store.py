@@ -30,13 +30,13 @@ _PNG_TEXT = "detinv-provenance"
 class ResultStore:
     """Images in `images/<key>/`, values in `values/<key>.json`, unfinished batches in `unfinished/<key>/`.
 
-    Every file carries its provenance. One that is asked for with another provenance is made again, and `log` is told
-    which of its inputs have changed.
+    Every file carries its provenance. One that is requested with another provenance is made again, and a line
+    of the log says which of its inputs have changed.
 
     Args:
         folder: existing, unless nothing is stored.
         processes: that share the work; images are written by all of them, values by the first.
-        log: told what is going on, one line at a time.
+        log: receives progress messages, one line each.
     """
 
     folder: Path

@@ -1,45 +1,46 @@
-"""Figure 10: which classes appear beside an object that nobody asked company for."""
+"""Figure 10: which classes appear as context of an object that was asked for alone."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Any
-
-from scipy.stats import spearmanr
 
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.central import CentralObjects
 from detinv.experiments.common.central_pictures import detections_picture
+from detinv.experiments.common.context_statistics import (
+    Counts,
+    Run,
+    agreement,
+    asymmetries,
+    co_occurrence,
+    context_counts,
+    rate,
+    top,
+)
 from detinv.experiments.common.cooccurrence import NamedDetection, TargetedObject, group_detections
 from detinv.experiments.common.setup import ExperimentSetup
-from detinv.layouts.layout import Layout
-from detinv.metrics.intervals import Interval, two_proportions_p, wilson
+from detinv.metrics.intervals import Interval, wilson
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
 from detinv.viz.charts import bars, heat_map
 from detinv.viz.sheet import SheetRow, sheet
-
-Run = tuple[TargetedObject, Sequence[NamedDetection]]
-"""One image: the output of its candidate, and all detections."""
-Counts = dict[str, dict[str, tuple[int, int]]]
-"""By driven class, by context class: images that show it, and images."""
 
 # Rows and columns that a heat map has at most, and pairs in the bar chart; the tables have all.
 _MOST_CLASSES, _MOST_BARS = 24, 12
 
 
 class Context(AbstractExperiment):
-    """P(k' | k): the share of images of a driven k in which k' is seen besides.
+    """P(k' | k): the share of images of a driven k in which k' is detected as well.
 
     Each class counts once an image. More objects of the driven class itself, apart from the driven one, are counted as
     k' = k; they are no context in the list of the most frequent ones.
 
     Args:
         objects: what is asked for.
-        judge: detector that looks at the images instead of the one they were made for: a second opinion.
+        judge: detector that is run on the images instead of the one they were made for: a second opinion.
         top: context classes listed for each driven class.
-        control: whether the classes' company in the layouts is compared with the context; needs layouts that come from
-            a world or from annotations.
+        control: whether the context is compared with the co-occurrence of classes in the layouts; needs layouts of
+            a world or of annotations.
         shown: images of each class in the picture; 0 for no picture.
 
     Raises:
@@ -67,7 +68,7 @@ class Context(AbstractExperiment):
             raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """Frequencies by driven class, their asymmetry, and how they go with the layouts' own."""
+        """Frequencies by driven class, their asymmetry, and how they agree with the layouts' own."""
         counts, images, figures = {}, {}, []
         for label in setup.labels:
             names = self.objects.names(setup.detector(label))
@@ -102,7 +103,7 @@ class Context(AbstractExperiment):
                 *(_matrix_table(label, mine) for label, mine in counts.items()),
                 _asymmetry_table(asymmetry),
                 *([_control_table(control)] if control else []),
-                _rival_table(images),
+                _confusion_table(images),
             ],
             figures=[_bar_figure(tops, counts), *figures],
             decided={
@@ -134,84 +135,8 @@ class Context(AbstractExperiment):
                 detections_picture(image, seen, class_names) for image, (_, seen) in zip(images, mine, strict=False)
             ]
             rows.append(SheetRow(name, cells))
-        headings = [f"image {k}: what {judge} sees (contrast stretched for viewing)" for k in range(shown)]
+        headings = [f"image {k}: detections of {judge} (contrast stretched for viewing)" for k in range(shown)]
         return [Figure(f"context_{label}", f"Single objects of {label} and their context", sheet(headings, rows))]
-
-
-def context_counts(runs: Sequence[Run], class_names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """By class, in how many of the images it is seen as context, and the number of images.
-
-    Args:
-        runs: of one driven class: what its candidate says, and all that is seen in the image.
-        class_names: of whoever looked.
-    """
-    shown = [{one.name for one in group_detections(driven, seen).context} for driven, seen in runs]
-    return {name: (sum(name in names for names in shown), len(runs)) for name in class_names}
-
-
-def top(counts: Mapping[str, tuple[int, int]], driven: str, most: int) -> list[str]:
-    """The classes most often seen beside `driven`, itself left out, most frequent first; none that never was."""
-    seen = [name for name, (count, _) in counts.items() if count and name != driven]
-    return sorted(seen, key=lambda name: -counts[name][0])[:most]
-
-
-def asymmetries(counts: Counts) -> list[dict[str, Any]]:
-    """Pairs of driven classes whose rates differ by direction, most certain first.
-
-    Each has the class `beside`, seen more often next to `driven` than the other way round: both rates, and the
-    one-sided p-value of their difference, for one pair alone. Pairs never seen together are left out.
-    """
-    found = []
-    for first, second in combinations(counts, 2):
-        if second not in counts[first] or first not in counts[second]:
-            continue
-        there, back = counts[first][second], counts[second][first]
-        if not there[0] and not back[0]:
-            continue
-        driven, beside = first, second
-        if back[0] * there[1] > there[0] * back[1]:
-            driven, beside, there, back = second, first, back, there
-        found.append(
-            {
-                "driven": driven,
-                "beside": beside,
-                "rate": there[0] / there[1],
-                "reverse": back[0] / back[1],
-                "p": two_proportions_p(there, back),
-            }
-        )
-    return sorted(found, key=lambda pair: pair["p"])
-
-
-def co_occurrence(layouts: Sequence[Layout], class_names: Sequence[str]) -> Counts:
-    """By class, by other class: layouts with both, and layouts with the first."""
-    present = [{class_names[label] for label in layout.labels.tolist()} for layout in layouts]
-    return {
-        first: {
-            second: (sum({first, second} <= names for names in present), sum(first in names for names in present))
-            for second in class_names
-            if second != first
-        }
-        for first in class_names
-    }
-
-
-def agreement(counts: Counts, layouts: Counts) -> dict[str, Any]:
-    """Rank correlation of the context's rates with the layouts', over all ordered pairs of two classes.
-
-    "same" compares P(k' | k) with the layouts' P(k' | k), "transposed" with their P(k | k'): a context that is more
-    than mere company follows the first more closely. None where either side is constant.
-    """
-    pairs = [
-        (first, second)
-        for first, by in counts.items()
-        for second in by
-        if first != second and layouts.get(first, {}).get(second, (0, 0))[1] and layouts[second][first][1]
-    ]
-    context = [_rate(counts[first][second]) for first, second in pairs]
-    same = [_rate(layouts[first][second]) for first, second in pairs]
-    transposed = [_rate(layouts[second][first]) for first, second in pairs]
-    return {"same": _spearman(context, same), "transposed": _spearman(context, transposed), "pairs": len(pairs)}
 
 
 def _record(driven: TargetedObject, seen: Sequence[NamedDetection]) -> dict[str, Any]:
@@ -221,18 +146,8 @@ def _record(driven: TargetedObject, seen: Sequence[NamedDetection]) -> dict[str,
         "score": driven.score,
         "seen": bool(found.target),
         "context": sorted({one.name for one in found.context}),
-        "rivals": sorted({one.name for one in found.confusions}),
+        "confusions": sorted({one.name for one in found.confusions}),
     }
-
-
-def _rate(count: tuple[int, int]) -> float:
-    return count[0] / count[1]
-
-
-def _spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
-    if len(set(first)) < 2 or len(set(second)) < 2:
-        return None
-    return float(spearmanr(first, second).statistic)
 
 
 def _intervals(counts: Counts) -> dict[str, dict[str, Interval]]:
@@ -265,9 +180,9 @@ def _matrix_table(label: str, counts: Counts) -> Table:
     columns = list(next(iter(counts.values())))
     return Table(
         f"rates_{label}",
-        f"Percent of {label}'s images of the row's class that show the column's class besides",
+        f"Percent of {label}'s images of the row's class that show the column's class as well",
         ("driven", *columns),
-        [(name, *(100 * _rate(by[column]) for column in columns)) for name, by in counts.items()],
+        [(name, *(100 * rate(by[column]) for column in columns)) for name, by in counts.items()],
     )
 
 
@@ -277,7 +192,7 @@ def _asymmetry_table(asymmetry: Mapping[str, Sequence[Mapping[str, Any]]]) -> Ta
         "Context in one direction and the other",
         ("detector", "driven", "context", "% of images", "% the other way round", "p"),
         [
-            (label, pair["driven"], pair["beside"], 100 * pair["rate"], 100 * pair["reverse"], pair["p"])
+            (label, pair["driven"], pair["context"], 100 * pair["rate"], 100 * pair["reverse"], pair["p"])
             for label, pairs in asymmetry.items()
             for pair in pairs
         ],
@@ -290,7 +205,7 @@ def _asymmetry_table(asymmetry: Mapping[str, Sequence[Mapping[str, Any]]]) -> Ta
 def _control_table(control: Mapping[str, tuple[Mapping[str, Any], Counts]]) -> Table:
     return Table(
         "control",
-        "Does the context follow the company that classes keep in the layouts?",
+        "Does the context follow the co-occurrence of classes in the layouts?",
         ("detector", "with the layouts' rates", "with the transposed rates", "ordered pairs"),
         [(label, found["same"], found["transposed"], found["pairs"]) for label, (found, _) in control.items()],
         "Spearman's rank correlation of P(k' | k) in the images with that in the layouts.",
@@ -298,14 +213,14 @@ def _control_table(control: Mapping[str, tuple[Mapping[str, Any], Counts]]) -> T
     )
 
 
-def _rival_table(images: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Table:
+def _confusion_table(images: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for label, by_class in images.items():
         for driven, mine in by_class.items():
-            names = Counter(name for image in mine for name in image["rivals"])
+            names = Counter(name for image in mine for name in image["confusions"])
             rows += [(label, driven, name, count, len(mine)) for name, count in names.most_common()]
     return Table(
-        "rivals",
+        "confusions",
         "Other names for the driven object",
         ("detector", "driven", "seen in its place, too", "in images", "of"),
         rows,
@@ -319,7 +234,7 @@ def _matrix_figure(label: str, counts: Counts) -> Figure:
     often = sorted(every, key=lambda name: -sum(by[name][0] for by in counts.values()))[:_MOST_CLASSES]
     columns = [name for name in every if name in often]
     note = "" if len(rows) == len(counts) and len(columns) == len(every) else "The table has all classes."
-    values = [[100 * _rate(counts[row][column]) for column in columns] for row in rows]
+    values = [[100 * rate(counts[row][column]) for column in columns] for row in rows]
     return Figure(
         f"matrix_{label}",
         f"Context of {label}'s single objects, percent of images",
@@ -333,7 +248,7 @@ def _bar_figure(tops: Mapping[str, Mapping[str, Sequence[str]]], counts: Mapping
     for label, by_class in tops.items():
         for driven, names in by_class.items():
             for name in names:
-                best[driven, name] = max(best.get((driven, name), 0), _rate(counts[label][driven][name]))
+                best[driven, name] = max(best.get((driven, name), 0), rate(counts[label][driven][name]))
     pairs = sorted(best, key=lambda pair: -best[pair])[:_MOST_BARS]
     series = {
         label: {

@@ -10,7 +10,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import blank_canvas
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
-from detinv.experiments.common.evaluation import MEASURES, SCORES, Look, look
+from detinv.experiments.common.evaluation import MEASURES, SCORES, Evaluation, evaluate
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.common.store import Images
 from detinv.layouts.batch import canvas_size
@@ -69,7 +69,7 @@ class Condition:
 
 
 class Disentangle(AbstractExperiment):
-    """Every detector inverted with parts of its loss, judged by a second one: does it find boxes, does it see classes?
+    """Every detector inverted with parts of its loss, judged by a second one: does it find boxes and classes?
 
     Of every object: the best IoU of its box with a box that the judge reports for whatever class; whether the class
     that the judge prefers at the object's own place is the right one; and how much of the edge energy lies along its
@@ -131,11 +131,11 @@ class Disentangle(AbstractExperiment):
             layouts = setup.layouts(label)
             images = self._images(setup, label, stem, layouts)
             setup.log(f"{judge} judges the inversions of {label}")
-            looks = {name: self._look(setup, label, judge, *made) for name, made in images.items()}
-            numbers[label] = self._numbers(judge, layouts, looks)
+            evaluations = {name: self._evaluate(setup, label, judge, *made) for name, made in images.items()}
+            numbers[label] = self._numbers(judge, layouts, evaluations)
             measures += _measure_rows(label, judge, numbers[label]["conditions"])
             pairs += _pair_rows(label, judge, numbers[label]["differences"])
-            figures += self._figures(setup, label, stem, layouts, images, looks)
+            figures += self._figures(setup, label, stem, layouts, images, evaluations)
         return Findings(
             numbers=numbers,
             tables=[
@@ -162,8 +162,9 @@ class Disentangle(AbstractExperiment):
                 "rpn terms": f"on, unless the condition says off: {', '.join(PROPOSALS)}",
                 "judge": "a detector that took no part in the inversion, by its own inference on the saved images",
                 "box IoU": f"best of the judge's boxes with a score above {self.score_thresh:g}, of whatever class",
-                "class accuracy": "the class that the judge scores highest at the object's own place: a second stage "
-                "looks at the object's box, of a dense head the row that reports it; without threshold or suppression",
+                "class accuracy": "the class that the judge scores highest at the object's own place: of a second "
+                "stage at the object's box, of a dense head in the row that reports it; without threshold or "
+                "suppression",
                 "edges": "share along the border: mean edge energy in a band of 5 % of the object's sides (at least 2 "
                 "pixels) to both sides, over the sum of that and the mean inside; one half when edges lie anywhere",
                 "intervals": "95 %, bootstrap over objects",
@@ -198,23 +199,25 @@ class Disentangle(AbstractExperiment):
                 made[REAL] = setup.photographs(label)
         return made
 
-    def _look(self, setup: ExperimentSetup, label: str, judge: str, images: Images, layouts: Sequence[Layout]) -> Look:
+    def _evaluate(
+        self, setup: ExperimentSetup, label: str, judge: str, images: Images, layouts: Sequence[Layout]
+    ) -> Evaluation:
         detector = setup.detector(judge)
         names = setup.detector(label).class_names
         theirs = [relabelled(layout, names, detector.class_names) for layout in layouts]
-        return look(detector, images, theirs, self.score_thresh)
+        return evaluate(detector, images, theirs, self.score_thresh)
 
-    def _numbers(self, judge: str, layouts: Sequence[Layout], looks: Mapping[str, Look]) -> dict[str, Any]:
+    def _numbers(self, judge: str, layouts: Sequence[Layout], evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
         return {
             "judge": judge,
             "layouts": len(layouts),
             "objects": sum(len(layout) for layout in layouts),
-            "conditions": {name: {**found.scores, **found.means()} for name, found in looks.items()},
+            "conditions": {name: {**found.scores, **found.means()} for name, found in evaluations.items()},
             "differences": {
-                f"{first} - {second}{ending}": looks[f"{first}{ending}"].minus(looks[f"{second}{ending}"])
+                f"{first} - {second}{ending}": evaluations[f"{first}{ending}"].minus(evaluations[f"{second}{ending}"])
                 for ending in ("", _OFF)
                 for first, second in (("cls", "reg"), ("mask", "cls"), ("mask", "reg"))
-                if f"{first}{ending}" in looks and f"{second}{ending}" in looks
+                if f"{first}{ending}" in evaluations and f"{second}{ending}" in evaluations
             },
         }
 
@@ -225,10 +228,10 @@ class Disentangle(AbstractExperiment):
         stem: str,
         layouts: Sequence[Layout],
         images: Mapping[str, tuple[Images, Sequence[Layout]]],
-        looks: Mapping[str, Look],
+        evaluations: Mapping[str, Evaluation],
     ) -> list[Figure]:
         series = {
-            MEASURES[measure]: {name: found.means()[measure] for name, found in looks.items()}
+            MEASURES[measure]: {name: found.means()[measure] for name, found in evaluations.items()}
             for measure in ("box_iou", "class_accuracy")
         }
         found = [
@@ -251,7 +254,7 @@ class Disentangle(AbstractExperiment):
         layouts: Sequence[Layout],
         images: Mapping[str, tuple[Images, Sequence[Layout]]],
     ) -> Picture:
-        """Layouts below each other, conditions side by side; noise looks the same everywhere and is left out."""
+        """Layouts below each other, conditions side by side; noise is left out, as it is the same everywhere."""
         columns = {name: made for name, (made, _) in images.items() if name != NOISE}
         rows = []
         for number, layout in enumerate(layouts[: self.shown]):

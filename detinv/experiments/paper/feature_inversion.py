@@ -68,13 +68,13 @@ class FeatureReconstruction(AbstractExperiment):
     """Photographs reconstructed from the features that one layer has of them, layer by layer.
 
     Of every image: how near its features have come to the photograph's; how near its pixels are to the photograph's,
-    inside the objects' boxes and outside; and what the detector sees in it. For the features of one box, the image's
+    inside the objects' boxes and outside; and what the detector detects in it. For the features of one box, the image's
     largest object is what counts as inside, and what the detector is asked for.
 
     Args:
         layers: names or paths, see `find_layer`; by default stages of the backbone from the stride of the finest level
             on, all levels, and the pooled regions.
-        total_variation, alpha_norm: weights of the regularisers, sums over the image, beside a feature error whose
+        total_variation, alpha_norm: weights of the regularisers, sums over the image, added to a feature error whose
             square is 1 for features that are all zero.
         score_thresh: a detection finds an object from a score above this one.
         shown: images in the picture.
@@ -125,7 +125,7 @@ class FeatureReconstruction(AbstractExperiment):
             for layer, name in zip(layers[label], file_stems([layer.name for layer in layers[label]]), strict=True):
                 about = _of_largest(scenes) if layer.per_region else scenes
                 images = self._reconstruct(setup, f"{stem}/{name}", label, layer, about)
-                setup.log(f"{label} looks at its reconstructions from {layer.name}")
+                setup.log(f"{label} judges its reconstructions from {layer.name}")
                 ids = [layout.id for layout in about.layouts]
                 starts = [one for one, layout in zip(start, scenes.layouts, strict=True) if layout.id in ids]
                 numbers[label]["layers"][layer.name] = self._measure(detector, layer, images, starts, about)

@@ -1,4 +1,4 @@
-"""Figure 4: the same layouts through all detectors, and whether each sees in its images what was asked for."""
+"""Figure 4: the same layouts through all detectors, and whether each detects in its images what was asked for."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -65,7 +65,7 @@ class Gallery(AbstractExperiment):
             layouts = setup.layouts(label)
             asked = layouts if detector.has_masks else [layout.without_masks() for layout in layouts]
             images[label] = setup.invert(stem, label, asked)
-            setup.log(f"{label} looks at its images")
+            setup.log(f"{label}: inference on its images")
             numbers[label] = {INVERTED: self._seen(setup, label, images[label], layouts)}
             if setup.has_photographs:
                 numbers[label][REAL] = self._seen(setup, label, *setup.photographs(label))
@@ -74,7 +74,7 @@ class Gallery(AbstractExperiment):
             tables=[
                 Table(
                     "success",
-                    "What each detector sees in its images",
+                    "What each detector detects in its images",
                     ("detector", "on", "images", "objects", *RATES.values(), "false positives", *_OTHERS.values()),
                     _rows(numbers),
                     "Shares in percent; numbers.json has their intervals. False positives are confident detections "
@@ -139,7 +139,7 @@ class Gallery(AbstractExperiment):
         return [Figure("gallery", "The same layouts through all detectors", self._picture(setup, images)), chart]
 
     def _picture(self, setup: ExperimentSetup, images: Mapping[str, Images]) -> Picture:
-        """Layouts below each other; beside each its photograph, where there is one, and every detector's image."""
+        """Arrange layouts in rows: each with its photograph, where there is one, and every detector's image."""
         first = setup.labels[0]
         names = setup.detector(first).class_names
         columns: dict[str, Images] = {}

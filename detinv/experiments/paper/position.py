@@ -18,7 +18,7 @@ DETECTION, ANCHOR = "detection", "anchor"
 
 @dataclass(frozen=True)
 class Offset:
-    """How one context detection lies to the driven object.
+    """Where one context detection lies relative to the driven object.
 
     Args:
         name: of the context's class.
@@ -47,7 +47,7 @@ class Position(AbstractExperiment):
 
     Args:
         objects: what is asked for.
-        judge: detector that looks at the images instead of the one they were made for.
+        judge: detector that is run on the images instead of the one they were made for.
         once: count only the most certain detection of a class in each image, so that the trials of the test are
             independent; false counts all of them.
         least: pairs with fewer context detections are left out of the bar chart.
@@ -136,7 +136,7 @@ class Position(AbstractExperiment):
 
 
 def offsets(driven: TargetedObject, seen: Sequence[NamedDetection], once: bool = True) -> list[Offset]:
-    """How the context in one image lies to the driven object.
+    """Find where the context in one image lies relative to the driven object.
 
     Args:
         seen: most certain first.
@@ -154,7 +154,7 @@ def offsets(driven: TargetedObject, seen: Sequence[NamedDetection], once: bool =
 
 
 def sides(found: Sequence[Offset]) -> Sides:
-    """Counts of the signs of both coordinates."""
+    """Count the signs of both coordinates."""
     return Sides(
         above=sum(one.y < 0 for one in found),
         below=sum(one.y > 0 for one in found),
@@ -164,7 +164,7 @@ def sides(found: Sequence[Offset]) -> Sides:
 
 
 def by_name(found: Sequence[Offset]) -> dict[str, list[Offset]]:
-    """The offsets of each class, the most frequent class first."""
+    """Group the offsets by class, the most frequent class first."""
     names = sorted(dict.fromkeys(one.name for one in found), key=lambda name: -sum(one.name == name for one in found))
     return {name: [one for one in found if one.name == name] for name in names}
 
@@ -198,7 +198,7 @@ def _panels(label: str, found: Mapping[str, Sequence[Offset]], class_names: Sequ
         f"positions_{label}",
         f"Centres of the context around {label}'s objects, in pixels",
         offset_panels(places, class_names, reach),
-        "The driven object is in the middle of its ensemble.",
+        "The driven object is in the middle of its panel.",
     )
 
 

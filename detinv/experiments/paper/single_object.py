@@ -24,11 +24,11 @@ from detinv.viz.sheet import SheetRow, sheet
 # Probability above which a single candidate counts as sure.
 _SURE = 0.9
 Run = tuple[TargetedObject, list[NamedDetection]]
-"""One image: what its candidate says, and what the detector sees."""
+"""One image: what its candidate says, and all detections."""
 
 
 class SingleObject(AbstractExperiment):
-    """Images in which one candidate at the centre is sure of one class, and what the detector then sees in them.
+    """Images in which one candidate at the centre is sure of one class, and what the detector then detects in them.
 
     Args:
         objects: what is asked for.
@@ -100,7 +100,7 @@ class SingleObject(AbstractExperiment):
             ]
             rows.append(SheetRow(name, anchors + sights))
         headings = [f"image {k}: driven anchor and its p" for k in range(shown)]
-        headings += [f"image {k}: what {label} sees (contrast stretched for viewing)" for k in range(shown)]
+        headings += [f"image {k}: detections of {label} (contrast stretched for viewing)" for k in range(shown)]
         return Figure(f"objects_{label}", f"Single objects of {label}", sheet(headings, rows))
 
 

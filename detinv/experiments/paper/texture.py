@@ -97,7 +97,7 @@ class Texture(AbstractExperiment):
             composites |= self._composites(setup, scene, examples)
             scene.release()
         composites = {example: composites[example] for example in examples}
-        # Thousands of lines on COCO: beside the report, not in it.
+        # Thousands of lines on COCO: a file next to the report, not a part of it.
         write_csv(setup.out_dir / "objects.csv", [csv_line(row, self.sizes) for row in rows])
         by_label = {label: [row for row in rows if row["detector"] == label] for label in setup.labels}
         numbers = {

@@ -7,7 +7,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.codec import DeltaCodec
 from detinv.detectors.heads.predictions import DenseHead, DensePredictions, PostProcessing, Predictions
-from detinv.experiments.common.evaluation import MEASURES, Look, best_iou, look
+from detinv.experiments.common.evaluation import MEASURES, Evaluation, best_iou, evaluate
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.edges import border_share, box_region, edge_energy
 from detinv.metrics.intervals import mean_interval
@@ -60,7 +60,7 @@ def layout(labels=(0, 1), masks=None, name="a"):
 
 @pytest.mark.parametrize(("score_thresh", "first"), [(0.3, 0.4), (0.1, 1.0)])
 def test_boxes_are_told_apart_from_classes(judge, score_thresh, first):
-    found = look(judge, [block_image(SIZE)], [layout()], score_thresh)
+    found = evaluate(judge, [block_image(SIZE)], [layout()], score_thresh)
     assert found.objects["box_iou"] == pytest.approx([first, 0.9])
     assert found.objects["found"] == [float(first > 0.5), 1.0]
     # Of the rows at the second object the last one is the surest of green, and yet prefers red.
@@ -71,7 +71,7 @@ def test_boxes_are_told_apart_from_classes(judge, score_thresh, first):
 
 
 def test_average_precision_needs_both(judge):
-    right = look(judge, [block_image(SIZE)], [layout(labels=(1, 0))], 0.1)
+    right = evaluate(judge, [block_image(SIZE)], [layout(labels=(1, 0))], 0.1)
     # Both objects are found; before the red one comes a false alarm.
     assert right.scores["AP50"] == pytest.approx((100 + 50) / 2)
 
@@ -79,23 +79,23 @@ def test_average_precision_needs_both(judge):
 def test_edges_are_those_of_the_image_at_boxes_and_masks(judge):
     image = block_image(SIZE, seed=3)
     masks = torch.stack([box_region(box + torch.tensor([2.0, 2.0, -3.0, -3.0]), SIZE) for box in BOXES])
-    objects = look(judge, [image], [layout(masks=masks)], 0.1).objects
+    objects = evaluate(judge, [image], [layout(masks=masks)], 0.1).objects
     energy = edge_energy(image)
     assert objects["box_border"] == [border_share(energy, box_region(box, SIZE)) for box in BOXES]
     assert objects["mask_border"] == [border_share(energy, mask) for mask in masks]
-    assert look(judge, [image], [layout()], 0.1).objects["mask_border"] == []
+    assert evaluate(judge, [image], [layout()], 0.1).objects["mask_border"] == []
 
 
 def test_differences_are_paired_and_means_are_intervals():
-    first = Look({}, {"box_iou": [0.5, 0.9, 0.7], "mask_border": []})
-    second = Look({}, {"box_iou": [0.4, 0.8, 0.6], "mask_border": []})
+    first = Evaluation({}, {"box_iou": [0.5, 0.9, 0.7], "mask_border": []})
+    second = Evaluation({}, {"box_iou": [0.4, 0.8, 0.6], "mask_border": []})
     difference = first.minus(second)["box_iou"]
     # Apart, the means' intervals overlap by far; in pairs there is no doubt.
     assert difference == pytest.approx((0.1, 0.1, 0.1))
     assert first.means()["box_iou"] == mean_interval([0.5, 0.9, 0.7])
     assert first.means()["mask_border"].value != first.means()["mask_border"].value
     with pytest.raises(ValueError, match="zip"):
-        first.minus(Look({}, {"box_iou": [0.4], "mask_border": []}))
+        first.minus(Evaluation({}, {"box_iou": [0.4], "mask_border": []}))
 
 
 def test_nothing_found_overlaps_nothing():
@@ -105,6 +105,6 @@ def test_nothing_found_overlaps_nothing():
 
 def test_every_measure_is_there_for_every_object(judge):
     layouts = [layout(), layout(name="b")]
-    objects = look(judge, [block_image(SIZE), block_image(SIZE, 1)], layouts, 0.1).objects
+    objects = evaluate(judge, [block_image(SIZE), block_image(SIZE, 1)], layouts, 0.1).objects
     assert set(objects) == set(MEASURES)
     assert {len(values) for measure, values in objects.items() if measure != "mask_border"} == {4}

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from detinv.experiments.common.context_statistics import agreement, asymmetries, co_occurrence, context_counts, top
 from detinv.experiments.common.cooccurrence import NamedDetection, TargetedObject, group_detections
-from detinv.experiments.paper.context import Context, agreement, asymmetries, co_occurrence, context_counts, top
+from detinv.experiments.paper.context import Context
 from detinv.layouts.layout import Layout
 from detinv.metrics.intervals import two_proportions_p, wilson
 from detinv.results.reports.write_findings import write_findings
@@ -51,12 +52,12 @@ def test_asymmetry_puts_the_more_frequent_direction_first():
         "cat": {"bed": (0, 20), "person": (2, 20), "cat": (0, 20)},
     }
     found = asymmetries(counts)
-    assert [(pair["driven"], pair["beside"]) for pair in found] == [("bed", "person"), ("person", "cat")]
+    assert [(pair["driven"], pair["context"]) for pair in found] == [("bed", "person"), ("person", "cat")]
     assert (found[0]["rate"], found[0]["reverse"]) == (0.6, 0.05)
     assert found[0]["p"] == two_proportions_p((12, 20), (1, 20)) < 0.001
     assert found[1]["p"] == two_proportions_p((2, 20), (2, 20)) > 0.5
     turned = {name: counts[name] for name in reversed(counts)}
-    assert [(pair["driven"], pair["beside"]) for pair in asymmetries(turned)][0] == ("bed", "person")
+    assert [(pair["driven"], pair["context"]) for pair in asymmetries(turned)][0] == ("bed", "person")
 
 
 def layouts(*label_lists):
@@ -110,14 +111,14 @@ def test_a_run_counts_what_the_reader_sees(tmp_path, judge):
         for image, run in zip(images, runs, strict=True):
             found = group_detections(*run)
             assert image["context"] == sorted({one.name for one in found.context})
-            assert image["rivals"] == sorted({one.name for one in found.confusions})
+            assert image["confusions"] == sorted({one.name for one in found.confusions})
             assert image["seen"] == bool(found.target)
     assert any(rate.value for by in findings.numbers["rates"]["retinanet"].values() for rate in by.values())
     assert findings.numbers["control"]["retinanet"]["pairs"] == 6
     assert findings.decided["seen by"] == (judge or "the detector that the image was made for")
     assert ("context_retinanet" in {figure.name for figure in findings.figures}) == bool(judge)
     names = {table.name for table in findings.tables}
-    assert names == {"top", "rates_retinanet", "asymmetry", "control", "rivals"}
+    assert names == {"top", "rates_retinanet", "asymmetry", "control", "confusions"}
     assert write_findings(findings, tmp_path / "out", "", Context.title, {}).is_file()
 
 
