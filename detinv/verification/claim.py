@@ -43,7 +43,7 @@ class Claim:
     def sensitivity(self) -> str:
         """The violation, and how probably it would have been found, in words."""
         probability = "above 99%" if self.power > 0.99 else f"{self.power:.0%}"
-        return f"{self.violation} would fail with probability {probability}"
+        return f"{self.violation} would not hold with probability {probability}"
 
 
 def share_claim(

@@ -45,27 +45,27 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
     """
     count, alone = (setup.sample_sizes[size].count for size in (_GROUP, _ALONE_SIZE))
     layouts = setup.layouts("context", _GROUP)
-    bench = setup.bench(_GROUP, _GROUP, [_DETECTOR], layouts)
+    local = setup.experiment_setup(_GROUP, _GROUP, [_DETECTOR], layouts)
     paired = CentralObjects(seeds=count, side=_SIDE, classes=(*_PLANTED, _WITHOUT))
-    context = _context(setup, bench, paired, _DETECTOR)
-    # Of the same images, which are in the bench's folder.
-    position = setup.run(Position(paired), bench, "position")["sides"][_DETECTOR]
-    bench = setup.bench(f"{_GROUP}-alone", _ALONE_SIZE, [_DETECTOR], layouts)
-    context |= _context(setup, bench, CentralObjects(seeds=alone, side=_SIDE, classes=_ALONE), _DETECTOR)
+    context = _context(setup, local, paired, _DETECTOR)
+    # Of the same images, which are in the local's folder.
+    position = setup.run(Position(paired), local, "position")["sides"][_DETECTOR]
+    local = setup.experiment_setup(f"{_GROUP}-alone", _ALONE_SIZE, [_DETECTOR], layouts)
+    context |= _context(setup, local, CentralObjects(seeds=alone, side=_SIDE, classes=_ALONE), _DETECTOR)
     entry = {"name": _DETECTOR, "label": _RANDOM, "weights": "random"}
-    bench = setup.bench(f"{_GROUP}-random", _ALONE_SIZE, [entry], layouts)
+    local = setup.experiment_setup(f"{_GROUP}-random", _ALONE_SIZE, [entry], layouts)
     objects = CentralObjects(seeds=alone, side=_SIDE, classes=tuple(_PLANTED))
     return {
         "context": context,
         "sides": {name: position[name] for name in _PLANTED},
-        "random": _context(setup, bench, objects, _RANDOM, judge=_DETECTOR),
+        "random": _context(setup, local, objects, _RANDOM, judge=_DETECTOR),
     }
 
 
 def _context(
-    setup: VerificationSetup, bench: ExperimentSetup, objects: CentralObjects, label: str, judge: str | None = None
+    setup: VerificationSetup, local: ExperimentSetup, objects: CentralObjects, label: str, judge: str | None = None
 ) -> dict[str, Images]:
-    found = setup.run(Context(objects, judge=judge, control=False), bench)["images"][label]
+    found = setup.run(Context(objects, judge=judge, control=False), local)["images"][label]
     return {name: [image["context"] for image in images] for name, images in found.items()}
 
 

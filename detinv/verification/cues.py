@@ -39,18 +39,18 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
     texture, shape, part = (setup.layouts(world, _GROUP) for world in ("texture", "shape", "part"))
     agreement, random = {}, {}
     for family in _FAMILIES:
-        learnt = _bench(setup, f"texture_{family}", texture)
+        learnt = _setup(setup, f"texture_{family}", texture)
         agreement[f"texture_{family}"] = _agreement(learnt, TextureWorld.planted_orientations)
         # What `plain` plants in the classes of these names: the same outlines, there with stripes.
-        learnt = _bench(setup, f"shape_{family}", shape)
+        learnt = _setup(setup, f"shape_{family}", shape)
         agreement[f"shape_{family}"] = _agreement(learnt, PlainWorld.planted_orientations)
-        learnt = _bench(setup, f"part_{family}", part)
+        learnt = _setup(setup, f"part_{family}", part)
         agreement[f"part_{family}"] = _agreement(learnt, PartWorld.planted_orientations, patches)
         label = f"random_texture_{family}"
         entry = {"name": f"texture_{family}", "label": label, "weights": "random"}
-        bench = setup.bench(f"{_GROUP}-{label}", _GROUP, [entry], texture)
-        agreement[label] = _agreement(bench, TextureWorld.planted_orientations)
-        random[label] = _seen_by_trained(bench, label, f"texture_{family}")
+        local = setup.experiment_setup(f"{_GROUP}-{label}", _GROUP, [entry], texture)
+        agreement[label] = _agreement(local, TextureWorld.planted_orientations)
+        random[label] = _seen_by_trained(local, label, f"texture_{family}")
     return {"agreement": agreement, "random": random, "layouts": setup.sample_sizes[_GROUP].count}
 
 
@@ -110,12 +110,12 @@ def patches(layout: Layout) -> Layout:
     return replace(layout, boxes=torch.cat([centre - window, centre + window], dim=1), masks=None)
 
 
-def _bench(setup: VerificationSetup, label: str, layouts: WorldLayouts) -> ExperimentSetup:
-    return setup.bench(f"{_GROUP}-{label}", _GROUP, [label], layouts)
+def _setup(setup: VerificationSetup, label: str, layouts: WorldLayouts) -> ExperimentSetup:
+    return setup.experiment_setup(f"{_GROUP}-{label}", _GROUP, [label], layouts)
 
 
 def _agreement(
-    bench: ExperimentSetup, planted: Mapping[str, float], region: Callable[[Layout], Layout] = lambda layout: layout
+    local: ExperimentSetup, planted: Mapping[str, float], region: Callable[[Layout], Layout] = lambda layout: layout
 ) -> dict[str, int]:
     """Count the objects that carry the planted direction.
 
@@ -123,11 +123,11 @@ def _agreement(
         planted: direction by class, in degrees.
         region: from a layout to the boxes in which the direction is measured.
     """
-    (label,) = bench.labels
-    layouts = bench.layouts(label)
-    images = bench.invert(label, label, layouts)
+    (label,) = local.labels
+    layouts = local.layouts(label)
+    images = local.invert(label, label, layouts)
     regions = [region(layout) for layout in layouts]
-    found = orientation_agreement(regions, images, by_label(planted, bench.detector(label).class_names))
+    found = orientation_agreement(regions, images, by_label(planted, local.detector(label).class_names))
     objects = found["objects"]
     return {"agreeing": round(found["share"] * objects) if objects else 0, "objects": objects}
 
@@ -136,11 +136,11 @@ def _counts(agreement: Mapping[str, int]) -> dict[str, Any]:
     return {"successes": agreement["agreeing"], "trials": agreement["objects"], "unit": "objects"}
 
 
-def _seen_by_trained(bench: ExperimentSetup, label: str, trained: str) -> dict[str, Any]:
+def _seen_by_trained(local: ExperimentSetup, label: str, trained: str) -> dict[str, Any]:
     """The AP of the images of `label` for the detector `trained`, with and without each group of layouts."""
-    detector = bench.detector(trained)
-    layouts = bench.layouts(label)
-    detections = detector.detect(bench.invert(label, label, layouts))
+    detector = local.detector(trained)
+    layouts = local.layouts(label)
+    detections = detector.detect(local.invert(label, label, layouts))
     return {
         "AP": average_precision(layouts, detections, detector.class_names)["AP"],
         "without": ap_without_groups(layouts, detections, detector.class_names),

@@ -33,7 +33,7 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
     """
     measured: dict[str, Any] = {}
     for label, (world, judge) in _PAIRS.items():
-        bench = setup.bench(f"{_GROUP}-{label}", _GROUP, [label], setup.layouts(world, _GROUP))
+        local = setup.experiment_setup(f"{_GROUP}-{label}", _GROUP, [label], setup.layouts(world, _GROUP))
         # Without the first stage's terms, which tell where objects are even when only classes are asked for.
         two_stage = label == "shapes_maskrcnn"
         experiment = Disentangle(
@@ -42,11 +42,11 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
             judge=judge,
             references=False,
         )
-        found = setup.run(experiment, bench)[label]
+        found = setup.run(experiment, local)[label]
         ending = ", rpn off" if two_stage else ""
         measured[label] = {
             "judge": judge,
-            "chance": 1 / len(bench.detector(label).class_names),
+            "chance": 1 / len(local.detector(label).class_names),
             "objects": found["objects"],
             "conditions": {part: found["conditions"][f"{part}{ending}"] for part in (_CLS, _REG)},
             "difference": found["differences"][f"{_CLS} - {_REG}{ending}"],

@@ -13,7 +13,8 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scipy.stats import binom, binomtest, norm
+import numpy as np
+from scipy.stats import beta, binom, norm
 
 from detinv.metrics.intervals import Interval
 
@@ -72,8 +73,8 @@ def share(successes: int, trials: int, level: float = LEVEL) -> Interval:
         raise ValueError(f"{successes} successes of {trials} trials")
     if trials == 0:
         return Interval(math.nan, 0.0, 1.0)
-    found = binomtest(successes, trials).proportion_ci(level, method="exact")
-    return Interval(successes / trials, float(found.low), float(found.high))
+    low, high = _exact_bounds(np.array([successes]), trials, level)
+    return Interval(successes / trials, float(low[0]), float(high[0]))
 
 
 def difference(first: Interval, second: Interval) -> Interval:
@@ -93,8 +94,12 @@ def share_power(trials: int, allowed: Range, violation: float, level: float = LE
     Args:
         violation: a share that is not allowed, in [0, 1].
     """
-    failing = [k for k in range(trials + 1) if _apart(share(k, trials, level), allowed)]
-    return float(binom.pmf(failing, trials, violation).sum()) if failing else 0.0
+    if trials == 0:
+        return 0.0
+    outcomes = np.arange(trials + 1)
+    low, high = _exact_bounds(outcomes, trials, level)
+    failing = outcomes[(high < allowed.least) | (low > allowed.most)]
+    return float(binom.pmf(failing, trials, violation).sum())
 
 
 def mean_power(interval: Interval, allowed: Range, violation: float) -> float:
@@ -112,6 +117,15 @@ def mean_power(interval: Interval, allowed: Range, violation: float) -> float:
     if error == 0:
         return float(distance > 0)
     return float(norm.cdf(distance / error - z))
+
+
+def _exact_bounds(successes: np.ndarray, trials: int, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the Clopper-Pearson bounds of several outcomes at once, as quantiles of beta distributions."""
+    tail = (1 - level) / 2
+    # The quantiles of no successes below, and of nothing but successes above, are not defined.
+    low = np.where(successes > 0, beta.ppf(tail, np.maximum(successes, 1), trials - successes + 1), 0.0)
+    high = np.where(successes < trials, beta.ppf(1 - tail, successes + 1, np.maximum(trials - successes, 1)), 1.0)
+    return low, high
 
 
 def _apart(interval: Interval, allowed: Range) -> bool:

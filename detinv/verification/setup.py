@@ -64,7 +64,7 @@ class VerificationSetup:
         """
         return WorldLayouts(world, count=self.sample_sizes[size].count, seed=7 + self.seed)
 
-    def bench(
+    def experiment_setup(
         self, folder: str, size: str, detectors: Sequence[DetectorEntry], layouts: WorldLayouts
     ) -> ExperimentSetup:
         """Return an experiment setup with a folder of its own.
@@ -86,16 +86,16 @@ class VerificationSetup:
             log=self.say,
         )
 
-    def run(self, experiment: AbstractExperiment, bench: ExperimentSetup, subfolder: str = ".") -> dict[str, Any]:
+    def run(self, experiment: AbstractExperiment, local: ExperimentSetup, subfolder: str = ".") -> dict[str, Any]:
         """Run an experiment, write its report, and return its numbers as JSON would give them back.
 
         Args:
-            subfolder: of the bench's folder, for tables, figures and report.
+            subfolder: of that experiment's folder, for tables, figures and report.
         """
-        findings = experiment.run(bench)
-        about = {"seed": self.seed, "weight_hashes": bench.weight_hashes(), "versions": versions()}
-        config = f"steps: {bench.steps}\nseed: {self.seed}\n"
-        write_findings(findings, bench.out_dir / subfolder, config, experiment.title, about)
+        findings = experiment.run(local)
+        about = {"seed": self.seed, "weight_hashes": local.weight_hashes(), "versions": versions()}
+        config = f"steps: {local.steps}\nseed: {self.seed}\n"
+        write_findings(findings, local.out_dir / subfolder, config, experiment.title, about)
         numbers = plain(findings.numbers)
         assert isinstance(numbers, dict)
         return numbers

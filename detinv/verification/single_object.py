@@ -19,9 +19,9 @@ _SIDE = 32.0
 
 def measure(setup: VerificationSetup) -> dict[str, Any]:
     """Run figure 8 on three families; return the driven candidate's probability in every image, by detector."""
-    bench = setup.bench(_GROUP, _GROUP, _DETECTORS, setup.layouts("plain", _GROUP))
+    local = setup.experiment_setup(_GROUP, _GROUP, _DETECTORS, setup.layouts("plain", _GROUP))
     experiment = SingleObject(CentralObjects(seeds=setup.sample_sizes[_GROUP].count, side=_SIDE))
-    images = setup.run(experiment, bench)["images"]
+    images = setup.run(experiment, local)["images"]
     return {"probabilities": {label: [image["score"] for image in images[label]] for label in _DETECTORS}}
 
 

@@ -28,8 +28,8 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
     measured: dict[str, Any] = {}
     for world in ("texture", "shape", "scale"):
         labels = [f"{world}_{family}" for family in _FAMILIES]
-        bench = setup.bench(f"{_GROUP}-{world}", _GROUP, labels, setup.layouts(world, _GROUP))
-        found = setup.run(Texture(PhaseRandomised(), sizes=_SIZES if world == "scale" else (16, 32, 64)), bench)
+        local = setup.experiment_setup(f"{_GROUP}-{world}", _GROUP, labels, setup.layouts(world, _GROUP))
+        found = setup.run(Texture(PhaseRandomised(), sizes=_SIZES if world == "scale" else (16, 32, 64)), local)
         measured |= {label: found["detectors"][label][FIXED] for label in labels}
     return measured
 

@@ -45,23 +45,23 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
     """
     labels = list(ARCHITECTURES)
     layouts = setup.layouts("plain", _GROUP)
-    bench = setup.bench(_GROUP, _GROUP, labels, layouts)
-    numbers = setup.run(Transfer(), bench)
+    local = setup.experiment_setup(_GROUP, _GROUP, labels, layouts)
+    numbers = setup.run(Transfer(), local)
     without: dict[str, dict[str, list[float]]] = {}
     recall: dict[str, dict[str, list[list[float]]]] = {}
-    for row, (images, asked) in _rows(bench).items():
+    for row, (images, asked) in _rows(local).items():
         setup.say(f"intervals of {row}")
-        found = {column: bench.detect(column, images) for column in labels}
+        found = {column: local.detect(column, images) for column in labels}
         recall[row] = {column: object_recall(asked, detections) for column, detections in found.items()}
         without[row] = {
-            column: ap_without_groups(asked, detections, bench.detector(column).class_names)
+            column: ap_without_groups(asked, detections, local.detector(column).class_names)
             for column, detections in found.items()
         }
     return {
         "AP": numbers["AP"],
         "without": without,
         "recall": recall,
-        "own": {label: _own_ap(bench, label) for label in labels},
+        "own": {label: _own_ap(local, label) for label in labels},
         "layouts": layouts.count,
     }
 
@@ -214,13 +214,14 @@ def ap_without_groups(
     return found
 
 
-def _rows(bench: ExperimentSetup) -> dict[str, tuple[list[Any], list[Layout]]]:
+def _rows(local: ExperimentSetup) -> dict[str, tuple[list[Any], list[Layout]]]:
     """Images that the experiment made, and the layouts in their pixels, by row of the matrix."""
-    first = bench.labels[0]
-    layouts = {label: bench.layouts(label, masks=False) for label in bench.labels}
-    rows = {label: (bench.invert(label, label, layouts[label]), layouts[label]) for label in bench.labels}
-    rows[NOISE] = bench.invert(NOISE, first, layouts[first], steps=0), layouts[first]
-    images, real_layouts = bench.photographs(first)
+    first = local.labels[0]
+    layouts = {label: local.layouts(label, masks=False) for label in local.labels}
+    rows = {label: (local.invert(label, label, layouts[label]), layouts[label]) for label in local.labels}
+    # With masks, as the experiment asks for them: other layouts would be other images.
+    rows[NOISE] = local.invert(NOISE, first, local.layouts(first), steps=0), layouts[first]
+    images, real_layouts = local.photographs(first)
     rows[REAL] = images, [layout.without_masks() for layout in real_layouts]
     return rows
 
@@ -229,9 +230,9 @@ def _differences(first: Sequence[float], second: Sequence[float]) -> list[float]
     return [a - b for a, b in zip(first, second, strict=True)]
 
 
-def _own_ap(bench: ExperimentSetup, label: str) -> float:
+def _own_ap(local: ExperimentSetup, label: str) -> float:
     """A detector's AP in percent on scenes that are not the layouts'."""
-    detector = bench.detector(label)
+    detector = local.detector(label)
 
     def compute() -> float:
         world = load_world("plain", seed=_OWN_SEED)
@@ -239,5 +240,5 @@ def _own_ap(bench: ExperimentSetup, label: str) -> float:
         detections = detector.detect([scene.image for scene in scenes])
         return average_precision([scene.layout for scene in scenes], detections, detector.class_names)["AP"]
 
-    provenance = bench.provenance(label, world="plain", seed=_OWN_SEED, scenes=_OWN_SCENES)
-    return float(bench.keep(f"own_ap/{label}", provenance, compute))
+    provenance = local.provenance(label, world="plain", seed=_OWN_SEED, scenes=_OWN_SCENES)
+    return float(local.keep(f"own_ap/{label}", provenance, compute))

@@ -44,7 +44,7 @@ def test_all_claims_hold(groups, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "holds  good/one: the statement of good/one" in out and "1 of 1 claims hold\n" in out
     assert "expected much" in out
-    assert "measured little, n = 8 images (nothing would fail with probability 95%)" in out
+    assert "measured little, n = 8 images (nothing would not hold with probability 95%)" in out
     numbers = json.loads((tmp_path / "run" / "numbers.json").read_text())["numbers"]
     assert numbers["all_hold"] is True
     assert numbers["claims"][0] == {

@@ -39,7 +39,7 @@ def test_a_claim_tells_its_sample_and_what_it_would_have_found():
         violation=0.9,
     )
     assert (claim.measured, claim.n) == ("12% [0, 53]", "8 images")
-    assert claim.sensitivity == "a share of 90% would fail with probability above 99%"
+    assert claim.sensitivity == "a share of 90% would not hold with probability above 99%"
     assert claim.holds and claim.verdict is HOLDS
     assert claim.numbers["trials"] == 8
 
