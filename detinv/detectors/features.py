@@ -1,12 +1,14 @@
-"""A layer of a detector by its name or path, and the features it has of a batch of images."""
+"""Layers of a detector by name, path or row, and the features of a batch of images there."""
 
 from torch import Tensor
 
 from detinv.config.printable import suggestion
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.feature_layers import FeatureLayer
+from detinv.detectors.feature_layers import FeatureLayer, HeadName
+from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.hooks import capture_features
 from detinv.detectors.regions import Regions
+from detinv.detectors.rows import TargetRows
 from detinv.errors import ConfigError
 from detinv.layouts.batch import LayoutBatch
 from detinv.types import Pixels
@@ -32,6 +34,26 @@ def find_layer(detector: AbstractDetector, name: str) -> FeatureLayer:
         listed = f" (there are {', '.join(declared)}, and every module's path)" if declared else ""
         raise ConfigError(f"the detector has no layer {name!r}{suggestion(module, [*declared, *paths])}{listed}")
     return FeatureLayer(name, module, output=output if colon else None)
+
+
+def layers_of_rows(detector: AbstractDetector, predictions: Predictions, rows: TargetRows) -> list[FeatureLayer]:
+    """Return the layer that each row was predicted from: of the second stage where there is one, else of the head.
+
+    Args:
+        detector: that predicted.
+        predictions: of one pass.
+        rows: which of them; several axes are flattened.
+
+    Raises:
+        DetectorError: when the layers of the head are not known.
+    """
+    head: HeadName = "dense" if predictions.roi is None else "roi"
+    number = rows.rows
+    if predictions.roi is not None and rows.given:
+        number = number + predictions.roi.rois.shape[1] - predictions.roi.given
+    layers = detector.level_layers(head)
+    levels = detector.row_levels(predictions, head)[rows.images, number]
+    return [layers[level] for level in levels.flatten().tolist()]
 
 
 def read_features(

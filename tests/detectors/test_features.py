@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from detinv.detectors.feature_layers import FeatureLayer
-from detinv.detectors.features import find_layer, read_features
+from detinv.detectors.features import find_layer, layers_of_rows, read_features
 from detinv.detectors.hooks import count_hooks
+from detinv.detectors.regions import Regions
+from detinv.detectors.rows import TargetRows
 from detinv.errors import ConfigError
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
@@ -125,3 +127,20 @@ def test_a_layer_that_is_not_there(name, problem):
 def test_a_layer_that_cannot_be_read(family, name, problem, pixels, batch):
     with pytest.raises(ConfigError, match=problem):
         read_features(detector(family), find_layer(detector(family), name), pixels, batch)
+
+
+def test_layers_of_rows_of_a_head_and_of_given_regions(pixels):
+    with torch.no_grad():
+        dense = detector("retinanet")(pixels)
+    images, rows = torch.tensor([[0, 1], [1, 0]]), torch.tensor([[0, 8 * 8 * 9], [(8 * 8 + 4 * 4) * 9, 5]])
+    found = layers_of_rows(detector("retinanet"), dense, TargetRows(images, rows, torch.zeros_like(rows)))
+    assert [layer.name for layer in found] == ["p3", "p4", "p5", "p3"]
+    large = torch.rand(1, 3, 256, 256)
+    boxes = torch.tensor([[[4.0, 6.0, 12.0, 14.0], [0.0, 0.0, 130.0, 130.0], [2.0, 0.0, 250.0, 252.0]]])
+    with torch.no_grad():
+        second = detector("fasterrcnn")(large, regions=Regions.of(boxes))
+    given = TargetRows.of_batch(torch.tensor([[2, 0, 1]]), torch.zeros(1, 3, dtype=torch.int64), given=True)
+    assert [layer.name for layer in layers_of_rows(detector("fasterrcnn"), second, given)] == ["p4", "p2", "p3"]
+    own = TargetRows.of_batch(torch.tensor([[7]]), torch.zeros(1, 1, dtype=torch.int64))
+    (layer,) = layers_of_rows(detector("fasterrcnn"), second, own)
+    assert layer == detector("fasterrcnn").layer_of_row(second, 0, 7, "roi")
