@@ -1,4 +1,4 @@
-"""Images that give one layer of a detector the features that another image gives it."""
+"""Images whose features in one layer of a detector are those of other images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -33,7 +33,7 @@ class FeatureInversion(AbstractPixelModule):
 
     Args:
         ensemble: of the one detector.
-        layouts: one batch, in the detector's frame; their boxes are what a layer of boxes is about.
+        layouts: one batch, in the detector's frame; their boxes are the regions of layers that are per region.
         pixels: the parametrised images.
         regularisers: priors on the images, by name.
         optimizer, schedule, steps: see `AbstractPixelModule`.
@@ -62,7 +62,7 @@ class FeatureInversion(AbstractPixelModule):
         self._reference: list[Tensor] = []
 
     def features(self, pixels: Pixels) -> list[Tensor]:
-        """Of images on the canvas, with gradient."""
+        """Return the features of images on the canvas, with gradient."""
         return read_features(next(iter(self.ensemble)).detector, self.layer, pixels, self.layouts)
 
     @torch.no_grad()
@@ -87,9 +87,9 @@ class FeatureInversion(AbstractPixelModule):
 
 
 def relative_error(features: Sequence[Tensor], reference: Sequence[Tensor]) -> Float[Tensor, " batch"]:
-    """Squared distance of all features of an image from the reference, over the reference's own square.
+    """Return the squared distance of all features of an image from the reference, over the reference's own square.
 
-    0 where both are alike; 1 where the features are all zero. Where the reference is, the distance itself.
+    It is 0 where both are equal, 1 where the features are all zero, and the distance itself where the reference is.
     """
     distance = sum((one - other).square().flatten(1).sum(1) for one, other in zip(features, reference, strict=True))
     size = sum(other.square().flatten(1).sum(1) for other in reference)
@@ -109,21 +109,21 @@ def invert_features(
     seed: int = 0,
     trainer: Mapping[str, object] | None = None,
 ) -> list[UInt8[Tensor, "3 _height _width"]]:
-    """Reconstructions of images from what one layer keeps of them, 8 bit; all images are optimised together.
+    """Reconstruct images from their features in one layer, 8 bit; all images are optimised together.
 
-    Pixels, optimizer, schedule, updates and regularisers are the preset's; its rules and views have no part.
+    Pixels, optimizer, schedule, updates and regularisers are the preset's; its rules and views are not used.
 
     Args:
-        detector: frozen; on the device it came on afterwards.
-        images: RGB, in the size of the network's input.
-        layouts: in the pixels of the images; boxes count where the layer is one of boxes.
+        detector: frozen; afterwards it is on the device where it was.
+        images: RGB, at the size of the network's input.
+        layouts: in the pixels of the images; their boxes matter to layers that are per region.
         steps: optimiser updates of each image.
         seed: of the start images.
         trainer: arguments of Lightning's Trainer.
 
     Raises:
         ConfigError: when the layer cannot be read; see `read_features`.
-        ValueError: when an image has not its layout's size.
+        ValueError: when an image does not have its layout's size.
     """
     ensemble = as_ensemble(detector)
     batch = LayoutBatch.collate(layouts, detector.size_divisor)
@@ -142,7 +142,7 @@ def invert_features(
     )
     with quiet_lightning():
         fit_module(module, trainer or {}, [PixelUpdates(preset.updates), LossRecorder()])
-    # Lightning leaves what it trained on the CPU.
+    # Lightning moves what it trained to the CPU.
     detector.to(home)
     return module.images()
 
@@ -151,7 +151,7 @@ def invert_features(
 def feature_errors(
     detector: AbstractDetector, layer: FeatureLayer, images: Images, wanted: Images, layouts: Sequence[Layout]
 ) -> list[float]:
-    """`relative_error` of the features of each image from those of the wanted one, at full precision."""
+    """Return `relative_error` of the features of each image from those of the wanted one, in full precision."""
     found = []
     for image, other, layout in zip(images, wanted, layouts, strict=True):
         batch = LayoutBatch.collate([layout], detector.size_divisor).to(detector.device)
@@ -163,10 +163,10 @@ def feature_errors(
 
 
 def _on_layout_canvas(detector: AbstractDetector, images: Images, batch: LayoutBatch) -> Pixels:
-    """Images in [0, 1] at the upper left of the batch's canvas, the detector's mean colour beyond.
+    """Place images at the upper left of the batch's canvas.
 
     Raises:
-        ValueError: when an image has not its layout's size.
+        ValueError: when an image does not have its layout's size.
     """
     for image, size in zip(images, batch.image_sizes, strict=True):
         if tuple(image.shape[1:]) != size:
