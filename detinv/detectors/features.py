@@ -72,7 +72,7 @@ def read_features(
         layouts: their boxes are the regions given to a second stage.
 
     Raises:
-        ConfigError: when the module takes no part, has no such output, or does not return one row for each image.
+        ConfigError: when the module is not called, has no such output, or does not return one row for each image.
     """
     with capture_features(detector, [layer]) as captured:
         detector(pixels, layouts.image_sizes, Regions(layouts.boxes, layouts.valid))

@@ -68,6 +68,9 @@ class CapturedFeatures(Mapping[str, Tensor]):
             )
         return found[0]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.layers
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.layers)
 

@@ -1,4 +1,4 @@
-"""FastestDet as detinv sees it: raw predictions with gradient to the pixels, and the network's own inference."""
+"""The adapter of FastestDet: raw predictions with gradient to the pixels, and the network's own inference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from detinv.zoo.weights import load_weights
 WEIGHTS_AT = "https://github.com/dog-qiuqiu/FastestDet/tree/main/weights"
 
 _CLASS_POWER, _OBJECTNESS_POWER = 0.4, 0.6
-# How near to their ends tanh and sigmoid are asked to come: the very end would need an infinite delta.
+# Distance that targets keep from the limits of tanh and sigmoid, where the delta would be infinite.
 _SHIFT_END, _SHARE_END = 0.01, 1e-3
 
 

@@ -1,9 +1,9 @@
 """FastestDet, an anchor-free detector of 0.24 million parameters: the network alone, as its authors' weights need it.
 
 Written from the description of https://github.com/dog-qiuqiu/FastestDet (BSD 3-Clause, copyright 2022 xuehao.ma).
-A ShuffleNetV2 gives maps of strides 8, 16 and 32; they are brought to stride 16 and joined; stacks of wide depthwise
-convolutions look far around; one head says at every cell how likely an object is, where, and of which class. The
-modules are named so that they have the keys of the published state dict.
+A ShuffleNetV2 computes maps of strides 8, 16 and 32; they are brought to stride 16 and joined; stacks of wide depthwise
+convolutions enlarge the receptive field; one head predicts for each cell how likely an object is, its box and its
+class. The modules are named such that their keys are those of the published state dict.
 """
 
 import torch

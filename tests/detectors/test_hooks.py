@@ -154,6 +154,7 @@ def test_a_layer_that_was_not_captured(layer, problem):
     net = Net()
     with capture_features(net, [layer]) as features:
         net(VALUES)
+    assert "x" in features and "y" not in features
     with pytest.raises(ConfigError, match=problem):
         features["x"]
 
