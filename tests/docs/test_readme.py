@@ -62,8 +62,9 @@ def test_the_python_of_the_page_on_detectors_runs():
     assert names["gradient"].isfinite().all() and names["gradient"].any()
 
 
-# Those of docs/sweeps.md are sweeps, with a test of their own.
-COMMANDS = [(_name(page), line) for page in PAGES if page.name != "sweeps.md" for line in _commands(page)]
+# The sweeps of docs/sweeps.md and the files of docs/extend.md have tests of their own.
+_ELSEWHERE = ("sweeps.md", "extend.md")
+COMMANDS = [(_name(page), line) for page in PAGES if page.name not in _ELSEWHERE for line in _commands(page)]
 
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
