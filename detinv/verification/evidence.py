@@ -23,6 +23,9 @@ LEVEL = 0.95
 LEAST_POWER = 0.8
 """Below this probability of finding a violation, not finding one means nothing."""
 
+LEAST_RESAMPLED = 8
+"""A bootstrap of fewer units than these is far too sure: of a single one, its interval has no width at all."""
+
 
 class Verdict(StrEnum):
     """What a run says of a claim."""
@@ -40,8 +43,15 @@ class Range:
     most: float = math.inf
 
 
-def borne_out(interval: Interval, allowed: Range) -> Verdict:
-    """Return HOLDS if the whole interval is allowed, FAILS if none of it is, UNDECIDED otherwise or for NaN."""
+def borne_out(interval: Interval, allowed: Range, resampled: int | None = None) -> Verdict:
+    """Return HOLDS if the whole interval is allowed, FAILS if none of it is, UNDECIDED otherwise or for NaN.
+
+    Args:
+        resampled: for a bootstrap interval the number of units that were resampled; UNDECIDED for fewer than
+            `LEAST_RESAMPLED`.
+    """
+    if resampled is not None and resampled < LEAST_RESAMPLED:
+        return Verdict.UNDECIDED
     if allowed.least <= interval.low and interval.high <= allowed.most:
         return Verdict.HOLDS
     return Verdict.FAILS if _apart(interval, allowed) else Verdict.UNDECIDED

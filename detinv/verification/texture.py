@@ -58,7 +58,7 @@ def loses_class(label: str, overall: Mapping[str, Any]) -> Claim:
         with_interval(change),
         f"{overall['objects']} objects",
         f"a mean change of {_LARGE:g} or a smaller one",
-        borne_out(change, Range(most=_LARGE)),
+        borne_out(change, Range(most=_LARGE), overall["objects"]),
         {"change_of_p": change, "objects": overall["objects"]},
     )
 
@@ -73,7 +73,7 @@ def keeps_class(label: str, overall: Mapping[str, Any]) -> Claim:
         with_interval(change),
         f"{overall['objects']} objects",
         f"a mean change of {_NONE:g} or more, up or down,",
-        borne_out(change, Range(-_NONE, _NONE)),
+        borne_out(change, Range(-_NONE, _NONE), overall["objects"]),
         {"change_of_p": change, "objects": overall["objects"]},
     )
 
@@ -83,7 +83,7 @@ def keeps_box(label: str, overall: Mapping[str, Any]) -> Claim:
     p, iou = as_interval(overall["change_of_p"]), as_interval(overall["change_of_iou"])
     nearest = 0.0 if p.low <= 0 <= p.high else min(abs(p.low), abs(p.high))
     # The box's change must lie nearer to 0 than any change of probability that the data allow.
-    verdict = borne_out(iou, Range(-nearest, nearest)) if nearest else Verdict.UNDECIDED
+    verdict = borne_out(iou, Range(-nearest, nearest), overall["objects"]) if nearest else Verdict.UNDECIDED
     return borne_out_claim(
         f"{_GROUP}/{label}-boxes",
         f"for {label} IoU changes less than probability",
@@ -113,6 +113,6 @@ def loses_large_objects(label: str, small: Mapping[str, Any] | None, large: Mapp
         f"{with_interval(gap)} (small {of_small.value:.2f}, large {of_large.value:.2f})",
         f"{small['objects']} small and {large['objects']} large objects",
         "a drop that does not depend on size",
-        borne_out(gap, Range(most=0.0)),
+        borne_out(gap, Range(most=0.0), min(small["objects"], large["objects"])),
         {"difference": gap, "small": of_small, "large": of_large},
     )

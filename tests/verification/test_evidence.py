@@ -52,6 +52,11 @@ def test_a_difference_must_be_borne_out_by_its_whole_interval(interval, verdict)
     assert borne_out(Interval(*interval), Range(least=0.0)) is verdict
 
 
+@pytest.mark.parametrize(("resampled", "verdict"), [(1, UNDECIDED), (7, UNDECIDED), (8, HOLDS)])
+def test_a_bootstrap_of_a_few_units_proves_nothing(resampled, verdict):
+    assert borne_out(Interval(0.5, 0.5, 0.5), Range(least=0.0), resampled) is verdict
+
+
 def test_a_range_has_two_ends():
     allowed = Range(-0.1, 0.1)
     assert borne_out(Interval(0.0, -0.05, 0.05), allowed) is HOLDS
