@@ -37,6 +37,8 @@ def check_kinds(defaults: Mapping[str, Any], config: "DictConfig", constructor: 
     wanted = {key: kind for key, kind in _kinds(values, constructor).items() if not key.startswith(FOREIGN)}
     for key, value in values.items():
         default = defaults.get(key)
+        if value is None and default == "???":
+            raise ConfigError(f"{key}=null: this option needs a value")
         kind = wanted.get(key, _kind_of(key, default))
         if kind is None or fits(value, kind) or _unknown(value):
             continue

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from detinv.config import kinds as option_kinds
 from detinv.config.composition import compose_config
+from detinv.config.kinds import FOREIGN, check_numbers
 from detinv.errors import ConfigError
 from tests.inputs.conftest import QUIET
 
@@ -45,12 +45,12 @@ def complete(command: str) -> Any:
 @pytest.mark.parametrize("value", [-1, -0.5, float("nan"), float("inf"), 10**40])
 def test_no_option_takes_a_number_that_none_can_mean(command, value):
     config = complete(command)
-    keys = [key for key in numbers(config) if not key.startswith(option_kinds._FREE)]
+    keys = [key for key in numbers(config) if not key.startswith(FOREIGN)]
     assert len(keys) > 0
     for key in keys:
         for given in (value, [1, value]):
             with pytest.raises(ConfigError, match=f"^{key}="):
-                option_kinds.check_numbers({key: given})
+                check_numbers({key: given})
 
 
 INVERT = {
