@@ -38,6 +38,11 @@ def current_words(command: str, overrides: Sequence[str]) -> list[str]:
     return words
 
 
+def is_old_name(key: str) -> bool:
+    """Tell whether an option of this dotted name has another one now."""
+    return _new_name(key, _OPTIONS) is not None
+
+
 def check_names(keys: Iterable[str], where: str) -> None:
     """Raise ConfigError if a file uses an option that has another name now.
 

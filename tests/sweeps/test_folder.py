@@ -103,5 +103,11 @@ def test_a_folder_of_another_command_is_refused(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"command": "train", "jobs": [{"folder": "a"}]}'])
 def test_a_record_that_is_none_is_refused(text, tmp_path):
     (tmp_path / "sweep.json").write_text(text)
-    with pytest.raises(OutputError, match=r"sweep\.json is not what a sweep wrote"):
+    with pytest.raises(OutputError, match=r"sweep\.json was not written by a sweep"):
+        SweepFolder(tmp_path, "train")
+
+
+def test_a_record_of_an_earlier_version_says_so(tmp_path):
+    (tmp_path / "sweep.json").write_text('{"command": "train", "members": []}')
+    with pytest.raises(OutputError, match=r"sweep\.json was written by an earlier version of detinv; choose another"):
         SweepFolder(tmp_path, "train")

@@ -8,6 +8,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from detinv.config.kinds import flat_values
+from detinv.config.renamed import is_old_name
+from detinv.config.targets import moved_to
 from detinv.errors import OutputError
 from detinv.results.io.files import write_text
 
@@ -39,15 +41,23 @@ def claim_folder(folder: Path, config: DictConfig) -> bool:
 
     Raises:
         OutputError: when a run with another configuration has left results there, naming the first value that
-            differs; when its file cannot be read.
+            differs; when an earlier version of detinv has; when its file cannot be read.
     """
     path = folder / _CONFIG
     left = {entry.name for entry in folder.iterdir()} - {_CONFIG, *_DASHBOARDS}
     if path.is_file() and left:
-        _check_same(folder, _options(_read(path)), _options(config))
+        before = _options(_read(path))
+        if any(is_old_name(key) or _has_moved(key, value) for key, value in before.items()):
+            raise OutputError(f"out_dir {folder} holds results of an earlier version of detinv; choose another out_dir")
+        _check_same(folder, before, _options(config))
         return True
     write_text(path, OmegaConf.to_yaml(config))
     return False
+
+
+def _has_moved(key: str, value: Any) -> bool:
+    """Tell whether an option names a part of detinv by a path of an earlier version."""
+    return key.rpartition(".")[2] == "_target_" and isinstance(value, str) and moved_to(value) is not None
 
 
 def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -81,3 +81,18 @@ def test_a_configuration_that_cannot_be_read_is_one_line(folder: Path, text: str
     with pytest.raises(OutputError, match=rf"config\.yaml {problem}") as caught:
         claim_folder(folder, config())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"preset": {"_target_": "detinv.inversion.recipe.Recipe", "steps": 3}},
+        {"protocol": {"_target_": "detinv.experiments.transfer.Transfer", "joint": False}},
+        {"preset": {"objective": {"weights": {"total_variation": 1e-7}}}},
+    ],
+)
+def test_results_of_an_earlier_version_say_so_in_one_line(folder: Path, changes: dict) -> None:
+    OmegaConf.save(config(**changes), folder / "config.yaml")
+    with pytest.raises(OutputError, match="holds results of an earlier version of detinv; choose another") as caught:
+        claim_folder(folder, config())
+    assert "\n" not in str(caught.value)
