@@ -1,9 +1,9 @@
-"""Which raw prediction each detection came from.
+"""Finds the raw prediction that each detection came from.
 
-A detector's `detect` is its library's own inference, which says nothing about rows. So they are found afterwards, and
-only when somebody asks: the raw outputs pass through the declared post-processing, which keeps track of rows, and its
-result is compared with what the library reported. That works for every adapter, and for detections that were filtered
-or come from a file; `detect` costs nothing more, and results are still judged by nothing else.
+`detect` is the library's own inference, which does not report rows. They are found afterwards and on demand: the raw
+outputs pass through the declared post-processing, which keeps track of rows, and its result is compared with what the
+library reported. This works for every adapter and for detections that were filtered or read from a file. `detect` stays
+as fast as it is, and remains the only thing by which results are judged.
 
 Legend: N detections, M replayed ones.
 """
@@ -23,8 +23,8 @@ from detinv.layouts.layout import Detections
 BOX_TOLERANCE = 0.05
 """Pixels by which a box may differ and still count as the same detection."""
 SCORE_TOLERANCE = 1e-4
-"""By which its score may differ."""
-# The next best row must be farther away by this factor; otherwise there are two, and to choose were to guess.
+"""Amount by which a score may differ and still count as the same detection."""
+# The second-best match must be farther away by this factor; otherwise the choice between the two would be a guess.
 _MARGIN = 2.0
 
 
@@ -79,7 +79,7 @@ def replay(detector: AbstractDetector, image: UInt8[Tensor, "3 height width"]) -
 
 
 def match_detections(found: Detections, replayed: Detections) -> Int64[Tensor, " found"]:
-    """Return the number of the replayed detection that each found one is, or -1 where none or several could be meant.
+    """Return the number of the replayed detection that equals each found one, or -1 if none or several do.
 
     Args:
         found, replayed: of one image, on the CPU.
@@ -98,7 +98,7 @@ def match_detections(found: Detections, replayed: Detections) -> Int64[Tensor, "
 
 
 def _at(values: Tensor, place: Int64[Tensor, " found"]) -> Tensor:
-    """Values at these places; anything where the place is -1."""
+    """Return the values at these places; arbitrary ones where the place is -1."""
     if not len(values):
         return values.new_zeros(len(place), *values.shape[1:])
     return values[place.clamp(min=0)]

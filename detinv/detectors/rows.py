@@ -58,15 +58,15 @@ class TargetRows:
     def of_batch(
         cls, rows: Int64[Tensor, "batch object"], labels: Int64[Tensor, "batch object"], given: bool = False
     ) -> "TargetRows":
-        """Rows of each image of a batch, the same number of each; targets have the shape (batch, object)."""
+        """Build targets from the same number of rows for each image of a batch; their shape is (batch, object)."""
         images = torch.arange(len(rows), device=rows.device)[:, None].expand_as(rows)
         return cls(images, rows, labels, given)
 
     @classmethod
     def of_detections(cls, predictions: Predictions, detections: Sequence[Detections]) -> "TargetRows":
-        """The rows that detections came from, of all images in a row, on the device of the predictions.
+        """Build targets from the rows of detections, concatenated over images, on the device of the predictions.
 
-        Queries that are chosen anew in every pass are found by the token they were made from. A two-stage detector's
+        Queries that each pass chooses again are found by the token they were made from. A two-stage detector's
         own proposals move with the pixels: in another pass hand `Detections.regions` to `forward`, and use `given`.
 
         Args:
@@ -97,7 +97,7 @@ class TargetRows:
         return cls(images, rows, labels)
 
     def to(self, device: torch.device | str) -> "TargetRows":
-        """The same rows on another device."""
+        """Return the same rows on another device."""
         values = {name: getattr(self, name) for name in ("images", "rows", "labels", "proposal_rows", "boxes")}
         moved: dict[str, Any] = {name: value.to(device) for name, value in values.items() if value is not None}
         return replace(self, **moved)
@@ -123,19 +123,19 @@ class RowOutputs:
     quality_logits: Float[Tensor, "*target"] | None = None
 
     def class_logits(self) -> Float[Tensor, "*target class"]:
-        """Logits of the K classes, without background."""
+        """Return the logits of the K classes, without background."""
         return self.logits[..., :-1] if self.scoring.background else self.logits
 
     def scores(self) -> Float[Tensor, "*target class"]:
-        """Scores of all classes in [0, 1], rounded as inference rounds them; for reports, not for gradients."""
+        """Return the scores of all classes in [0, 1], rounded as inference rounds them; for reports, not gradients."""
         return self.scoring.scores(self.logits, self.quality_logits)
 
     def probabilities(self) -> Float[Tensor, "*target class"]:
-        """Class probabilities in [0, 1], whatever a quality output makes of them in the score."""
+        """Return the class probabilities in [0, 1], without the quality output that the score may include."""
         return self.scoring.scores(self.logits, None)
 
     def log_probability(self, labels: Int64[Tensor, "*target"]) -> Float[Tensor, "*target"]:
-        """Logarithm of one class's probability; its gradient survives where the probability rounds to 0 or 1."""
+        """Return the logarithm of one class's probability; it has a gradient even where the probability rounds to 1."""
         own = of_class(self.logits, labels)
         if self.scoring.activation == "sigmoid":
             return F.logsigmoid(own)
@@ -144,14 +144,14 @@ class RowOutputs:
         return F.logsigmoid(own - self.logits.masked_fill(is_class(self.logits, labels), lowest).logsumexp(-1))
 
     def log_score(self, labels: Int64[Tensor, "*target"]) -> Float[Tensor, "*target"]:
-        """Logarithm of one class's score; its gradient survives where the score rounds to 0 or 1."""
+        """Return the logarithm of one class's score; it has a gradient even where the score rounds to 1."""
         found = self.log_probability(labels)
         if self.quality_logits is None:
             return found
         return self.scoring.class_power * found + self.scoring.quality_power * F.logsigmoid(self.quality_logits)
 
     def boxes(self) -> Float[Tensor, "*target 4"]:
-        """Decoded boxes XYXY in pixels of the network's input, not clipped; at least in fp32."""
+        """Decode boxes XYXY in pixels of the network's input, not clipped, in fp32 or higher precision."""
         precise = torch.promote_types(self.deltas.dtype, torch.float32)
         return self.codec.decode(self.deltas.to(precise), self.anchors)
 
