@@ -93,6 +93,18 @@ def tiny_model(build: Callable[..., Any], num_classes: int, image_size: tuple[in
     return model.eval()
 
 
+def in_float64(detector: AbstractTorchvisionDetector) -> AbstractTorchvisionDetector:
+    """Let the network of `detector` compute in float64, so that other rounding tips no decision over.
+
+    In float32 another processor, another number of threads or another batch changes the last digits of a score, and
+    with them which of two nearly equal candidates comes first or suppresses the other. Raw outputs are float32 as ever,
+    and pixels and their gradients stay float32.
+    """
+    detector.model.double()
+    detector.model.backbone.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+    return detector
+
+
 def block_image(size: tuple[int, int], seed: int = 0) -> UInt8[Tensor, "3 height width"]:
     """Coloured blocks of 8 pixels under noise: something for coarse and for fine levels."""
     generator = torch.Generator().manual_seed(seed)

@@ -9,6 +9,7 @@ from detinv.errors import DetectorError
 from detinv.inversion.preset import load_preset
 
 SIZES = ((96, 128), (112, 96))
+FIRST = ("shapes_retinanet", "shapes_fcos", "shapes_fasterrcnn", "shapes_maskrcnn")
 
 
 def small(node):
@@ -37,8 +38,15 @@ def loaded(name):
         raise
 
 
+def cases():
+    """All names; bundled detectors that are those of `shapes_*` with other weights are slow tests."""
+    for name in detector_names():
+        twin = detector_node(name).get("weights") == "bundled" and name not in FIRST
+        yield pytest.param(name, marks=pytest.mark.slow) if twin else name
+
+
 @pytest.mark.filterwarnings("default")  # what a library's own code warns of is not the adapter's fault
-@pytest.mark.parametrize("name", detector_names())
+@pytest.mark.parametrize("name", cases())
 def test_every_registered_detector_keeps_the_contract(name):
     detector = loaded(name)
     # Targets move with the image, so the first few steps may raise the loss; small networks can take more of them.

@@ -8,7 +8,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
 from detinv.detectors.regions import Regions
-from tests.fakes import FAMILIES, tiny_detector
+from tests.fakes import FAMILIES, in_float64, tiny_detector
 
 SIZES = [(64, 96), (64, 80), (48, 96)]
 
@@ -107,7 +107,7 @@ def assert_same(found, wanted):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_raw_predictions_and_plain_postprocessing_equal_the_librarys_inference(family, size):
-    detector = tiny_detector(family, image_size=(64, 96))
+    detector = in_float64(tiny_detector(family, image_size=(64, 96)))
     image = random_image(size)
     assert detector.network_size(size) == size
     wanted = detector.detect([image])[0]
@@ -119,7 +119,7 @@ def test_raw_predictions_and_plain_postprocessing_equal_the_librarys_inference(f
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_topk_per_level_is_the_librarys(family):
-    detector = tiny_detector(family, image_size=(64, 96))
+    detector = in_float64(tiny_detector(family, image_size=(64, 96)))
     model = detector.model
     if hasattr(model, "rpn"):
         model.rpn._pre_nms_top_n["testing"] = 20
@@ -132,7 +132,7 @@ def test_topk_per_level_is_the_librarys(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_images_of_two_sizes_on_one_canvas_equal_the_librarys_batch(family):
-    detector = tiny_detector(family, image_size=(64, 96))
+    detector = in_float64(tiny_detector(family, image_size=(64, 96)))
     images = [random_image((64, 96), 1), random_image((48, 96), 2)]
     predictions = predict(detector, images, (64, 96))
     with torch.no_grad():
@@ -144,7 +144,7 @@ def test_images_of_two_sizes_on_one_canvas_equal_the_librarys_batch(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_larger_canvas_changes_as_little_as_in_the_library(family):
-    detector = tiny_detector(family, image_size=(64, 96))
+    detector = in_float64(tiny_detector(family, image_size=(64, 96)))
     image, wide = random_image((64, 64), 4), random_image((64, 96))
     alone = reference(predict(detector, [image], (64, 64)), 0, (64, 64))
     padded = reference(predict(detector, [image, wide], (64, 96)), 0, (64, 64))
@@ -156,7 +156,7 @@ def test_larger_canvas_changes_as_little_as_in_the_library(family):
 
 
 def test_masks_at_given_boxes_are_the_librarys():
-    detector = tiny_detector("maskrcnn", image_size=(64, 96))
+    detector = in_float64(tiny_detector("maskrcnn", image_size=(64, 96)))
     image = random_image((64, 80), 5)
     wanted = detector.detect([image])[0]
     assert wanted.masks is not None
@@ -170,7 +170,7 @@ def test_masks_at_given_boxes_are_the_librarys():
 
 @pytest.mark.parametrize("family", ["fasterrcnn", "maskrcnn"])
 def test_given_boxes_come_last_and_get_what_a_proposal_there_would(family):
-    detector = tiny_detector(family, image_size=(64, 96))
+    detector = in_float64(tiny_detector(family, image_size=(64, 96)))
     image = random_image((64, 96), 6)
     first = predict(detector, [image], (64, 96)).roi
     again = predict(detector, [image], (64, 96), rois=first.rois[:, 3:7]).roi
