@@ -1,4 +1,4 @@
-"""Seconds of a step against those of the plain loop, and of the bare network."""
+"""Seconds of a step against those of the plain loop and of the bare network."""
 
 import statistics
 from typing import Any
@@ -25,15 +25,15 @@ def bench_against_reference(
     precision: str = "32-true",
     compile_mode: str | None = None,
 ) -> dict[str, Any]:
-    """Median seconds of a full step, of a step of the plain loop, and of the unmodified network's bare passes.
+    """Measure the median seconds of a full step, a step of the plain loop, and a bare pass of the network.
 
     Args:
         detector: a RetinaNet on the CPU.
-        layout: the only one, in the detector's own frame.
-        preset: of the full step; the plain loop has the published one.
-        rounds: that are timed; at least 2.
+        layout: in the detector's own frame.
+        preset: of the full step; the plain loop uses the published one.
+        rounds: timed rounds, at least 2.
         steps_per_round: steps of each kind in a round.
-        warmup: rounds before.
+        warmup: untimed rounds at the start.
         seed: of the start images.
         precision: of the network in full steps and bare passes, one of Lightning's Trainer; the plain loop's is fp32.
         compile_mode: of the network in full steps; see `compile_parts`.

@@ -1,4 +1,4 @@
-"""What figures were measured on."""
+"""The machine on which figures were measured."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """The device, cores, threads, system and versions."""
+    """Return the device, cores, threads, system and versions."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "cores": os.cpu_count(),
@@ -24,7 +24,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """What the processor calls itself, as far as the system tells."""
+    """Return the name of the processor as far as the system gives it."""
     if _CPU_INFO.is_file():
         for line in _CPU_INFO.read_text().splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""Resident memory of inversions: how much at most, and whether it grows."""
+"""Resident memory of inversions: its maximum and its growth."""
 
 import gc
 import resource
@@ -36,37 +36,35 @@ def bench_memory(
     batches: int = 100,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Resident memory of this process during one long inversion, and then over many short ones.
+    """Measure the resident memory of this process during one long inversion, then over many short ones.
 
-    Growth is the slope of a straight line through the second half of the samples: what is built up once is no leak.
+    Growth is the slope of a line fitted to the second half of the samples, so that caches filled once do not count.
 
     Args:
         detector: on the CPU.
         layouts: one batch of them.
         preset: of the inversion.
-        steps: of the long one.
-        batches: number of the short ones.
+        steps: of the long inversion.
+        batches: number of short inversions.
         seed: of the start images.
 
     Returns:
-        In megabytes (10^6 bytes): "before", resident before the first step; "peak", the most the process ever had
-        resident; "growth_per_1000_steps" and "growth_per_100_batches"; "resident_by_step" and "resident_by_batch",
-        pairs of number and memory.
+        In megabytes (10^6 bytes): "before", resident before the first step; "peak", the process's maximum;
+        "growth_per_1000_steps" and "growth_per_100_batches"; "resident_by_step" and "resident_by_batch", pairs of
+        number and megabytes.
 
     Raises:
-        ConfigError: where the system does not tell resident memory.
+        ConfigError: on systems other than Linux.
     """
-    if not _PAGES.is_file():
-        raise ConfigError("bench memory reads /proc/self/statm; run it on Linux")
-    before = _resident()
+    before = resident()
     watch = _Watch(max(steps // _SAMPLES, 1))
     ensemble = as_ensemble(detector)
     _fit(ensemble, layouts, preset, steps, seed, watch)
     by_batch = []
     for number in range(batches):
         _fit(ensemble, layouts, preset, _SHORT, seed + number)
-        by_batch.append((number + 1, _resident()))
-    # The system adds up its own counts late: a sample may lie a little above its peak.
+        by_batch.append((number + 1, resident()))
+    # The kernel updates its peak lazily, so a sample may lie a little above it.
     most = max(peak(), *(size for _, size in [*watch.resident, *by_batch]), before)
     return {
         "batch_size": len(layouts),
@@ -82,7 +80,7 @@ def bench_memory(
 
 
 def growth(samples: Sequence[tuple[int, float]]) -> float:
-    """Slope of the second half of (number, megabytes): megabytes for each; 0 for fewer than two samples there."""
+    """Return the slope of the second half of (number, megabytes) samples, 0 for fewer than two of them."""
     half = np.array(samples[len(samples) // 2 :], dtype=np.float64)
     if len(half) < 2:
         return 0.0
@@ -90,13 +88,20 @@ def growth(samples: Sequence[tuple[int, float]]) -> float:
 
 
 def peak() -> float:
-    """The most this process ever had resident, in megabytes."""
+    """Return the maximum resident memory of this process so far, in megabytes."""
     # Kilobytes everywhere but on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MEGABYTE
 
 
-def _resident() -> float:
+def resident() -> float:
+    """Return the resident memory of this process in megabytes.
+
+    Raises:
+        ConfigError: on systems other than Linux.
+    """
+    if not _PAGES.is_file():
+        raise ConfigError("bench memory reads /proc/self/statm; run it on Linux")
     return int(_PAGES.read_text().split()[1]) * resource.getpagesize() / _MEGABYTE
 
 
@@ -115,7 +120,7 @@ def _fit(
 
 
 class _Watch(AbstractStepCallback):
-    """Reads resident memory after every so many steps."""
+    """Samples resident memory every so many steps."""
 
     def __init__(self, every: int) -> None:
         self.every = every
@@ -123,4 +128,4 @@ class _Watch(AbstractStepCallback):
 
     def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
         if (step + 1) % self.every == 0:
-            self.resident.append((step + 1, _resident()))
+            self.resident.append((step + 1, resident()))

@@ -1,8 +1,8 @@
-"""The published inversion of a RetinaNet, written down as it is told: what detinv's speed is compared with.
+"""A plain implementation of the published inversion of a RetinaNet, as a reference for detinv's speed and results.
 
-One image at a time. Nothing is frozen, so every step gives gradients to all weights as well. Objects are gone through
-one by one; anchors are matched to them anew in every step, for the targets and once more for the positive term; the
-blur is SciPy's, on the CPU. The numbers are those of the published configuration for RetinaNet.
+One image at a time. Nothing is frozen, so every step computes gradients for all weights as well. Objects are handled in
+a loop; anchors are matched to them in every step, once for the targets and once for the positive term; the blur is
+SciPy's, on the CPU. The numbers are those of the published configuration for RetinaNet.
 
 Source: method and code as published; see `CodeRule` and `dense_terms`.
 Departures: those of `CodeRule` and `AnchorAssigner`, so that loss and gradient are the same as in a run with the preset
@@ -41,18 +41,18 @@ _ALPHA, _GAMMA = 0.25, 2
 
 
 def reference_steps(detector: AbstractDetector, layout: Layout, start: Image) -> Iterator[Image]:
-    """Move an image towards `layout` for as long as it is asked to.
+    """Iterate steps that move an image towards `layout`, without end.
 
     Args:
-        detector: a RetinaNet on the CPU; a copy of it is worked with.
+        detector: a RetinaNet on the CPU, which is copied.
         layout: in the detector's own frame.
-        start: of the image.
+        start: the first image.
 
     Yields:
         The image after each step.
 
     Raises:
-        ConfigError: when the detector is none for which the procedure was published.
+        ConfigError: if the detector is not a RetinaNet on the CPU.
     """
     if detector.device.type != "cpu":
         raise ConfigError("the plain loop runs on the CPU; use device=cpu")
@@ -78,7 +78,7 @@ def reference_steps(detector: AbstractDetector, layout: Layout, start: Image) ->
 
 
 def reference_start(detector: AbstractDetector, layout: Layout, seed: int) -> Image:
-    """The start image that a run with the published preset has for this layout and seed."""
+    """Return the start image of a run with the published preset for this layout and seed."""
     noise = start_noise(LayoutBatch.collate([layout], detector.size_divisor), seed, _START_STD)[0]
     mean = detector.pixel_mean[:, None, None]
     height, width = layout.image_size
@@ -86,7 +86,7 @@ def reference_start(detector: AbstractDetector, layout: Layout, seed: int) -> Im
 
 
 def reference_loss(detector: AbstractDetector, layout: Layout, image: Image) -> Float[Tensor, ""]:
-    """The loss that a step descends; differentiable."""
+    """Compute the loss that a step descends, with gradient."""
     height, width = layout.image_size
     below, right = canvas_size([layout.image_size], detector.size_divisor)
     canvas = F.pad(image, (0, right - width, 0, below - height))
@@ -135,7 +135,7 @@ def _pseudo_targets(
     assigner: AnchorAssigner,
     layout: Layout,
 ) -> tuple[Int64[Tensor, " row"], Int64[Tensor, " row"]]:
-    """The rows that are compared, and the object whose class and box each shall have; -1 for background."""
+    """Return the rows in the loss, and the object whose class and box each is assigned; -1 for background."""
     owners, _ = _match(head.anchors, assigner, layout)
     scores, boxes = logits.sigmoid(), boxes.clone()
     for number in range(len(layout)):
@@ -144,14 +144,14 @@ def _pseudo_targets(
         scores[mine, layout.labels[number]] = 1
         boxes[mine] = layout.boxes[number]
 
-    # Owned rows come first, also before what the network is entirely sure of.
+    # Assigned rows come first, even before rows with a score of 1.
     scores[owners >= 0] *= 2
     kept = []
     start = 0
     for size in head.level_sizes:
         pairs, order = scores[start : start + size].flatten().sort(descending=True)
         best_first = order[pairs > _SURVIVES] // scores.shape[1] + start
-        # A row that survives with several classes counts once, where its best one stands.
+        # A row that survives with several classes counts once, at the place of its best class.
         level: dict[int, None] = dict.fromkeys(best_first.tolist())
         kept += list(level)[:_MOST_PER_LEVEL]
         start += size
@@ -169,7 +169,7 @@ def _pseudo_targets(
 def _match(
     anchors: Float[Tensor, "anchor 4"], assigner: AnchorAssigner, layout: Layout
 ) -> tuple[Int64[Tensor, " anchor"], list[int]]:
-    """The object that each anchor belongs to, or -1; and the anchor that each object has in any case."""
+    """Return the object that each anchor belongs to, or -1, and the anchor that each object gets in any case."""
     owners = torch.full((len(anchors),), -1)
     if len(layout) == 0:
         return owners, []
@@ -183,7 +183,7 @@ def _match(
     best = [-1] * len(layout)
     free = table.clone()
     for _ in range(len(layout)):
-        # The pair of largest overlap among the objects that have none yet and the anchors that nobody has.
+        # The pair of largest overlap among objects and anchors that are still free.
         number, anchor = divmod(int(free.argmax()), len(anchors))
         best[number] = anchor
         free[number], free[:, anchor] = -1, -1
@@ -195,7 +195,7 @@ def _match(
 def _candidates(
     anchors: Float[Tensor, "anchor 4"], assigner: AnchorAssigner, layout: Layout, number: int, best: int
 ) -> Int64[Tensor, " candidate"]:
-    """Anchors that training would give an object, nearest first: what the positive term chooses from."""
+    """Return the anchors that training would assign to an object, nearest first, for the positive term."""
     table = torch.stack([_iou(anchors, box) for box in layout.boxes])
     mine = table.max(0).indices == number
     iou = torch.where(mine, table[number], -1.0)
@@ -227,7 +227,7 @@ def _giou(boxes: Float[Tensor, "row 4"], box: Float[Tensor, " 4"]) -> Float[Tens
 def _overlap(
     boxes: Float[Tensor, "row 4"], box: Float[Tensor, " 4"]
 ) -> tuple[Float[Tensor, " row"], Float[Tensor, " row"]]:
-    """IoU with one box, and the union's area."""
+    """Return the IoU with one box, and the area of the union."""
     width = (torch.minimum(boxes[:, 2], box[2]) - torch.maximum(boxes[:, 0], box[0])).clamp(min=0)
     height = (torch.minimum(boxes[:, 3], box[3]) - torch.maximum(boxes[:, 1], box[1])).clamp(min=0)
     shared = width * height

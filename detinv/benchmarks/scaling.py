@@ -1,4 +1,4 @@
-"""Images per second against the size of the batch, and against the number of processes that share the machine."""
+"""Throughput of inversions by batch size, and by number of processes that share the machine."""
 
 import multiprocessing
 import pickle
@@ -23,9 +23,9 @@ from detinv.inversion.preset import Preset
 from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning
 
-# Steps that count for nothing: caches fill, and processes start at different times.
+# Untimed first steps: caches fill, and processes start at different times.
 _WARMUP = 5
-# Seconds after which a process that does not come to the start counts as lost.
+# Seconds to wait for the other processes at the start.
 _PATIENCE = 600.0
 
 
@@ -39,14 +39,14 @@ def by_batch_size(
     rounds: int = 3,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Image steps per second of batches of several sizes, in turns, with all threads.
+    """Measure image steps per second for several batch sizes, in turns, with all threads.
 
-    An image step moves one image by one step: images per second are these, divided by the steps of an inversion.
+    An image step moves one image by one step; divide by the steps of an inversion to get images per second.
 
     Args:
-        layouts: at least as many as the largest batch has.
-        steps: that are timed in each round.
-        rounds: of all sizes.
+        layouts: at least as many as in the largest batch.
+        steps: timed steps per round.
+        rounds: number of rounds over all sizes.
 
     Returns:
         For each size: "batch_size", "seconds_per_step" and "image_steps_per_second", medians.
@@ -54,7 +54,7 @@ def by_batch_size(
     seconds: dict[int, list[float]] = {size: [] for size in batch_sizes}
     for number in range(rounds):
         for size, found in seconds.items():
-            begun, ended = _run(detector, layouts[:size], preset, steps, seed + number)
+            begun, ended = timed_run(detector, layouts[:size], preset, steps, seed + number)
             found.append((ended - begun) / steps)
     return [
         {
@@ -76,25 +76,25 @@ def by_processes(
     rounds: int = 3,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Image steps per second of independent processes, among which the threads of this one are divided.
+    """Measure image steps per second of independent processes that share the threads of this one.
 
     Args:
-        detector: on the CPU; each process gets one of its own.
+        detector: on the CPU; each process gets a copy.
         layouts: the batch of each process.
         counts: numbers of processes.
-        steps: that each process is timed for; all begin at once, and the last one ends the time.
-        rounds: of all numbers.
+        steps: timed steps per process; all start together, and the time ends with the last.
+        rounds: number of rounds over all counts.
 
     Returns:
         For each number: "processes", "threads" of each, "batch_size" of each, "image_steps_per_second", median.
 
     Raises:
-        DetinvError: when a process fails.
+        DetinvError: if a process fails.
     """
     rates: dict[int, list[float]] = {count: [] for count in counts}
     for number in range(rounds):
         for count, found in rates.items():
-            spans = _together(detector, layouts, preset, steps, seed + number, count)
+            spans = run_together(detector, layouts, preset, steps, seed + number, count)
             seconds = max(ended for _, ended in spans) - min(begun for begun, _ in spans)
             found.append(count * len(layouts) * steps / seconds)
     return [
@@ -112,13 +112,13 @@ def _share(count: int) -> int:
     return max(torch.get_num_threads() // count, 1)
 
 
-def _together(
+def run_together(
     detector: AbstractDetector, layouts: Sequence[Layout], preset: Preset, steps: int, seed: int, count: int
 ) -> list[tuple[float, float]]:
-    """When each process began and ended its steps."""
+    """Run `count` processes and return when each began and ended its steps."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(count), context.SimpleQueue()
-    # As bytes: tensors themselves would be moved into memory that all processes share.
+    # Pickled, because tensors would be moved to shared memory.
     load = pickle.dumps((detector, list(layouts), preset, steps, seed))
     processes = [
         context.Process(target=_work, args=(load, _share(count), barrier, results), daemon=True) for _ in range(count)
@@ -136,14 +136,14 @@ def _work(load: bytes, threads: int, barrier: Barrier, results: Any) -> None:
     torch.set_num_threads(threads)
     detector, layouts, preset, steps, seed = pickle.loads(load)
     try:
-        results.put(_run(detector, layouts, preset, steps, seed, barrier))
+        results.put(timed_run(detector, layouts, preset, steps, seed, barrier))
     except BaseException:
-        # The others would wait for this one.
+        # Otherwise the others would wait for this process.
         barrier.abort()
         raise
 
 
-def _run(
+def timed_run(
     detector: AbstractDetector,
     layouts: Sequence[Layout],
     preset: Preset,
@@ -151,6 +151,7 @@ def _run(
     seed: int,
     barrier: Barrier | None = None,
 ) -> tuple[float, float]:
+    """Run one inversion and return when its timed steps began and ended, in seconds since the epoch."""
     span = _Span(barrier)
     accelerator = "gpu" if detector.device.type == "cuda" else "cpu"
     with quiet_lightning():
@@ -162,7 +163,7 @@ def _run(
 
 
 class _Span(AbstractStepCallback):
-    """When the steps after the first few began and ended, on a clock that all processes share."""
+    """Records when the timed steps began and ended, on a clock that all processes share."""
 
     def __init__(self, barrier: Barrier | None) -> None:
         self._barrier = barrier

@@ -1,7 +1,6 @@
-"""How long one waits: for help, and for the first step of an inversion, in fresh processes.
+"""Seconds until `detinv --help` ends, and until an inversion takes its first step, in fresh processes.
 
-What counts is what a person sees. The inversion runs in a terminal of its own, and the time is up when its progress bar
-shows that a step has been taken.
+The inversion runs in a pseudo-terminal; the clock stops when its progress bar shows the first step.
 """
 
 import os
@@ -21,11 +20,11 @@ from typing import Any
 from detinv.errors import DetinvError
 
 _DETINV = (sys.executable, "-m", "detinv")
-# What the progress bar shows once a step has been taken.
+# What the progress bar shows after the first step.
 _COUNTED = re.compile(r"inverting\b.*?\b[1-9]\d*/\d+", re.DOTALL)
 _CODES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _TERMINAL = {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
-# Seconds: for anything to happen, and for a process to end once it was interrupted.
+# Seconds: until the first step, and until an interrupted process ends.
 _PATIENCE, _GRACE = 120.0, 20.0
 _TAIL = 500
 _IMPORTED = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \|(\s+)(\S+)")
@@ -35,15 +34,15 @@ def bench_startup(arguments: Sequence[str] = (), *, processes: int = 5) -> dict[
     """Median seconds until `detinv --help` has ended, and until `detinv invert` has taken its first step.
 
     Args:
-        arguments: of `detinv invert`; none for the run that somebody tries first.
-        processes: of each kind, in turns; one more before, which counts for nothing, brings files into memory.
+        arguments: of `detinv invert`; by default none.
+        processes: of each kind, in turns, after one of each that warms the file cache and is not counted.
 
     Returns:
-        "help_seconds" and "first_step_seconds", medians; "help_all" and "first_step_all"; "imports": seconds that
-        packages take to be imported, the longest first.
+        "help_seconds" and "first_step_seconds", medians; "help_all" and "first_step_all"; "imports": import times of
+        packages in seconds, the longest first.
 
     Raises:
-        DetinvError: when a process ends before its first step.
+        DetinvError: if a process ends before its first step.
     """
     helps, firsts = [], []
     for _ in range(processes + 1):
@@ -59,14 +58,14 @@ def bench_startup(arguments: Sequence[str] = (), *, processes: int = 5) -> dict[
 
 
 def help_seconds() -> float:
-    """Seconds of one `detinv --help`."""
+    """Measure the seconds that `detinv --help` takes."""
     started = time.perf_counter()
     subprocess.run([*_DETINV, "--help"], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
 
 
 def first_step_seconds(arguments: Sequence[str] = ()) -> float:
-    """Seconds from the start of `detinv invert` to its first step; it is interrupted then."""
+    """Measure the seconds from the start of `detinv invert` to its first step, then interrupt it."""
     with tempfile.TemporaryDirectory() as folder:
         screen, terminal = pty.openpty()
         started = time.perf_counter()
@@ -81,15 +80,15 @@ def first_step_seconds(arguments: Sequence[str] = ()) -> float:
         )
         os.close(terminal)
         try:
-            _wait_for_step(screen)
+            wait_for_step(screen)
             return time.perf_counter() - started
         finally:
-            _end(process, screen)
+            interrupt(process, screen)
             os.close(screen)
 
 
 def import_seconds(module: str, most: int = 15) -> list[tuple[str, float]]:
-    """Seconds that a module's imports take, added up by top-level package, in a fresh process."""
+    """Measure the import times of a module in a fresh process, in seconds by top-level package."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", f"import {module}"], check=True, capture_output=True, text=True
     )
@@ -97,9 +96,9 @@ def import_seconds(module: str, most: int = 15) -> list[tuple[str, float]]:
 
 
 def parse_import_times(text: str) -> list[tuple[str, float]]:
-    """Seconds by top-level package, the longest first, from what `python -X importtime` says.
+    """Parse the output of `python -X importtime` into seconds by top-level package, the longest first.
 
-    A module that another package imports counts for its own package.
+    The time of a module counts for its own package, whichever package imports it.
     """
     seconds: dict[str, float] = defaultdict(float)
     for line in text.splitlines():
@@ -109,26 +108,35 @@ def parse_import_times(text: str) -> list[tuple[str, float]]:
     return sorted(seconds.items(), key=lambda pair: -pair[1])
 
 
-def _wait_for_step(screen: int) -> None:
+def wait_for_step(screen: int, seconds: float = _PATIENCE) -> None:
+    """Read a terminal until its progress bar shows a step.
+
+    Args:
+        screen: file descriptor of the terminal's other side.
+        seconds: to wait at most.
+
+    Raises:
+        DetinvError: if no step is shown in that time, or nothing can be written to the terminal any more.
+    """
     text = ""
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         if not select.select([screen], [], [], left)[0]:
             break
         try:
             piece = os.read(screen, 65536)
-        except OSError:  # nobody writes there any more
+        except OSError:  # the other side is closed
             piece = b""
         if not piece:
             raise DetinvError(f"detinv invert ended before its first step: {text[-_TAIL:].strip()}")
         text += _CODES.sub("", piece.decode(errors="replace"))
         if _COUNTED.search(text):
             return
-    raise DetinvError(f"detinv invert took no step within {_PATIENCE:g} seconds: {text[-_TAIL:].strip()}")
+    raise DetinvError(f"detinv invert took no step within {seconds:g} seconds: {text[-_TAIL:].strip()}")
 
 
-def _end(process: subprocess.Popen, screen: int) -> None:
-    """Interrupt the process, as ctrl-c does, and read on: one that writes to a full terminal would wait for ever."""
+def interrupt(process: subprocess.Popen, screen: int) -> None:
+    """Interrupt a process as Ctrl-C does, reading its terminal: it would block on writing to a full one."""
     process.send_signal(signal.SIGINT)
     until = time.monotonic() + _GRACE
     while process.poll() is None and time.monotonic() < until:

@@ -1,7 +1,7 @@
-"""Seconds per step of a full inversion against what no inversion can do without: the bare network.
+"""Seconds per step of a full inversion against a lower bound, the bare network.
 
-The full step is Lightning's own: one `Trainer.fit` runs, and a callback stops the clock at its steps; between rounds it
-runs the bare passes, so all kinds take turns within one process.
+Full steps run in one `Trainer.fit`, timed by a callback that also runs the bare passes between rounds, so that all
+kinds take turns within one process.
 """
 
 import statistics
@@ -38,23 +38,23 @@ def bench_step(
     precision: str = "32-true",
     compile_mode: str | None = None,
 ) -> dict[str, Any]:
-    """Median seconds of a full step and of its two floors, and the ratios.
+    """Measure the median seconds of a full step and of its two lower bounds, and the ratios.
 
-    A floor is the raw outputs of all heads for the same batch of pixels, in one pass with all threads, second stages at
-    the same regions (the detector's proposals and the objects' boxes), and the gradient of their sum to the pixels:
-    "unmodified", of the frozen detector as its library gives it; "accelerated", of the copy of it that computes the
-    same with less work.
+    A lower bound is a pass of the bare network for the same batch of pixels, with all threads: the raw outputs of all
+    heads, second stages at the same regions (the detector's proposals and the objects' boxes), and the gradient of
+    their sum with respect to the pixels. "unmodified" is the frozen detector as its library provides it, "accelerated"
+    the copy that computes the same with less work.
 
     Args:
-        detector: on the device to be measured.
-        layouts: one batch of them.
+        detector: on the device to measure.
+        layouts: one batch.
         preset: of the full step.
-        rounds: that are timed; at least 2.
+        rounds: timed rounds, at least 2.
         steps_per_round: full steps and bare passes in each round.
-        warmup: rounds before.
+        warmup: untimed rounds at the start.
         seed: of the start images.
-        precision: of the network, in full steps and floors alike; one of Lightning's Trainer.
-        compile_mode: of the network in full steps; see `compile_parts`. Floors are never compiled.
+        precision: of the network in full steps and bare passes, one of Lightning's Trainer.
+        compile_mode: of the network in full steps; see `compile_parts`. Bare passes are never compiled.
 
     Returns:
         "batch_size", "rounds", "first_step_seconds"; "seconds": medians per step of "step", "unmodified" and
@@ -88,7 +88,7 @@ def fit_turns(
     precision: str = "32-true",
     compile_mode: str | None = None,
 ) -> float | None:
-    """Take `steps` full steps, as `invert` does without a progress bar, and let others have their turns.
+    """Take `steps` full steps, as `invert` does without a progress bar, with `turns` in between.
 
     Returns:
         Seconds of the first step.
@@ -102,16 +102,16 @@ def fit_turns(
 
 
 def bare_pass(detector: AbstractDetector) -> Callable[[AbstractPixelModule], object]:
-    """What gives the raw outputs of all heads for a module's images, and the gradient of their sum to the pixels.
+    """Return a function that computes a module's raw outputs and the gradient of their sum with respect to the pixels.
 
-    In the precision in which the module's trainer runs networks.
+    It uses the precision of the module's trainer.
     """
 
     def run(module: AbstractPixelModule) -> None:
         pixels = module.pixels().detach().requires_grad_()
         layouts = module.layouts
         with module.trainer.precision_plugin.forward_context():
-            # Not by calling the detector: its hooks belong to the full step.
+            # `forward` rather than a call, so that hooks on the detector fire in full steps alone.
             predictions = detector.forward(pixels, layouts.image_sizes, Regions(layouts.boxes, layouts.valid))
         total = torch.stack([output.sum() for output in predictions.outputs()]).sum()
         torch.autograd.grad(total, pixels)

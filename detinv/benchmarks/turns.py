@@ -1,4 +1,4 @@
-"""Different things timed in turns, within one process: what slows the machine for a while slows all of them."""
+"""Timing several things in turns within one process, so that a busy machine slows all of them alike."""
 
 import statistics
 import time
@@ -12,25 +12,25 @@ from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.network import cpu_threads
 
 STEP = "step"
-"""What full steps are called among the things that take turns."""
+"""The name of full steps."""
 
 
 class Turns(AbstractStepCallback):
-    """Lets a round of full steps pass, then does other things as many times; all are timed.
+    """Alternates rounds of full steps with rounds of other functions, and times all of them.
 
     Args:
-        others: by name; each is done once a step, with all threads of the process.
-        steps_per_round: of each kind, before the next has its turn.
+        others: by name; each is called once per step, with all threads of the process.
+        steps_per_round: steps of one kind before the next has its turn.
 
     Attributes:
-        seconds: of each round, by name; of full steps as `STEP`.
+        seconds: of each round, by name; full steps are named `STEP`.
     """
 
     def __init__(self, others: Mapping[str, Callable[[AbstractPixelModule], object]], steps_per_round: int) -> None:
         self.others = dict(others)
         self.steps_per_round = steps_per_round
         self.seconds: dict[str, list[float]] = {name: [] for name in (STEP, *others)}
-        # A run may leave to its own parts how threads are shared out.
+        # An inversion changes the number of threads while it runs.
         self._threads = torch.get_num_threads()
         self._started = 0.0
 
@@ -51,14 +51,14 @@ class Turns(AbstractStepCallback):
 
 
 def now(device: torch.device) -> float:
-    """Seconds on a clock that never goes back, once the device has done what it was told."""
+    """Wait for the device to finish, then return the time of a monotonic clock in seconds."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles of the rounds' ratios: "median", "low", "high".
+    """Return "median", "low" and "high", median and quartiles of the ratios of the rounds.
 
     Args:
         above, below: seconds of the same rounds, at least two.

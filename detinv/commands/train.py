@@ -20,7 +20,7 @@ from detinv.results.io.versions import versions
 from detinv.training.card import Training, model_card
 from detinv.training.datasets import TrainingSet
 from detinv.training.evaluate import evaluate
-from detinv.training.fit import Schedule, fit
+from detinv.training.fit import TrainingOptions, fit
 from detinv.zoo.weights import save_weights, weight_hash
 
 # Lines stay whole, so that paths can be copied, and numbers keep the colour of their sentence.
@@ -31,7 +31,7 @@ _CHOICES = ("steps", "batch_size", "learning_rate", "weight_decay", "gradient_cl
 def run(config: DictConfig, build: Build) -> None:
     """Train `config.detector` on `config.data`, or continue, or only measure what is already trained."""
     terminal = console()
-    schedule = Schedule(
+    options = TrainingOptions(
         **{name: config[name] for name in _CHOICES}, accelerator=config.accelerator, workers=config.workers
     )
     torch.manual_seed(config.seed)
@@ -53,8 +53,8 @@ def run(config: DictConfig, build: Build) -> None:
     write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
     where = literal(f"{name} in {out_dir}")
     terminal.print(f"training {where}; interrupt at will: the same out_dir continues", **_PLAIN)
-    begun = fit(model, data.source, schedule, out_dir)
-    if begun >= schedule.steps:
+    begun = fit(model, data.source, options, out_dir)
+    if begun >= options.steps:
         terminal.print(f"already trained for {begun} steps: measuring only", **_PLAIN)
 
     training = Training(
@@ -66,38 +66,38 @@ def run(config: DictConfig, build: Build) -> None:
         f"detinv train model={name}" + (" data.root=PATH" if "root" in config.data else ""),
     )
     weights = out_dir / f"{name}.safetensors"
-    save_weights(model, weights, _header(training, schedule, data))
+    save_weights(model, weights, _header(training, options, data))
     detector = build_detector(OmegaConf.merge(config.detector, {"weights": str(weights)}))
     terminal.print(literal(f"measuring on {data.measured_on}"), **_PLAIN)
     scores = evaluate(detector, data.held_out)
     digest = weight_hash(detector)
     card = out_dir / f"{name}.md"
-    write_text(card, model_card(training, schedule, data, scores, digest))
-    write_json(out_dir / "metrics.json", _metrics(training, schedule, scores, digest))
+    write_text(card, model_card(training, options, data, scores, digest))
+    write_json(out_dir / "metrics.json", _metrics(training, options, scores, digest))
     terminal.print(_summary(name, scores))
     _say_where(terminal, out_dir, weights, card)
 
 
-def _header(training: Training, schedule: Schedule, data: TrainingSet) -> dict[str, Any]:
+def _header(training: Training, options: TrainingOptions, data: TrainingSet) -> dict[str, Any]:
     """What travels inside the file of weights."""
     return {
         "name": training.name,
         "architecture": training.architecture,
         "class_names": list(training.class_names),
         "learnt_from": data.learnt_from,
-        "steps": schedule.steps,
+        "steps": options.steps,
         "seed": training.seed,
         "command": training.command,
         "licence": data.licence,
     }
 
 
-def _metrics(training: Training, schedule: Schedule, scores: dict[str, float], digest: str) -> dict[str, Any]:
+def _metrics(training: Training, options: TrainingOptions, scores: dict[str, float], digest: str) -> dict[str, Any]:
     return {
         **scores,
         "name": training.name,
         "parameters": training.parameters,
-        "steps": schedule.steps,
+        "steps": options.steps,
         "seed": training.seed,
         "weight_hash": digest,
         "versions": versions(),

@@ -1,4 +1,4 @@
-"""The model card that belongs to a file of weights."""
+"""The model card of a file of weights."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,21 +6,21 @@ from dataclasses import asdict, dataclass
 
 from detinv.results.io.versions import versions
 from detinv.training.datasets import TrainingSet
-from detinv.training.fit import Schedule
+from detinv.training.fit import TrainingOptions
 
 _SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a card says about a run, besides what it measured.
+    """What a card says about a training run apart from its results.
 
     Args:
         name: of the detector.
         architecture: class of the model.
-        parameters: number of trained values.
+        parameters: number of trained parameters.
         class_names: in the order of the labels.
-        seed: of the first weights.
+        seed: of the initial weights.
         command: that repeats the run.
     """
 
@@ -33,12 +33,12 @@ class Training:
 
 
 def model_card(
-    training: Training, schedule: Schedule, data: TrainingSet, scores: Mapping[str, float], weight_hash: str
+    training: Training, options: TrainingOptions, data: TrainingSet, scores: Mapping[str, float], weight_hash: str
 ) -> str:
-    """The card, as Markdown.
+    """Return the card as Markdown.
 
     Args:
-        scores: of `evaluate`, by the weights as they are stored.
+        scores: from `evaluate`, measured with the stored weights.
         weight_hash: of the detector that was measured.
     """
     rows = [
@@ -49,7 +49,7 @@ def model_card(
         ("seed of the first weights", str(training.seed)),
         *(
             (name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value))
-            for name, value in _told(schedule)
+            for name, value in _decisive(options)
         ),
         ("weights", f"`{training.name}.safetensors`, kernels in half precision; hash {weight_hash}"),
         ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
@@ -65,9 +65,9 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
-def _told(schedule: Schedule) -> list[tuple[str, object]]:
-    """What decides over the result; not where and with how many processes it ran."""
-    return [(name, value) for name, value in asdict(schedule).items() if name not in ("accelerator", "workers")]
+def _decisive(options: TrainingOptions) -> list[tuple[str, object]]:
+    """Return the options that affect the result, which excludes where the run took place and in how many processes."""
+    return [(name, value) for name, value in asdict(options).items() if name not in ("accelerator", "workers")]
 
 
 def _score_table(scores: Mapping[str, float], class_names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the bundled detectors are trained on: endless scenes, or annotated photographs with augmentation."""
+"""Training data of the bundled detectors: endless scenes, or annotated photographs with augmentation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ Sample = tuple[UInt8[Tensor, "3 height width"], Layout]
 
 @runtime_checkable
 class World(Protocol):
-    """A generator of scenes, deterministic in the scene's number."""
+    """A generator of scenes; each is determined by its number."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -28,28 +28,28 @@ class World(Protocol):
         ...
 
     def scene(self, index: int) -> Scene:
-        """Scene number `index`."""
+        """Return scene number `index`."""
         ...
 
 
 class SceneSource:
-    """Fresh scenes for ever: sample i is scene i of the world."""
+    """An endless source of scenes: sample i is scene i of the world."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.class_names = world.class_names
 
     def sample(self, index: int) -> Sample:
-        """Image and layout of scene `index`."""
+        """Return image and layout of scene `index`."""
         scene = self.world.scene(index)
         return scene.image, scene.layout
 
 
 class PhotographSource:
-    """Annotated photographs, each time flipped, scaled, shifted and coloured at random.
+    """Annotated photographs, flipped, scaled, shifted and recoloured at random each time.
 
     Args:
-        layouts: boxes in the photographs' own pixels.
+        layouts: with boxes in the pixels of the photographs.
         paths: the photographs, one for each layout.
         class_names: of the labels.
         image_size: (height, width) of the samples.
@@ -77,7 +77,7 @@ class PhotographSource:
                 )
 
     def sample(self, index: int) -> Sample:
-        """Sample `index`: every photograph once, in random order, before any comes again."""
+        """Return sample `index`: every photograph is used once, in random order, before any is used again."""
         epoch, position = divmod(index, len(self._images))
         number = int(np.random.default_rng((self.seed, epoch)).permutation(len(self._images))[position])
         generator = np.random.default_rng((self.seed, epoch, position))
@@ -85,7 +85,7 @@ class PhotographSource:
 
 
 def _augment(image: np.ndarray, layout: Layout, generator: np.random.Generator) -> Sample:
-    """Flips, a crop or a zoom-out of up to a fifth, brightness, contrast and colour balance."""
+    """Apply random flips, a crop or zoom-out of up to a fifth, brightness, contrast and colour balance."""
     height, width = layout.image_size
     zoom = generator.uniform(0.85, 1.25)
     view_h, view_w = height / zoom, width / zoom
@@ -133,10 +133,10 @@ class TrainingData(pl.LightningDataModule):
 
     Args:
         source: `SceneSource` or `PhotographSource`.
-        first_label: number torchvision's model gives to our class 0 (1 where 0 means background).
+        first_label: torchvision's label for our class 0 (1 for models that reserve 0 for the background).
         batch_size: images per step.
-        steps_per_epoch: after that many steps a checkpoint is written, from which the run can be continued exactly.
-        masks: hand the model the masks as well.
+        steps_per_epoch: steps between two checkpoints.
+        masks: whether targets include masks.
         workers: processes that draw scenes; 0 draws them in the training process.
     """
 
@@ -158,15 +158,15 @@ class TrainingData(pl.LightningDataModule):
         self.workers = workers
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of one epoch, from the first sample that the steps taken so far have not used."""
-        # Not from the epoch's number: while Lightning continues a run, that is still the number of the one before.
+        """Return the batches of one epoch, starting at the first sample that no earlier step has used."""
+        # The epoch number would be off by one while Lightning resumes a run.
         steps = 0 if self.trainer is None else self.trainer.global_step
         return DataLoader(
             _Slice(self.source, steps * self.batch_size, self.batch_size * self.steps_per_epoch),
             self.batch_size,
             collate_fn=self._collate,
             num_workers=self.workers,
-            # Of the workers' seeds, which nothing uses: the numbers the model draws must not depend on loaders.
+            # Otherwise the loader would draw its workers' seeds from the generator that the model uses.
             generator=torch.Generator().manual_seed(0),
         )
 

@@ -1,4 +1,4 @@
-"""What a training run learns from, and the images it is measured on afterwards."""
+"""Data sets for training, each with held-out images for evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _BLOOD_CELLS = ("RBC", "WBC", "Platelets")
 
 @runtime_checkable
 class HeldOut(Protocol):
-    """Images that are never learnt from, with their layouts in the images' own pixels."""
+    """Images that training never uses, with layouts in the pixels of the images."""
 
     def __len__(self) -> int: ...
 
@@ -35,8 +35,8 @@ class TrainingSet:
     """One data set.
 
     Args:
-        source: of endless samples.
-        held_out: to measure on.
+        source: endless training samples.
+        held_out: evaluation samples.
         learnt_from, measured_on, limits, licence: for the model card, one sentence or two each.
         planted: what tells the classes apart, where that is known; for the card as well.
     """
@@ -66,7 +66,7 @@ class HeldOutScenes:
 
 
 class HeldOutPhotographs:
-    """Photographs as they are on disk, read when asked for."""
+    """Photographs as stored on disk, read on access."""
 
     def __init__(self, layouts: Sequence[Layout], paths: Sequence[Path]) -> None:
         self._layouts = layouts
@@ -88,17 +88,17 @@ def world_scenes(
     evaluation_scenes: int = 500,
     image_size: Sequence[int] = (128, 128),
 ) -> TrainingSet:
-    """Scenes of a world.
+    """Return scenes of a world, with other scenes of the same world held out.
 
     Args:
         world: its name.
-        seed: of the world that is learnt from, without end.
-        evaluation_seed: of the world whose first scenes are measured on.
-        evaluation_scenes: how many.
+        seed: of the training scenes.
+        evaluation_seed: of the held-out scenes.
+        evaluation_scenes: number of held-out scenes.
         image_size: (height, width) of both.
 
     Raises:
-        ConfigError: when there is no such world, the two are the same, or nothing is left to measure on.
+        ConfigError: if there is no such world, the two seeds are equal, or `evaluation_scenes` is less than 1.
     """
     if seed == evaluation_seed:
         raise ConfigError(f"data.seed and data.evaluation_seed are both {seed}; unseen scenes need a seed of their own")
@@ -127,18 +127,18 @@ def blood_cells(
     seed: int = 1,
     image_size: Sequence[int] = (192, 256),
 ) -> TrainingSet:
-    """Photographs of blood cells (BCCD) with COCO annotations.
+    """Return photographs of blood cells (BCCD) with COCO annotations.
 
     Args:
         root: folder of the data.
         training, validation: annotation files in it.
         images: folder of the photographs in it.
         seed: of order and augmentation.
-        image_size: (height, width) at which photographs are learnt from; they are measured on as they are.
+        image_size: (height, width) of training samples; held-out photographs keep their size.
 
     Raises:
-        ConfigError: when the folder, or a photograph that the annotations name, is missing.
-        LayoutError: when an annotation file is missing or broken.
+        ConfigError: if the folder, or a photograph named in the annotations, is missing.
+        LayoutError: if an annotation file is missing or broken.
     """
     folder = Path(root)
     if not folder.is_dir():
@@ -161,7 +161,7 @@ def blood_cells(
 
 
 def _annotated(folder: Path, annotations: str, images: str) -> tuple[list[Layout], list[Path]]:
-    """Layouts by ascending image id, and where their photographs lie."""
+    """Return layouts by ascending image id, and the paths of their photographs."""
     file = folder / annotations
     layouts = load_coco(file, _BLOOD_CELLS, masks=False)
     entries = read_coco(file).imgs

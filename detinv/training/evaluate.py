@@ -1,4 +1,4 @@
-"""How well a detector finds what is in images it has not learnt from."""
+"""Average precision of a detector on held-out images."""
 
 from detinv.detectors.base import AbstractDetector
 from detinv.layouts.layout import Detections, Layout
@@ -7,11 +7,11 @@ from detinv.training.datasets import HeldOut
 
 
 def evaluate(detector: AbstractDetector, held_out: HeldOut) -> dict[str, float]:
-    """COCO's average precision of the detector's own inference, in percent.
+    """Compute COCO's average precision of the detector's own inference, in percent.
 
     Returns:
-        The entries of `average_precision` for boxes; those for masks beside them, named `mask_AP` and so on, where
-        both the detector and the layouts have masks; the number of images and objects.
+        The entries of `average_precision` for boxes; the same for masks, named `mask_AP` and so on, if both the
+        detector and the layouts have masks; and the numbers of images and objects.
     """
     layouts: list[Layout] = []
     detections: list[Detections] = []

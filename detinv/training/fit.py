@@ -23,8 +23,8 @@ _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to learn.
+class TrainingOptions:
+    """Length, speed and place of a training run.
 
     Args:
         steps: optimiser updates of the whole run.
@@ -33,7 +33,7 @@ class Schedule:
         weight_decay: of AdamW.
         gradient_clip: largest norm of the gradient.
         steps_per_epoch: updates between two checkpoints.
-        precision: of the network, in Lightning's words.
+        precision: of the network, one of Lightning's Trainer.
         accelerator: "cpu", "gpu" or "auto".
         workers: processes that draw samples; 0 draws them in the training process.
     """
@@ -60,41 +60,41 @@ class Schedule:
 def fit(
     model: nn.Module,
     source: SceneSource | PhotographSource,
-    schedule: Schedule,
+    options: TrainingOptions,
     out_dir: Path,
     progress: bool = True,
 ) -> int:
-    """Train `model` in place; `out_dir/last.ckpt` is continued if it is there, exactly where it stopped.
+    """Train `model` in place, from `out_dir/last.ckpt` if there is one; such a run ends with the same weights.
 
     Args:
         model: one of torchvision's detection models.
         source: of samples, with as many classes as the model.
-        schedule: the same as before when a run is continued.
+        options: the same as before when a run is continued.
         out_dir: existing folder of the checkpoint, and of `losses/`.
         progress: show a progress bar.
 
     Returns:
-        The step the run was continued from: 0 for a new one, `schedule.steps` if there was nothing left to do.
+        The step the run was continued from: 0 for a new one, `options.steps` if there was nothing left to do.
 
     Raises:
         ConfigError: when the checkpoint cannot be read or belongs to another model.
         KeyboardInterrupt: when interrupted; the checkpoint of the last epoch stays.
     """
-    module = DetectorTraining(model, schedule.steps, schedule.learning_rate, schedule.weight_decay)
+    module = DetectorTraining(model, options.steps, options.learning_rate, options.weight_decay)
     checkpoint = out_dir / CHECKPOINT
     done = _restore(module, checkpoint) if checkpoint.exists() else 0
-    if done >= schedule.steps:
+    if done >= options.steps:
         return done
     data = TrainingData(
         source,
-        # Where there is a second stage, torchvision keeps 0 for the background.
+        # Torchvision's two-stage models reserve label 0 for the background.
         first_label=1 if isinstance(model, FasterRCNN) else 0,
-        batch_size=schedule.batch_size,
-        steps_per_epoch=schedule.steps_per_epoch,
+        batch_size=options.batch_size,
+        steps_per_epoch=options.steps_per_epoch,
         masks=isinstance(model, MaskRCNN),
-        workers=schedule.workers,
+        workers=options.workers,
     )
-    # One file, replaced after every epoch: with save_top_k=0 Lightning would write it only at the very end.
+    # One file, replaced after every epoch; with save_top_k=0 Lightning would write it only at the end.
     callbacks: list[pl.Callback] = [
         pl.callbacks.ModelCheckpoint(
             dirpath=out_dir,
@@ -106,13 +106,13 @@ def fit(
         )
     ]
     if progress:
-        callbacks.append(TrainingProgress(schedule.steps))
+        callbacks.append(TrainingProgress(options.steps))
     with quiet_lightning():
         trainer = pl.Trainer(
-            max_steps=schedule.steps,
-            precision=schedule.precision,  # type: ignore[arg-type]
-            gradient_clip_val=schedule.gradient_clip,
-            accelerator=schedule.accelerator,
+            max_steps=options.steps,
+            precision=options.precision,  # type: ignore[arg-type]
+            gradient_clip_val=options.gradient_clip,
+            accelerator=options.accelerator,
             devices=1,
             logger=pl.loggers.CSVLogger(out_dir, name="losses", version=f"from_step_{done:06d}"),
             callbacks=callbacks,
@@ -128,11 +128,11 @@ def fit(
 
 
 def _restore(module: DetectorTraining, checkpoint: Path) -> int:
-    """Put the checkpoint's weights into the module; the steps it was trained for."""
+    """Load the checkpoint's weights into the module and return the number of steps they were trained for."""
     try:
         content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
         state, steps = content["state_dict"], int(content["global_step"])
-    except Exception as error:  # whatever a broken file makes its reader raise
+    except Exception as error:  # a broken file can make the reader raise anything
         raise ConfigError(
             f"{checkpoint}: cannot be read as a checkpoint; remove it or choose another out_dir"
         ) from error
@@ -140,6 +140,6 @@ def _restore(module: DetectorTraining, checkpoint: Path) -> int:
         module.load_state_dict(state)
     except RuntimeError as error:
         raise ConfigError(
-            f"{checkpoint}: belongs to another detector; choose another out_dir, or the training it was begun with"
+            f"{checkpoint}: belongs to another detector; choose another out_dir, or the training that wrote it"
         ) from error
     return steps

@@ -1,4 +1,4 @@
-"""One torchvision detector under training, as a LightningModule."""
+"""A LightningModule that trains one of torchvision's detectors."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ _RANDOM_STATE = "torch_random_state"
 class DetectorTraining(pl.LightningModule):
     """Minimises the sum of a torchvision detector's own training losses.
 
-    AdamW with a linear warm-up over the first twentieth of the steps, then a cosine to zero. Checkpoints hold the
-    state of the random numbers on the CPU as well, from which two-stage detectors draw the samples they learn from.
+    AdamW with a linear warm-up over the first twentieth of the steps, then a cosine to zero. Checkpoints include the
+    state of the CPU's random number generator, with which two-stage detectors sample their training examples.
 
     Args:
         model: any of torchvision's detection models.
@@ -31,7 +31,7 @@ class DetectorTraining(pl.LightningModule):
         self.weight_decay = weight_decay
 
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> Tensor:
-        """Sum of the model's losses over one batch of images and targets as torchvision takes them."""
+        """Return the sum of the model's losses for one batch of images and targets in torchvision's format."""
         images, targets = batch
         terms = self.model(images, targets)
         loss = torch.stack([term.float() for term in terms.values()]).sum()

@@ -1,4 +1,4 @@
-"""One progress bar for a whole training run, the part done before it was continued included."""
+"""One progress bar for a whole training run, including what was done before it was continued."""
 
 from typing import Any
 
@@ -34,8 +34,8 @@ class TrainingProgress(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = trainer.callback_metrics.get("loss")
-        shown = "-" if loss is None else f"{float(loss):.3f}"
-        self.progress.update(self.task, completed=trainer.global_step, loss=shown)
+        text = "-" if loss is None else f"{float(loss):.3f}"
+        self.progress.update(self.task, completed=trainer.global_step, loss=text)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.progress.stop()

@@ -1,11 +1,12 @@
-"""Who arrives when: contestants made by hand, and real ones that arrive at once."""
+"""Contestants made by hand, and real ones that reach a goal at once."""
 
 import pytest
 import torch
 
-from detinv.benchmarks.inversion import Goal, Look, by_plain_loop, by_preset, race
+from detinv.benchmarks.inversion import Goal, Progress, by_plain_loop, by_preset, race
 from detinv.inversion.preset import load_preset
-from detinv.layouts.layout import Layout
+from detinv.layouts.layout import Detections, Layout
+from tests.benchmarks.test_reference import gentle_retinanet
 from tests.fakes import tiny_detector
 
 
@@ -13,8 +14,12 @@ def layout(name):
     return Layout(torch.tensor([[20.0, 12.0, 44.0, 52.0]]), torch.tensor([1]), (64, 64), name)
 
 
-def run_of(*looks):
-    return [Look(*look) for look in looks]
+def nothing(layout):
+    return Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), layout.image_size)
+
+
+def run_of(*measurements):
+    return [Progress(*one) for one in measurements]
 
 
 def test_medians_are_of_all_repeats_and_only_where_all_arrived():
@@ -32,7 +37,7 @@ def test_medians_are_of_all_repeats_and_only_where_all_arrived():
     assert found["late"]["steps"] is None
     assert found["late"]["seconds"] is None
     assert found["late"]["average_precision"] == 95.0
-    assert found["late"]["looks"][1] == [[10, 1.0, 10.0], [20, 4.0, 40.0]]
+    assert found["late"]["progress"][1] == [[10, 1.0, 10.0], [20, 4.0, 40.0]]
 
 
 def test_contestants_take_turns_with_seeds_of_their_own():
@@ -53,32 +58,30 @@ def test_a_goal_that_is_reached_ends_the_run(kind: str):
         "plain loop": by_plain_loop(detector, 9),
     }
     at_once = contestants[kind](layouts, Goal(-1.0, 2), 0)
-    assert [look.steps for look in at_once] == [2]
+    assert [one.steps for one in at_once] == [2]
     never = contestants[kind](layouts, Goal(101.0, 4), 0)
-    assert [look.steps for look in never] == [4, 8, 9]
+    assert [one.steps for one in never] == [4, 8, 9]
     assert 0 < never[0].seconds < never[1].seconds < never[2].seconds
 
 
-def test_looking_is_not_timed(monkeypatch):
+def test_measuring_is_not_timed(monkeypatch):
     detector = tiny_detector("retinanet")
     clock = {"now": 0.0}
     monkeypatch.setattr("detinv.benchmarks.inversion.now", lambda device: clock["now"])
 
-    def look(detector, layouts, images):
+    def detect(images):
         clock["now"] += 1000
-        return 0.0
+        return type(detector).detect(detector, images)
 
-    monkeypatch.setattr("detinv.benchmarks.inversion._seen", look)
+    monkeypatch.setattr(detector, "detect", detect)
     for contestant in (by_preset(detector, load_preset("default"), 4), by_plain_loop(detector, 4)):
-        assert [seen.seconds for seen in contestant([layout("a")], Goal(90.0, 2), 0)] == [0, 0]
+        assert [measured.seconds for measured in contestant([layout("a")], Goal(101.0, 2), 0)] == [0, 0]
 
 
-def test_both_kinds_are_looked_at_in_eight_bits(monkeypatch):
+def test_both_kinds_are_measured_in_eight_bits(monkeypatch):
     seen = []
-    detector = tiny_detector("retinanet")
-    monkeypatch.setattr(
-        "detinv.benchmarks.inversion._seen", lambda detector, layouts, images: seen.append(images) or 0.0
-    )
+    detector = gentle_retinanet()
+    monkeypatch.setattr(detector, "detect", lambda images: seen.append(images) or [nothing(layout("a"))])
     by_preset(detector, load_preset("code_retinanet"), 1)([layout("a")], Goal(90.0, 1), 4)
     by_plain_loop(detector, 1)([layout("a")], Goal(90.0, 1), 4)
     (fast,), (plain,) = seen

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detinv.benchmarks import scaling
-from detinv.benchmarks.scaling import by_batch_size, by_processes
+from detinv.benchmarks.scaling import by_batch_size, by_processes, timed_run
 from detinv.errors import DetinvError
 from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
@@ -18,14 +18,14 @@ PRESET = load_preset("default")
 
 def test_rates_are_images_times_steps_by_seconds(monkeypatch):
     # 10 steps of one image in 2 seconds, of three in 4.
-    monkeypatch.setattr(scaling, "_run", lambda detector, layouts, *rest: (5.0, 6.0 + len(layouts)))
+    monkeypatch.setattr(scaling, "timed_run", lambda detector, layouts, *rest: (5.0, 6.0 + len(layouts)))
     one, three = by_batch_size(tiny_detector("retinanet"), LAYOUTS, PRESET, [1, 3], steps=10, rounds=2)
     assert one == {"batch_size": 1, "seconds_per_step": 0.2, "image_steps_per_second": pytest.approx(5)}
     assert three == {"batch_size": 3, "seconds_per_step": 0.4, "image_steps_per_second": pytest.approx(7.5)}
 
 
 def test_processes_are_timed_from_the_first_to_the_last(monkeypatch):
-    monkeypatch.setattr(scaling, "_together", lambda *arguments: [(1.0, 4.0), (2.0, 6.0)][: arguments[-1]])
+    monkeypatch.setattr(scaling, "run_together", lambda *arguments: [(1.0, 4.0), (2.0, 6.0)][: arguments[-1]])
     one, two = by_processes(tiny_detector("retinanet"), LAYOUTS, PRESET, [1, 2], steps=10, rounds=1)
     assert one["image_steps_per_second"] == pytest.approx(10)  # 3 images, 10 steps, 3 seconds
     assert two["image_steps_per_second"] == pytest.approx(12)  # twice as many, 5 seconds
@@ -33,7 +33,7 @@ def test_processes_are_timed_from_the_first_to_the_last(monkeypatch):
 
 
 def test_first_steps_do_not_count():
-    begun, ended = scaling._run(tiny_detector("retinanet"), LAYOUTS[:1], PRESET, 2, 0)
+    begun, ended = timed_run(tiny_detector("retinanet"), LAYOUTS[:1], PRESET, 2, 0)
     assert 0 < begun < ended
 
 

@@ -60,7 +60,7 @@ def test_inversion_lets_presets_and_the_plain_loop_race(tmp_path, capsys):
     assert main(["bench", "inversion", f"out_dir={tmp_path}", "layout.count=1", *words]) == 0
     found = figures(tmp_path, "inversion")["results"]["contestants"]
     assert list(found) == ["default", "paper", "the plain loop"]
-    assert [len(one["looks"][0]) for one in found.values()] == [2, 1, 1]
+    assert [len(one["progress"][0]) for one in found.values()] == [2, 1, 1]
     assert "default: AP 90 after ? steps" in capsys.readouterr().out
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from detinv.training.card import Training, model_card
 from detinv.training.datasets import TrainingSet, world_scenes
-from detinv.training.fit import Schedule
+from detinv.training.fit import TrainingOptions
 
 SCORES = {"objects": 12.0, **dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl"), 50.0)}
 
@@ -13,7 +13,7 @@ def card(data: TrainingSet) -> str:
     names = data.source.class_names
     training = Training("tiny", "RetinaNet", 1234, names, 0, "detinv train model=tiny")
     scores = SCORES | {f"AP/{name}": 25.0 for name in names} | {f"AP/{names[0]}": float("nan")}
-    return model_card(training, Schedule(steps=3, batch_size=2, learning_rate=0.1), data, scores, "0123abcd")
+    return model_card(training, TrainingOptions(steps=3, batch_size=2, learning_rate=0.1), data, scores, "0123abcd")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from detinv.errors import ConfigError
 from detinv.training.data import SceneSource
-from detinv.training.fit import CHECKPOINT, Schedule, fit
+from detinv.training.fit import CHECKPOINT, TrainingOptions, fit
 from detinv.worlds.plain import PlainWorld
 from detinv.zoo.models import build_fasterrcnn, build_maskrcnn, build_retinanet
 
@@ -15,9 +15,9 @@ SIZE = (64, 64)
 CLASSES = len(PlainWorld.class_names)
 
 
-def schedule(**changes):
+def options(**changes):
     values = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3, "steps_per_epoch": 2, "precision": "32-true"}
-    return Schedule(**(values | {"accelerator": "cpu", "workers": 0} | changes))
+    return TrainingOptions(**(values | {"accelerator": "cpu", "workers": 0} | changes))
 
 
 def source():
@@ -53,15 +53,15 @@ def test_a_continued_run_equals_an_uninterrupted_one(build, tmp_path):
     whole.mkdir()
     broken.mkdir()
     expected = fresh(build)
-    assert fit(expected, source(), schedule(), whole, progress=False) == 0
+    assert fit(expected, source(), options(), whole, progress=False) == 0
 
     first = fresh(build)
     with pytest.raises(Stopped):
-        fit(first, StoppingSource(source().world, last=4), schedule(), broken, progress=False)
+        fit(first, StoppingSource(source().world, last=4), options(), broken, progress=False)
     # Whatever happens between the two runs must not matter.
     torch.manual_seed(99)
     second = build(CLASSES, SIZE)
-    assert fit(second, source(), schedule(), broken, progress=False) == 2
+    assert fit(second, source(), options(), broken, progress=False) == 2
 
     initial = fresh(build).state_dict()
     moved = [name for name, value in expected.state_dict().items() if not torch.equal(value, initial[name])]
@@ -72,45 +72,45 @@ def test_a_continued_run_equals_an_uninterrupted_one(build, tmp_path):
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
     model = fresh(build_retinanet)
-    fit(model, source(), schedule(steps=2), tmp_path, progress=False)
+    fit(model, source(), options(steps=2), tmp_path, progress=False)
     trained = {name: value.clone() for name, value in model.state_dict().items()}
     again = build_retinanet(CLASSES, SIZE)
-    assert fit(again, source(), schedule(steps=2), tmp_path, progress=False) == 2
+    assert fit(again, source(), options(steps=2), tmp_path, progress=False) == 2
     assert all(torch.equal(again.state_dict()[name], value) for name, value in trained.items())
 
 
 def test_masks_are_learnt_where_the_model_has_them(tmp_path):
     model = fresh(build_maskrcnn)
     before = {name: value.clone() for name, value in model.roi_heads.mask_head.state_dict().items()}
-    fit(model, source(), schedule(steps=1), tmp_path, progress=False)
+    fit(model, source(), options(steps=1), tmp_path, progress=False)
     assert any(not torch.equal(value, before[name]) for name, value in model.roi_heads.mask_head.state_dict().items())
 
 
 def test_losses_are_kept_of_every_part_of_a_run(tmp_path):
-    fit(fresh(build_retinanet), source(), schedule(steps=2, steps_per_epoch=50), tmp_path, progress=True)
+    fit(fresh(build_retinanet), source(), options(steps=2, steps_per_epoch=50), tmp_path, progress=True)
     assert (tmp_path / CHECKPOINT).is_file()
     assert (tmp_path / "losses" / "from_step_000000").is_dir()
 
 
 def test_a_checkpoint_of_another_detector_is_named(tmp_path):
-    fit(fresh(build_retinanet), source(), schedule(steps=1), tmp_path, progress=False)
+    fit(fresh(build_retinanet), source(), options(steps=1), tmp_path, progress=False)
     with pytest.raises(ConfigError, match=r"last\.ckpt: belongs to another detector"):
-        fit(fresh(build_fasterrcnn), source(), schedule(steps=1), tmp_path, progress=False)
+        fit(fresh(build_fasterrcnn), source(), options(steps=1), tmp_path, progress=False)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
 def test_a_broken_checkpoint_is_named(content, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(content)
     with pytest.raises(ConfigError, match=r"last\.ckpt: cannot be read as a checkpoint"):
-        fit(fresh(build_retinanet), source(), schedule(), tmp_path, progress=False)
+        fit(fresh(build_retinanet), source(), options(), tmp_path, progress=False)
 
 
 @pytest.mark.parametrize("name", ["steps", "batch_size", "steps_per_epoch"])
 def test_a_schedule_of_nothing_is_refused(name):
     with pytest.raises(ConfigError, match=f"{name}=0: choose at least 1"):
-        schedule(**{name: 0})
+        options(**{name: 0})
 
 
 def test_a_negative_number_of_workers_is_refused():
     with pytest.raises(ConfigError, match="workers=-1"):
-        schedule(workers=-1)
+        options(workers=-1)
