@@ -94,14 +94,17 @@ def tiny_model(build: Callable[..., Any], num_classes: int, image_size: tuple[in
 
 
 def in_float64(detector: AbstractTorchvisionDetector) -> AbstractTorchvisionDetector:
-    """Let the network of `detector` compute in float64, so that other rounding tips no decision over.
+    """Let every layer of `detector` that adds up many products do so in float64; what goes in and out stays float32.
 
-    In float32 another processor, another number of threads or another batch changes the last digits of a score, and
-    with them which of two nearly equal candidates comes first or suppresses the other. Raw outputs are float32 as ever,
-    and pixels and their gradients stay float32.
+    In float32 another processor, number of threads or batch changes the last digits of a score, and with
+    them which of two nearly equal candidates comes first or suppresses the other. Rounded from float64, outputs are the
+    same everywhere.
     """
-    detector.model.double()
-    detector.model.backbone.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+    for layer in detector.model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
+            layer.double()
+            layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+            layer.register_forward_hook(lambda _, inputs, output: output.float())
     return detector
 
 
