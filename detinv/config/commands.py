@@ -35,7 +35,9 @@ COMMANDS = {
         ),
         Command("detect", "run a detector's own inference over a folder of images and judge it"),
         Command("check", "try an adapter: does it keep the contract that inversions rely on?"),
-        Command("train", "train a bundled detector again and measure it", constructor="detinv.training.fit.Schedule"),
+        Command(
+            "train", "train a bundled detector again and measure it", constructor="detinv.training.fit.TrainingOptions"
+        ),
         Command("bench", "time an inversion step against the bare network: detinv bench step", "benchmark"),
     )
 }
