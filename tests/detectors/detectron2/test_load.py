@@ -227,7 +227,7 @@ def pickled(path, content):
 def test_a_pickle_is_opened_only_with_trust(retinanet, tmp_path):
     state = another_state(load(retinanet))
     path = pickled(tmp_path / "model_final.pkl", zoo_file(state))
-    with pytest.raises(DetectorError, match=r"runs whatever code.*say detector\.trust_weights=true") as found:
+    with pytest.raises(DetectorError, match=r"runs whatever code.*set detector\.trust_weights=true") as found:
         load(retinanet, path)
     assert len(str(found.value).splitlines()) == 1
     assert_loaded(load(retinanet, path, trust_weights=True), state)

@@ -141,7 +141,9 @@ def test_a_model_file_of_ones_own_is_built_and_its_head_looked_at(tmp_path):
     assert network.model[-1].nc == 2
     assert network.model[-1].stride.tolist() == [8]
     path.write_text(f"nc: 7\nbackbone: {backbone}\nhead:\n  - [[2], 1, Segment, [nc, 32, 256]]\n")
-    with pytest.raises(DetectorError, match=r"mine.yaml: ends in a head Segment; only networks that detect boxes"):
+    with pytest.raises(
+        DetectorError, match=r"mine.yaml: ends in a head Segment; only networks that detect nothing but boxes"
+    ):
         build_network(str(path), 2)
 
 

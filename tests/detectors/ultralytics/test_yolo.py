@@ -332,7 +332,7 @@ def test_wrong_number_of_names_is_refused():
 
 def test_a_network_of_another_kind_is_refused():
     require_ultralytics()
-    with pytest.raises(DetectorError, match="ends in a head Linear; only networks that detect boxes"):
+    with pytest.raises(DetectorError, match="ends in a head Linear; only networks that detect nothing but boxes"):
         UltralyticsYOLO(nn.Linear(2, 2), ["ant"])
 
 
