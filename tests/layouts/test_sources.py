@@ -81,7 +81,7 @@ def test_unknown_sample_names_those_there_are():
         FileLayouts("sample:plane").layouts(("star",), doubled, 100)
 
 
-def test_plain_source():
-    layouts = build("plain", count=3, seed=1).layouts(PlainWorld.class_names, doubled, 100)
+def test_source_of_a_world():
+    layouts = build("world", world="plain", count=3, seed=1).layouts(PlainWorld.class_names, doubled, 100)
     assert len(layouts) == 3 and all(layout.image_size == (256, 256) for layout in layouts)
     assert len({layout.id for layout in layouts}) == 3
