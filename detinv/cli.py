@@ -14,7 +14,7 @@ from detinv.config.commands import COMMANDS, Command
 from detinv.config.composition import chosen_groups
 from detinv.config.printable import one_line, suggestion
 from detinv.config.renamed import current_words
-from detinv.errors import ConfigError, DetinvError
+from detinv.errors import ConfigError, DetinvError, ProcessError
 
 _MISTAKE, _INTERRUPTED = 2, 130
 _HELP = {"-h", "--help"}
@@ -34,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _interrupt_on_termination()
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except ProcessError as error:
+        if not error.reported:
+            print(f"detinv: {one_line(str(error))}", file=sys.stderr)
+        return _MISTAKE
     except DetinvError as error:
         print(f"detinv: {one_line(str(error))}", file=sys.stderr)
         return _MISTAKE

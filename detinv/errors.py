@@ -21,5 +21,17 @@ class OutputError(DetinvError):
     """An output folder or file that cannot be written."""
 
 
+class ProcessError(DetinvError):
+    """Another process of the same job failed, so this one ends as well.
+
+    Attributes:
+        reported: whether the user learns of it from another process, so that this one need not say anything.
+    """
+
+    def __init__(self, message: str, reported: bool = False) -> None:
+        super().__init__(message)
+        self.reported = reported
+
+
 class TargetError(RuntimeError):
     """Pseudo-targets are missing or belong to another step: a mistake in the program, not in its input."""

@@ -14,7 +14,7 @@ from detinv.benchmarks.reference import reference_start, reference_steps
 from detinv.benchmarks.turns import now
 from detinv.detectors.base import AbstractDetector
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.fitting import fit_batch
+from detinv.inversion.fit import fit_batch
 from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.preset import Preset

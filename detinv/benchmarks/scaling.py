@@ -16,7 +16,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.errors import DetinvError
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
-from detinv.inversion.fitting import fit_batch
+from detinv.inversion.fit import fit_batch
 from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.preset import Preset

@@ -16,7 +16,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.regions import Regions
 from detinv.inversion.callbacks.first_step import FirstStep
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
-from detinv.inversion.fitting import fit_batch
+from detinv.inversion.fit import fit_batch
 from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.preset import Preset

@@ -13,7 +13,7 @@ from detinv.commands.terminal import console, literal
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import LayoutError
-from detinv.inversion.judging import judge
+from detinv.inversion.evaluation import evaluate
 from detinv.layouts.coco import load_coco
 from detinv.layouts.coco_file import read_coco
 from detinv.layouts.fitting import network_frame
@@ -61,7 +61,7 @@ def run(config: DictConfig, build: Build) -> None:
         write_json(out_dir / "images.json", _index(names, listed, detector))
         write_json(out_dir / "detections.json", coco_results(listed, detections))
     else:
-        metrics = judge(annotated.layouts, detections, detector.class_names)
+        metrics = evaluate(annotated.layouts, detections, detector.class_names)
         found = {**metrics, "images": len(images), "weight_hash": weight_hash(detector)}
         results = coco_results(annotated.layouts, detections, annotated.image_ids, annotated.category_ids)
         write_json(out_dir / "detections.json", results)

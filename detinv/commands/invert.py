@@ -14,16 +14,18 @@ from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.commands.terminal import console, literal
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError, OutputError
-from detinv.inversion.judging import planted_cues
+from detinv.inversion.evaluation import planted_cues
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.preset import Preset
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.run import InversionInterrupted, invert
+from detinv.layouts.layout import Layout
+from detinv.layouts.sources import LayoutSource
 from detinv.results.io.files import prepare_out_dir, write_json
 from detinv.results.io.resume import claim_folder
 from detinv.results.reports.inversion_result import InversionResult
 from detinv.results.reports.write_inversion import write_inversion
-from detinv.runtime.processes import start_processes
+from detinv.runtime.processes import Processes, start_processes
 
 _INTERRUPTED = 130
 
@@ -43,7 +45,20 @@ def run(config: DictConfig, build: Build) -> int:
     check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer, config.compile_mode)
     if config.checkpoint_every_n_seconds < 0:
         raise ConfigError(f"checkpoint_every_n_seconds={config.checkpoint_every_n_seconds}: choose 0 or more")
-    team = start_processes(trainer)
+    with start_processes(trainer) as team:
+        return _invert(config, build, team, ensemble, source, layouts, preset, trainer)
+
+
+def _invert(
+    config: DictConfig,
+    build: Build,
+    team: Processes,
+    ensemble: Ensemble,
+    source: LayoutSource,
+    layouts: list[Layout],
+    preset: Preset,
+    trainer: dict[str, Any],
+) -> int:
     # Only now, when the input has proved to be good: a mistake leaves no folder behind.
     out_dir = Path(team.decide(lambda: _claimed(config)))
     with dashboard(build(config.logger) if team.first else None, config) as board:

@@ -20,7 +20,7 @@ from detinv.results.io.resume import claim_folder
 from detinv.results.io.versions import versions
 from detinv.results.reports.findings import Findings
 from detinv.results.reports.write_findings import write_findings
-from detinv.runtime.processes import start_processes
+from detinv.runtime.processes import Processes, start_processes
 
 
 def run(config: DictConfig, build: Build) -> None:
@@ -33,7 +33,11 @@ def run(config: DictConfig, build: Build) -> None:
     for entry in values["detectors"]:
         if not isinstance(entry, str | dict):
             raise ConfigError(f"detectors: {entry!r} is no detector; write a name, a path, or {{name: NAME, ...}}")
-    processes = start_processes(values["trainer"])
+    with start_processes(values["trainer"]) as processes:
+        _run(config, build, values, processes)
+
+
+def _run(config: DictConfig, build: Build, values: dict[str, Any], processes: Processes) -> None:
     # The others work in silence.
     terminal = console(quiet=not processes.first)
     experiment = build(config.experiment)

@@ -1,4 +1,4 @@
-"""The batch of layouts of an inversion never changes; Lightning wants something to iterate over all the same."""
+"""What Lightning iterates over: step numbers, because the batch of layouts of an inversion never changes."""
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -15,5 +15,5 @@ class _Steps(Dataset):
 
 
 def step_loader(steps: int) -> DataLoader:
-    """A loader of the numbers 0 ... steps - 1, one a step."""
+    """Make a loader of the numbers 0 ... steps - 1, one for each step."""
     return DataLoader(_Steps(steps), batch_size=None)

@@ -12,7 +12,7 @@ from detinv.detectors.feature_layers import FeatureLayer
 from detinv.detectors.features import read_features
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
-from detinv.inversion.fitting import fit_module
+from detinv.inversion.fit import fit_module
 from detinv.inversion.modules.base import AbstractPixelModule, OptimizerFactory, StepOutcome
 from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.objective.losses import Terms
@@ -83,7 +83,7 @@ class FeatureInversion(AbstractPixelModule):
             total = error + torch.stack(weighted).sum(0) if weighted else error
         terms: Terms = {"features": error, **priors}
         self.outcome = StepOutcome({name: value.detach() for name, value in terms.items()}, total.detach())
-        return total.sum()
+        return self.summed(total)
 
 
 def relative_error(features: Sequence[Tensor], reference: Sequence[Tensor]) -> Float[Tensor, " batch"]:

@@ -1,7 +1,8 @@
-"""One process's share of an inversion, batch by batch, and what all shares come to together."""
+"""One process's share of an inversion, batch by batch, and the results of all shares together."""
 
 import gc
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytorch_lightning as pl
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -20,14 +20,16 @@ from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.non_finite import StopNonFinite
 from detinv.inversion.callbacks.progress import StepProgress, step_progress
 from detinv.inversion.callbacks.stop_when_asked import StopWhenAsked
-from detinv.inversion.fitting import fit_batch
+from detinv.inversion.fit import fit_batch
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.plan import halved, plan
 from detinv.inversion.preset import Preset
-from detinv.inversion.resume.archive import Archive, Outcome
+from detinv.inversion.resume.archive import Archive, BatchResult
+from detinv.layouts.batch import canvas_size, slots_for
 from detinv.layouts.layout import Layout
 from detinv.runtime.interrupts import Interruption
 from detinv.runtime.loggers import Dashboard
+from detinv.runtime.memory import is_out_of_memory, release_memory
 from detinv.runtime.processes import Processes
 
 _LOG = logging.getLogger("detinv")
@@ -35,16 +37,16 @@ _LOG = logging.getLogger("detinv")
 
 @dataclass
 class Done:
-    """What one process has, as plain data; indices are those of the job's layouts."""
+    """The results of one process, as plain data; indices are those of the job's layouts."""
 
-    batches: list[tuple[list[int], Outcome]] = field(default_factory=list)
+    batches: list[tuple[list[int], BatchResult]] = field(default_factory=list)
     missing: dict[int, str] = field(default_factory=dict)
     interrupted: bool = False
 
 
 @dataclass
 class Gathered:
-    """The same of all processes."""
+    """The results of all processes."""
 
     images: dict[int, UInt8[Tensor, "3 _ _"]]
     rows: list[tuple[int, Sequence[Mapping[str, int | float]]]]
@@ -57,14 +59,14 @@ class Gathered:
         found = cls({}, [], {}, {}, any(part.interrupted for part in parts))
         for part in parts:
             found.missing |= part.missing
-            for batch, outcome in part.batches:
-                found.images |= dict(zip(batch, outcome.images, strict=True))
-                found.rows.append((min(batch), outcome.losses))
-                found.stopped |= outcome.stopped
+            for batch, result in part.batches:
+                found.images |= dict(zip(batch, result.images, strict=True))
+                found.rows.append((min(batch), result.losses))
+                found.stopped |= result.stopped
         return found
 
     def losses(self) -> list[dict[str, int | float]]:
-        """All rows, batches numbered by their first layouts."""
+        """All rows, batches numbered in the order of their first layouts."""
         ordered = sorted(self.rows, key=lambda item: item[0])
         return [{**row, "batch": number} for number, (_, rows) in enumerate(ordered) for row in rows]
 
@@ -90,12 +92,14 @@ class Job:
     steps_taken: int = 0
     first_step: float | None = None
     _done: Done = field(default_factory=Done)
+    # Fewest pixels in a batch that memory did not suffice for.
+    _too_many_pixels: int | None = None
 
     def run(self, progress: bool) -> None:
-        """Invert every batch of this process's share that is not done already."""
+        """Invert every batch of this process's share that is not finished already."""
         finished, interrupted = self.team.decide(self._kept)
         if self.archive is not None and self.team.first:
-            self._done.batches += self.archive.outcomes()
+            self._done.batches += self.archive.batches()
         waiting = deque(
             plan(
                 self.layouts,
@@ -107,7 +111,6 @@ class Job:
                 self.team.count,
             )
         )
-        slots = max([1, *(len(layout) for layout in self.layouts)])
         number = 0
         with ExitStack() as stack:
             stack.enter_context(self.interruption)
@@ -115,39 +118,56 @@ class Job:
             if progress and waiting:
                 display = stack.enter_context(step_progress())
                 bar = [StepProgress(display, "inverting", len(waiting) * self.steps)]
-            while waiting and not self.interruption.asked:
+            while waiting and not self._is_asked_to_stop():
                 batch = waiting.popleft()
+                if self._is_too_large(batch):
+                    waiting.extendleft(reversed(self._halves(batch)))
+                    continue
                 try:
-                    outcome = self._invert(batch, number, slots, bar)
+                    result = self._try(batch, number, bar)
                 except KeyboardInterrupt:
                     self._done.interrupted = True
                     break
-                except (RuntimeError, MemoryError) as error:
-                    if not _out_of_memory(error):
-                        raise
-                    waiting.extendleft(reversed(self._smaller(batch)))
-                    number += 1
-                    continue
                 number += 1
-                # Lightning's trainer and what it trains keep each other alive until then.
+                # Lightning's trainer and its module refer to each other, so only the collector frees them.
                 gc.collect()
-                self._done.batches.append((batch, outcome))
+                if result is None:
+                    release_memory()
+                    waiting.extendleft(reversed(self._after_out_of_memory(batch)))
+                    continue
+                self._done.batches.append((batch, result))
                 if self.archive is not None:
-                    self.archive.keep(batch, outcome)
-            self._done.interrupted |= bool(waiting) and self.interruption.asked
+                    self.archive.keep(batch, result)
+            self._done.interrupted |= bool(waiting) and self._is_asked_to_stop()
         if self.archive is not None:
             self.archive.flush()
 
     def done(self) -> Done:
-        """What this process has."""
+        """Return the results of this process so far."""
         return self._done
+
+    def _is_asked_to_stop(self) -> bool:
+        """Tell whether the user, or the failure of another process, asks for the end of this one's work."""
+        return self.interruption.asked or self.team.failed
 
     def _kept(self) -> tuple[list[int], list[list[int]]]:
         if self.archive is None:
             return [], []
-        return [index for batch, _ in self.archive.outcomes() for index in batch], self.archive.interrupted()
+        return [index for batch, _ in self.archive.batches() for index in batch], self.archive.interrupted()
 
-    def _invert(self, batch: list[int], number: int, slots: int, bar: Sequence[pl.Callback]) -> Outcome:
+    def _try(self, batch: list[int], number: int, bar: Sequence[pl.Callback]) -> BatchResult | None:
+        """Invert a batch; None when memory does not suffice.
+
+        Only after returning is the failed step's memory free: while the error is handled, its traceback refers to it.
+        """
+        try:
+            return self._invert(batch, number, bar)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
+
+    def _invert(self, batch: list[int], number: int, bar: Sequence[pl.Callback]) -> BatchResult:
         chosen, first_step = [self.layouts[index] for index in batch], number * self.steps
         recorder = LossRecorder(first_step=first_step, dashboard=self.dashboard)
         guard = StopNonFinite()
@@ -162,10 +182,10 @@ class Job:
                 Checkpoints(
                     lambda write: archive.save_state(batch, write),
                     self.checkpoint_every_n_seconds,
-                    lambda: self.interruption.asked,
+                    self._is_asked_to_stop,
                 )
             )
-        callbacks.append(StopWhenAsked(self.interruption))
+        callbacks.append(StopWhenAsked(self._is_asked_to_stop))
         begun = time.perf_counter()
         module = fit_batch(
             self.ensemble,
@@ -176,7 +196,7 @@ class Job:
             self.trainer,
             callbacks,
             [guard],
-            slots,
+            max(slots_for(len(layout)) for layout in chosen),
             state,
         )
         if state is None:
@@ -185,25 +205,33 @@ class Job:
         if self.first_step is None:
             self.first_step = first.seconds
         stopped = {chosen[row].id: reason for row, reason in guard.stopped.items()}
-        return Outcome(module.images(), recorder.rows, stopped)
+        return BatchResult(module.images(), recorder.rows, stopped)
 
-    def _smaller(self, batch: list[int]) -> list[list[int]]:
-        """What to try instead of a batch that memory does not suffice for; all later ones are as small."""
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    def _pixels(self, batch: Sequence[int]) -> int:
+        """Pixels on the canvases of a batch, which its memory is roughly proportional to."""
+        sizes = [self.layouts[index].image_size for index in batch]
+        return len(batch) * math.prod(canvas_size(sizes, self.ensemble.batch_divisor))
+
+    def _is_too_large(self, batch: Sequence[int]) -> bool:
+        """Tell whether memory did not suffice for as many pixels before; single images are tried all the same."""
+        return len(batch) > 1 and self._too_many_pixels is not None and self._pixels(batch) >= self._too_many_pixels
+
+    def _halves(self, batch: list[int]) -> list[list[int]]:
         if self.archive is not None:
             self.archive.drop_state(batch)
+        return halved(batch)
+
+    def _after_out_of_memory(self, batch: list[int]) -> list[list[int]]:
+        """The batches to try instead of one that memory did not suffice for."""
         if len(batch) == 1:
+            if self.archive is not None:
+                self.archive.drop_state(batch)
             _LOG.warning("detinv: layout %s: memory does not suffice, even alone", self.layouts[batch[0]].id)
             self._done.missing[batch[0]] = "memory does not suffice, even for this image alone"
             return []
-        halves = halved(batch)
-        _LOG.warning("detinv: memory does not suffice for a batch of %d; going on with %d", len(batch), len(halves[0]))
+        self._too_many_pixels = self._pixels(batch)
+        halves = self._halves(batch)
+        _LOG.warning(
+            "detinv: memory does not suffice for a batch of %d; continuing with %d", len(batch), len(halves[0])
+        )
         return halves
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "not enough memory" in str(error) or "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""Who inverts what, and together with what: pure arithmetic on numbers of layouts."""
+"""Division of a job into batches, and of batches among processes: pure arithmetic on indices of layouts."""
 
 from collections.abc import Collection, Sequence
 
@@ -15,20 +15,23 @@ def plan(
     rank: int = 0,
     processes: int = 1,
 ) -> list[list[int]]:
-    """The batches of one process, as numbers of layouts; those of all processes hold every unfinished layout once.
+    """Plan the batches of one process; those of all processes hold every unfinished layout once.
 
     Args:
-        layouts: of the whole job, whatever is done already.
+        layouts: of the whole job, finished or not.
         divisor: see `batches_by_canvas`.
         batch_size: most layouts in a new batch.
-        finished: layouts that need no more work.
-        interrupted: batches whose state was kept; they stay together, and go first.
+        finished: indices of layouts that need no more work.
+        interrupted: batches whose state was saved; they stay together and come first.
         rank, processes: this process's number, and how many there are.
+
+    Returns:
+        Batches, as indices of layouts.
     """
     begun: list[list[int]] = []
     taken = set(finished)
     for batch in interrupted:
-        # Half of what two crashed processes kept may be finished or claimed by now.
+        # Of the batches that several crashed processes saved, some layouts may be finished or planned by now.
         if not taken.intersection(batch):
             begun.append(list(batch))
             taken.update(batch)
@@ -38,6 +41,6 @@ def plan(
 
 
 def halved(batch: Sequence[int]) -> list[list[int]]:
-    """The batch in two halves."""
+    """Split a batch in two halves, the first not smaller than the second."""
     middle = -(-len(batch) // 2)
     return [list(batch[:middle]), list(batch[middle:])]

@@ -1,14 +1,14 @@
-"""What can be asked of an inversion: checks before anything is loaded onto a device or written."""
+"""Checks of an inversion's input, made before anything is loaded onto a device or written."""
 
 from collections.abc import Mapping, Sequence
 
 from detinv.detectors.acceleration.compile import check_mode
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import ConfigError, LayoutError
-from detinv.inversion.fitting import make_trainer
+from detinv.inversion.fit import make_trainer
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.layouts.layout import Layout
-from detinv.types import PRECISIONS
+from detinv.types import PRECISIONS, canonical_precision
 
 
 def check_options(
@@ -18,7 +18,7 @@ def check_options(
     trainer: Mapping[str, object],
     compile_mode: object = None,
 ) -> None:
-    """Raise ConfigError for values that mean nothing, and for what Lightning's Trainer does not take."""
+    """Raise ConfigError for unusable values, and for arguments that Lightning's Trainer does not accept."""
     check_precision(trainer.get("precision", PRECISIONS[0]))
     check_mode(compile_mode)
     if log_images_every_n_steps < 1:
@@ -33,13 +33,13 @@ def check_options(
 
 def check_precision(precision: object, name: str = "trainer.precision") -> None:
     """Raise ConfigError for a precision that an inversion cannot run a network in, calling the option `name`."""
-    if str(precision) not in PRECISIONS:
+    if canonical_precision(precision) not in PRECISIONS:
         # True half precision would convert the detector itself.
         raise ConfigError(f"{name}={precision}: choose one of {', '.join(PRECISIONS)}")
 
 
 def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector | Ensemble) -> None:
-    """Raise LayoutError if a layout cannot be asked of this detector, or of these, naming it."""
+    """Raise LayoutError for the first layout that cannot be inverted with this detector, or ensemble."""
     if not layouts:
         raise LayoutError("there is no layout to invert")
     seen: set[str] = set()

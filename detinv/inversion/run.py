@@ -1,4 +1,4 @@
-"""The main job: layouts in, inverted images and what the detector sees in them out."""
+"""The main job: from layouts to inverted images, and what the detector detects in them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from detinv.detectors.base import AbstractDetector
-from detinv.inversion.fitting import device_of
+from detinv.inversion.evaluation import evaluate_all, planted_cues
+from detinv.inversion.fit import device_of
 from detinv.inversion.job import Gathered, Job
-from detinv.inversion.judging import judge_all, planted_cues
 from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.preset import Preset, load_preset
 from detinv.inversion.requests import check_layouts, check_options
@@ -22,7 +22,7 @@ from detinv.results.reports.inversion_result import InversionResult
 from detinv.runtime.loggers import Dashboard
 from detinv.runtime.processes import Processes, start_processes
 from detinv.runtime.quiet import quiet_lightning
-from detinv.types import PRECISIONS
+from detinv.types import PRECISIONS, canonical_precision
 from detinv.zoo.weights import weight_hash
 
 
@@ -50,32 +50,32 @@ def invert(
     checkpoint_every_n_seconds: float = 10.0,
     compile_mode: str | None = None,
 ) -> InversionResult:
-    """Optimise one image for each layout until `detector` reports the layout in it.
+    """Optimise one image for each layout until `detector` detects the layout in it.
 
-    An image depends on its layout, the detector, preset, steps and seed alone; on the CPU to the last bit, whatever the
-    batch size and the number of processes.
+    An image depends only on its layout, the detector, preset, steps and seed; on the CPU to the last bit, for any batch
+    size and number of processes.
 
     Args:
-        detector: or the name of a registered one; or several, for images that all of them read as the layout. They are
-            frozen and stay unchanged.
-        layouts: a list, or a source of layouts such as `WorldLayouts`, which is asked for layouts of the detector's
+        detector: or the name of a registered one; or several, for images in which all of them detect the layout. They
+            are frozen and stay unchanged.
+        layouts: a list, or a source of layouts such as `WorldLayouts`, which then gives layouts of the detector's
             classes. Boxes may be in any frame: they are resized to the (first) detector's own input size. Labels are
             the detector's own class numbers.
         preset: or the name of a preset.
         steps: optimiser updates for each image, by default the preset's; 0 gives the start images, the control of
             every figure.
         seed: of start images and views; each layout draws its own numbers from it.
-        batch_size: images optimised together; it does not change any image. Halved when memory does not suffice.
+        batch_size: most images optimised together; it does not change any image. Halved when memory runs out.
         trainer: arguments of `pytorch_lightning.Trainer`, such as `precision` or `accelerator`. With `devices` or
             `num_nodes` above 1 the program runs once for each device, and every process returns the whole result.
-        loggers: Lightning loggers; they are not closed. One that fails is told nothing more.
+        loggers: Lightning loggers; they are not closed. One that fails is not used again.
         log_images_every_n_steps: between two grids of current images in the loggers.
         progress: show a progress bar.
-        folder: where finished images and the state of the running batch are kept, and found again: the same call
-            goes on where an earlier one stopped. By default nothing is kept.
-        checkpoint_every_n_seconds: between two states of the running batch.
+        folder: where finished images and the state of the running batch are saved: the same call continues where an
+            earlier one stopped. By default nothing is saved.
+        checkpoint_every_n_seconds: between two saved states of the running batch.
         compile_mode: a mode of `torch.compile`, for the frozen networks; None compiles nothing. The first step then
-            takes a minute or so, and an image's last bits may hang on its batch.
+            takes a minute or so, and the last bits of an image may depend on its batch.
 
     Returns:
         Images in 8 bit, the detector's own detections in just those, and metrics; without the layouts for which memory
@@ -84,7 +84,8 @@ def invert(
     Raises:
         DetinvError: when layouts do not suit the detector, or two have the same id; when `folder` cannot be used or
             holds images of another detector, preset, seed or number of steps.
-        InversionInterrupted: when interrupted, with what is done.
+        ProcessError: when another process of the job has failed.
+        InversionInterrupted: when interrupted, with the result so far.
     """
     ensemble = as_ensemble(detector)
     if isinstance(preset, str):
@@ -118,21 +119,21 @@ def invert(
         _archive(folder, layouts, preset, before, steps, seed, trainer or {}, compile_mode, team),
     )
     started = time.perf_counter()
-    with quiet_lightning():
-        job.run(progress and team.first)
-    if _hashes(ensemble) != before:
-        raise RuntimeError("a detector's weights changed during the inversion; its images would prove nothing")
-
+    with team.failing_together():
+        with quiet_lightning():
+            job.run(progress and team.first)
+        if _hashes(ensemble) != before:
+            raise RuntimeError("a detector's weights changed during the inversion; its images would prove nothing")
     done = Gathered.of(team.gather(job.done()))
     seconds = time.perf_counter() - started
-    kept = sorted(done.images)
-    shown, images = [layouts[index] for index in kept], [done.images[index] for index in kept]
-    # Lightning leaves what it trained on the CPU; judging is faster where it was trained.
+    finished = sorted(done.images)
+    inverted, images = [layouts[index] for index in finished], [done.images[index] for index in finished]
+    # Lightning leaves modules on the CPU; inference is faster on the device of the inversion.
     ensemble.to(device_of(job.trainer))
     member_detections = {member.name: team.share(member.detect, images) for member in ensemble}
     ensemble.to(home)
-    metrics = judge_all(shown, member_detections, ensemble.class_names) if shown else {}
-    metrics |= planted_cues(source, shown, images, ensemble.class_names) if shown else {}
+    metrics = evaluate_all(inverted, member_detections, ensemble.class_names) if inverted else {}
+    metrics |= planted_cues(source, inverted, images, ensemble.class_names) if inverted else {}
     if done.interrupted:
         reason = "interrupted before it was finished"
         done.missing |= {index: reason for index in range(len(layouts)) if index not in done.images}
@@ -141,7 +142,7 @@ def invert(
         "seconds": round(seconds, 3),
         "seconds_per_step": round(job.seconds / job.steps_taken, 5) if job.steps_taken else None,
         "first_step_seconds": None if job.first_step is None else round(job.first_step, 3),
-        "images": len(kept),
+        "images": len(finished),
         "missing": {layouts[index].id: reason for index, reason in sorted(done.missing.items())},
         "stopped": done.stopped,
         "batch_size": batch_size,
@@ -149,7 +150,7 @@ def invert(
         "weight_hash": before if len(ensemble) > 1 else next(iter(before.values())),
         "versions": versions(),
     }
-    result = InversionResult(shown, images, member_detections, ensemble.class_names, metrics, done.losses())
+    result = InversionResult(inverted, images, member_detections, ensemble.class_names, metrics, done.losses())
     if done.interrupted:
         raise InversionInterrupted(result)
     return result
@@ -173,10 +174,10 @@ def _archive(
         "preset": settings_hash(preset),
         "steps": steps,
         "seed": seed,
-        "precision": str(trainer.get("precision", PRECISIONS[0])),
+        "precision": canonical_precision(trainer.get("precision", PRECISIONS[0])),
         "compile_mode": compile_mode,
     }
-    # The first process makes the folder what it is, or refuses it for all.
+    # The first process prepares the folder, or refuses it for all.
     team.decide(lambda: str(Archive(folder, layouts, source).tidy().folder))
     return Archive(folder, layouts, source)
 

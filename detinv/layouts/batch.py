@@ -19,6 +19,15 @@ def canvas_size(image_sizes: Sequence[tuple[int, int]], divisor: int) -> tuple[i
     return math.ceil(height / divisor) * divisor, math.ceil(width / divisor) * divisor
 
 
+def slots_for(objects: int) -> int:
+    """Choose how many object slots a layout gets: the next power of two, at least 4.
+
+    The order of some sums depends on the number of slots, and with it the last bits of an image. So it follows from the
+    layout alone, and layouts of about as many objects share batches.
+    """
+    return max(4, 1 << (objects - 1).bit_length()) if objects else 4
+
+
 @dataclass(frozen=True)
 class LayoutBatch:
     """B layouts with M object slots each.
@@ -83,8 +92,8 @@ class LayoutBatch:
             masks,
         )
 
-    def echoed(self) -> "LayoutBatch":
-        """The batch with its last layout once more at the end."""
+    def with_padding_row(self) -> "LayoutBatch":
+        """Repeat the last layout at the end of the batch."""
         return type(self)(
             torch.cat([self.boxes, self.boxes[-1:]]),
             torch.cat([self.labels, self.labels[-1:]]),

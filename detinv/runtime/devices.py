@@ -6,10 +6,10 @@ from detinv.errors import ConfigError
 
 
 def usable_device(name: str) -> torch.device:
-    """The device called `name`.
+    """Return the device called `name`.
 
     Raises:
-        ConfigError: when there is none of that name, or it cannot be used here.
+        ConfigError: when there is no such device, or it cannot be used here.
     """
     try:
         device = torch.device(name)

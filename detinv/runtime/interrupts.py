@@ -1,4 +1,4 @@
-"""A request to stop, by Ctrl-C or a termination signal, kept until the work is at a place where it can stop."""
+"""Requests to stop, by Ctrl-C or a termination signal, noted until the work can stop."""
 
 import signal
 import threading
@@ -9,9 +9,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While entered, the first signal is only noted; the second raises KeyboardInterrupt where it finds the program.
+    """Notes the first signal within its `with` block; the second raises KeyboardInterrupt at once.
 
-    Outside of the main thread, where Python hands over no signals, nothing is changed.
+    Outside the main thread, where Python delivers no signals, it does nothing.
 
     Attributes:
         asked: whether there was a signal.

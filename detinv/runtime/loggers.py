@@ -20,10 +20,10 @@ _LOG = logging.getLogger("detinv")
 
 
 class Dashboard:
-    """Loggers that may fail: one that does is told nothing more, and a warning says so. Results do not depend on it.
+    """Loggers that may fail: one that does is no longer used, and a warning says so. Results never depend on them.
 
     Args:
-        loggers: of Lightning, or anything with their methods.
+        loggers: Lightning loggers, or objects with the same methods.
     """
 
     def __init__(self, loggers: Sequence[Logger] = ()) -> None:
@@ -31,30 +31,30 @@ class Dashboard:
 
     @property
     def loggers(self) -> list[Logger]:
-        """Those that still work."""
+        """The loggers that still work."""
         return list(self._loggers)
 
     def __bool__(self) -> bool:
         return bool(self._loggers)
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Numbers; those that are not finite are left out."""
+        """Log numbers; those that are not finite are left out."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self.tell(lambda logger: logger.log_metrics(finite, step))
 
     def show(self, name: str, picture: Picture, step: int | None = None) -> None:
-        """A picture, to loggers that show any."""
+        """Log a picture, with the loggers that support pictures."""
         self.tell(lambda logger: _show(logger, name, picture, step))
 
     def tell(self, action: Callable[[Logger], object]) -> None:
-        """Do something with every logger that still works."""
+        """Call `action` with every logger that still works."""
         for logger in self.loggers:
             try:
                 action(logger)
-            except Exception as error:  # anything: a network, a service, a disk; none of them may cost a result
+            except Exception as error:  # a network, a service, a disk: none of them may cost a result
                 self._loggers.remove(logger)
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                _LOG.warning("detinv: %s failed and is told nothing more: %s", type(logger).__name__, reason)
+                _LOG.warning("detinv: %s failed and is no longer used: %s", type(logger).__name__, reason)
 
 
 def _show(logger: Logger, name: str, picture: Picture, step: int | None) -> None:
@@ -71,20 +71,20 @@ def wandb_logger(
     group: str | None = None,
     offline: bool | None = None,
 ) -> Logger:
-    """Weights & Biases through Lightning's logger.
+    """Make Lightning's logger for Weights & Biases.
 
-    With the service at hand, a run that goes on in its folder goes on in the dashboard. Offline it is begun anew there,
-    because of two offline runs of one id `wandb sync` keeps the last alone.
+    Online, a run that is resumed in its folder is resumed in the dashboard as well. Offline it starts a new W&B run,
+    because `wandb sync` keeps only the last of several offline runs with the same id.
 
     Args:
-        save_dir: where an offline run, and the id of one that is not, are kept.
-        project, name, group: in the dashboard; the name of the folder by default.
-        offline: true or false decides; otherwise the person's own WANDB_MODE does, and without it, offline.
+        save_dir: folder of offline runs, and of the id of online ones.
+        project, name, group: in the dashboard; the name is that of the folder by default.
+        offline: whether to stay offline; None follows the environment variable WANDB_MODE, offline by default.
     """
     mode: Literal["online", "offline"] | None = "online" if offline is False else "offline"
     if offline is None and "WANDB_MODE" in os.environ:
         mode = None
-    # An agent of a sweep, or the person, may have said which run this is.
+    # A sweep's agent or the user may have set the run's id.
     free = not {"WANDB_RUN_ID", "WANDB_SWEEP_ID"} & os.environ.keys()
 
     def begin(mode: Literal["online", "offline"] | None) -> "wandb.Run":
@@ -95,15 +95,15 @@ def wandb_logger(
             project=project,
             name=name or Path(save_dir).name,
             group=group,
-            # W&B's own process may have begun in another folder.
+            # W&B's own process may have another working directory.
             dir=Path(save_dir).resolve(),
             mode=mode,
-            # Its greetings would hide the table and the path of the picture.
+            # Its messages would bury the results printed at the end.
             settings=wandb.Settings(silent=True, init_timeout=_PATIENCE),
         )
 
     if wandb.run is not None:
-        # One that failed and was left alone; W&B would go on with it.
+        # Left over from an earlier run that failed; W&B would continue it.
         wandb.run.finish(exit_code=1)
     try:
         run = begin(mode)
@@ -111,13 +111,15 @@ def wandb_logger(
         if mode == "offline":
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        _LOG.warning("detinv: W&B cannot be reached (%s); this run is kept offline, `wandb sync` uploads it", reason)
+        _LOG.warning(
+            "detinv: W&B cannot be reached (%s); this run is stored offline, upload it with `wandb sync`", reason
+        )
         run = begin("offline")
     return WandbLogger(experiment=run)
 
 
 def _run_id(folder: Path) -> str:
-    """What W&B calls the run of this folder, for good."""
+    """Read this folder's W&B run id, or create it."""
     path = folder / "wandb" / "run_id"
     try:
         return path.read_text().strip()
@@ -129,7 +131,7 @@ def _run_id(folder: Path) -> str:
 
 
 def tensorboard_logger(save_dir: str | Path) -> Logger:
-    """TensorBoard event files under save_dir/tensorboard.
+    """Make Lightning's logger for TensorBoard, with event files under save_dir/tensorboard.
 
     Raises:
         ConfigError: when TensorBoard is not installed, naming the extra.
@@ -141,4 +143,4 @@ def tensorboard_logger(save_dir: str | Path) -> Logger:
 
 
 def no_logger() -> None:
-    """Nothing but files."""
+    """Log nothing; results are written to files all the same."""

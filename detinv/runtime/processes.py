@@ -1,19 +1,20 @@
 """Several processes that share one job: each inverts images of its own, and the first gathers them.
 
-No gradient is exchanged, because images know nothing of each other. Lightning starts the processes: on this machine,
-or wherever SLURM or torchrun have started them already.
+No gradient is exchanged, because images do not depend on each other. Lightning starts the processes on this machine,
+unless SLURM or torchrun have started them already.
 """
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from detinv.errors import ConfigError, DetinvError
+from detinv.errors import ConfigError
+from detinv.runtime.failures import NEVER, Failures
 from detinv.runtime.quiet import quiet_lightning
 
 S = TypeVar("S")
@@ -22,62 +23,93 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of the job.
+    """This process among those of the job; a context manager that ends all of them together.
+
+    Leaving the `with` block by an exception makes all other processes raise ProcessError; leaving it normally waits
+    until all others leave it as well, so that none is taken for dead while the first still writes results.
 
     Args:
-        rank, count: its number, and how many there are.
-        on_node: how many of them share this machine.
-        device: index of its accelerator on this machine.
+        rank, count: this process's number, and how many there are.
+        on_node: how many of them run on this machine.
+        device: index of this process's accelerator on this machine.
+        failures: how processes learn of each other's errors; None where there is one process.
     """
 
     rank: int = 0
     count: int = 1
     on_node: int = 1
     device: int = 0
+    failures: Failures | None = None
 
     @property
     def first(self) -> bool:
-        """Whether this process gathers, judges, writes and tells."""
+        """Whether this process gathers, evaluates, writes and reports."""
         return self.rank == 0
 
+    @property
+    def failed(self) -> bool:
+        """Whether another process has failed, so that this one should end; known without waiting."""
+        return self.failures is not None and self.failures.other is not None
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.gather(None)
+        elif self.failures is not None:
+            self.failures.tell(error)
+
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """Make all other processes raise ProcessError when an exception leaves the block here."""
+        try:
+            yield
+        except BaseException as error:
+            if self.failures is not None:
+                self.failures.tell(error)
+            raise
+
     def decide(self, action: Callable[[], T]) -> T:
-        """What `action` returns in the first process, in all of them; an error it raises there ends them all.
+        """Return, in all processes, what `action` returns in the first; only there it is called.
 
         Raises:
-            DetinvError: in the first process, whatever `action` raised.
+            ProcessError: in the other processes, when `action` raised anything in the first.
         """
         if self.count == 1:
             return action()
-        box: list[Any] = [None, False]
-        failure: DetinvError | None = None
-        if self.first:
-            try:
-                box = [action(), True]
-            except DetinvError as error:
-                failure = error
-        torch.distributed.broadcast_object_list(box, src=0)
-        if failure is not None:
-            raise failure
-        if not box[1]:
-            # The first process tells why.
-            sys.exit(2)
+        with self.failing_together():
+            box: list[Any] = [action() if self.first else None]
+            self._wait(lambda: torch.distributed.broadcast_object_list(box, src=0))
         return box[0]
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, in every one of them."""
+        """Return the values of all processes, in every one of them.
+
+        Raises:
+            ProcessError: when another process has failed.
+        """
         if self.count == 1:
             return [value]
         found: list[Any] = [None] * self.count
-        torch.distributed.all_gather_object(found, value)
+        with self.failing_together():
+            self._wait(lambda: torch.distributed.all_gather_object(found, value))
         return found
 
-    def share(self, look: Callable[[list[S]], Sequence[T]], items: Sequence[S]) -> list[T]:
-        """What `look` finds in each of the items, which are the same in all processes; each looks at some of them."""
-        found = self.gather(list(look(list(items[self.rank :: self.count]))))
+    def share(self, compute: Callable[[list[S]], Sequence[T]], items: Sequence[S]) -> list[T]:
+        """Return what `compute` gives for each of the items; each process computes some of them.
+
+        Args:
+            compute: from some items to as many results.
+            items: the same in all processes.
+        """
+        with self.failing_together():
+            mine = list(compute(list(items[self.rank :: self.count])))
+        found = self.gather(mine)
         return [found[place % self.count][place // self.count] for place in range(len(items))]
 
     def trainer(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of a Lightning Trainer that runs alone on this process's device."""
+        """Change arguments of a Lightning Trainer so that it runs alone, on this process's device."""
         if self.count == 1:
             return dict(arguments)
         from pytorch_lightning.plugins.environments import LightningEnvironment
@@ -86,20 +118,26 @@ class Processes:
         devices: Any = [self.device] if torch.cuda.is_available() and alone.get("accelerator") != "cpu" else 1
         return {**alone, "devices": devices, "plugins": [LightningEnvironment()]}
 
+    def _wait(self, action: Callable[[], object]) -> None:
+        action() if self.failures is None else self.failures.wait(action)
+
 
 def start_processes(trainer: Mapping[str, Any]) -> Processes:
-    """The processes that `trainer.devices` and `trainer.num_nodes` ask for, started where they are not yet.
+    """Start the processes that `trainer.devices` and `trainer.num_nodes` ask for, unless they run already.
 
-    On one machine Lightning runs the program's command line once more for each further device.
+    On one machine Lightning runs the program's command line again, once for each further device.
 
     Raises:
-        ConfigError: for devices that are not there.
+        ConfigError: for devices that do not exist.
     """
     devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
     if nodes == 1 and (devices in (1, "1") or (isinstance(devices, list | tuple) and len(devices) == 1)):
         return Processes()
+    if _STARTED:
+        return _STARTED[-1]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return _this_process()
+        _STARTED.append(_of_the_program(devices))
+        return _STARTED[-1]
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
@@ -110,23 +148,28 @@ def start_processes(trainer: Mapping[str, Any]) -> Processes:
                 accelerator=trainer.get("accelerator", "auto"),
                 devices=devices,
                 num_nodes=nodes,
-                # Only results are exchanged; the first process to be done may wait for days.
-                strategy=DDPStrategy(process_group_backend="gloo", timeout=timedelta(days=30)),
+                # Only results are exchanged. Whoever waits learns of failures by `Failures`, not by a time-out.
+                strategy=DDPStrategy(process_group_backend="gloo", timeout=NEVER),
             )
             fabric.launch()
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error} (trainer.devices={devices}, trainer.num_nodes={nodes})") from error
-    # The launcher divides the threads among the processes, and large images would round otherwise.
+    # The launcher divides the threads among the processes, and large images would be rounded differently.
     torch.set_num_threads(threads)
-    _STARTED.append(Processes(fabric.global_rank, fabric.world_size, fabric.world_size // nodes, fabric.local_rank))
+    rank, count = fabric.global_rank, fabric.world_size
+    # On `trainer.devices=[2,3]` the second process of a machine has device 3.
+    device = fabric.device.index or 0
+    _STARTED.append(Processes(rank, count, count // nodes, device, Failures.connect(rank, count)))
     return _STARTED[-1]
 
 
 _STARTED: list[Processes] = []
 
 
-def _this_process() -> Processes:
-    if _STARTED:
-        return _STARTED[-1]
+def _of_the_program(devices: object) -> Processes:
+    """The processes of a program that has formed a group of its own."""
     rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return Processes(rank, count, count, rank)
+    local = int(os.environ.get("LOCAL_RANK", rank))
+    on_node = int(os.environ.get("LOCAL_WORLD_SIZE", count))
+    device = int(devices[local]) if isinstance(devices, list | tuple) and local < len(devices) else local
+    return Processes(rank, count, on_node, device, Failures.connect(rank, count))

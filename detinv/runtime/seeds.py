@@ -1,4 +1,4 @@
-"""Randomness that belongs to a layout, so that an image does not depend on which others share its batch."""
+"""Random numbers of each layout's own, so that an image does not depend on its batch."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import torch
 
 
 def layout_generator(seed: int, layout_id: str, purpose: str) -> torch.Generator:
-    """A CPU generator for one layout and one purpose ("start", "augmentation", ...).
+    """Make a CPU generator for one layout and one purpose ("start", "augmentation", ...).
 
     Numbers are drawn on the CPU and then moved, because generators differ between devices.
     """

@@ -15,7 +15,7 @@ from detinv.runtime.quiet import quiet_lightning
 from detinv.training.data import PhotographSource, SceneSource, TrainingData
 from detinv.training.module import DetectorTraining
 from detinv.training.progress import TrainingProgress
-from detinv.types import PRECISIONS
+from detinv.types import PRECISIONS, canonical_precision
 
 CHECKPOINT = "last.ckpt"
 _LOG_EVERY = 50
@@ -53,7 +53,7 @@ class TrainingOptions:
         check_range(self, "learning_rate gradient_clip", above=True)
         check_range(self, "weight_decay workers")
         for name, known in (("precision", PRECISIONS), ("accelerator", _ACCELERATORS)):
-            if str(getattr(self, name)) not in known:
+            if canonical_precision(getattr(self, name)) not in known:
                 raise ConfigError(f"{name}={getattr(self, name)}: choose one of {', '.join(known)}")
 
 

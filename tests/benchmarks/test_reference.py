@@ -9,7 +9,7 @@ from detinv.benchmarks.reference import reference_loss, reference_start, referen
 from detinv.detectors.regions import Regions
 from detinv.errors import ConfigError
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.fitting import fit_batch
+from detinv.inversion.fit import fit_batch
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.preset import load_preset
 from detinv.inversion.regularisers.base import regulariser_terms

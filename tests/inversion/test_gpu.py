@@ -1,49 +1,76 @@
-"""On a GPU: a step of a one-stage detector never waits for the device."""
+"""On a GPU: a step of a one-stage detector, with everything that runs in it, never waits for the device."""
+
+from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
-from detinv.detectors.regions import Regions
-from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
+from detinv.inversion.callbacks.checkpoints import Checkpoints
+from detinv.inversion.callbacks.first_step import FirstStep
+from detinv.inversion.callbacks.image_logging import ImageLogging
+from detinv.inversion.callbacks.loss_recorder import LossRecorder
+from detinv.inversion.callbacks.non_finite import StopNonFinite
+from detinv.inversion.callbacks.stop_when_asked import StopWhenAsked
+from detinv.inversion.fit import fit_batch
 from detinv.inversion.modules.ensemble import as_ensemble
-from detinv.inversion.modules.inversion import Inversion
 from detinv.inversion.preset import load_preset
-from detinv.inversion.targets.base import Targets
-from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
+from detinv.runtime.loggers import Dashboard
+from detinv.runtime.quiet import quiet_lightning
 from tests.fakes import tiny_detector
+
+STEPS = 12
+
+
+class NeverWaiting(pl.Callback):
+    """Makes waiting for the device an error from the start of `training_step` to the end of all callbacks.
+
+    Not in the first steps, which fill caches; and the last one copies losses to the host.
+    """
+
+    first, last = 3, STEPS - 2
+
+    def __init__(self) -> None:
+        self.guarded = 0
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int):
+        if self.first <= batch_idx <= self.last:
+            torch.cuda.set_sync_debug_mode("error")
+            self.guarded += 1
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ):
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("preset", ["default", "paper"])
 @pytest.mark.parametrize("family", ["retinanet", "fcos"])
-def test_a_step_does_not_synchronise(family: str):
+def test_a_step_does_not_synchronise(family: str, preset: str, precision: str):
+    """By `fit_batch`, with every callback of a run: swaps, guards, updates, records, checkpoints."""
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
-    preset, device = load_preset("default"), torch.device("cuda")
-    layout = Layout(torch.tensor([[4.0, 6.0, 30.0, 28.0]]), torch.tensor([1]), (64, 64), "one")
-    detector = tiny_detector(family)
-    batch = LayoutBatch.collate([layout], detector.size_divisor)
-    pixels = preset.pixels(batch, detector.pixel_mean.flatten(), 0)
-    ensemble = as_ensemble(detector)
-    module = Inversion(
-        ensemble, batch, pixels, preset.objective, preset.optimizer, preset.schedule, 10, preset.augmentation, 0
-    ).to(device)
-    module.on_fit_start()
-    callback = PseudoTargets(preset.rule, preset.matching)
-
-    def step(number: int) -> None:
-        centred = module.pixels.centred()
-        view, layouts = module.views.at(number, centred, module.pixels.mean, module.pixels.mask)
-        predictions = detector(module.pixels.mean + view, batch.image_sizes, Regions(layouts.boxes, layouts.valid))
-        targets = callback.build("one", predictions.detach(), layouts, Targets())
-        module.objective.total(module.objective.detector_terms(predictions, targets)).sum().backward()
-        module.pixels.clamp_()
-        module.pixels.blur_(1.0)
-
-    step(0)  # fills the caches, which may wait
-    torch.cuda.set_sync_debug_mode("error")
+    layouts = [Layout(torch.tensor([[4.0, 6.0, 30.0, 28.0]]), torch.tensor([1]), (64, 64), name) for name in "ab"]
+    recorder, never, trainer = LossRecorder(), NeverWaiting(), {"accelerator": "gpu", "precision": precision}
+    callbacks = [
+        FirstStep(),
+        recorder,
+        ImageLogging(layouts, recorder, Dashboard()),
+        Checkpoints(lambda write: None, every_n_seconds=3600),
+        StopWhenAsked(lambda: False),
+        never,
+    ]
+    ensemble = as_ensemble(tiny_detector(family))
     try:
-        for number in range(1, 5):
-            step(number)
+        with quiet_lightning():
+            module = fit_batch(
+                ensemble, layouts, load_preset(preset), STEPS, 0, trainer, callbacks, [StopNonFinite()], 4
+            )
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert never.guarded == NeverWaiting.last - NeverWaiting.first + 1
+    assert len(recorder.rows) > 1 and all(row["total"] == row["total"] for row in recorder.rows)
+    assert all(image.float().std() > 0 for image in module.images())

@@ -48,3 +48,15 @@ def test_a_run_that_goes_on_makes_the_same_batches():
 def test_halves_hold_the_same_layouts():
     assert halved([4, 5, 6]) == [[4, 5], [6]]
     assert halved([4, 5]) == [[4], [5]]
+
+
+def test_a_crowded_layout_does_not_share_a_batch_with_sparse_ones():
+    """Otherwise its object slots would be everyone's."""
+
+    def crowd(name: str, objects: int) -> Layout:
+        return Layout(
+            torch.tensor([[1.0, 1.0, 9.0, 9.0]]).repeat(objects, 1), torch.zeros(objects).long(), (32, 32), name
+        )
+
+    layouts = [crowd(str(number), objects) for number, objects in enumerate([1, 4, 90, 0, 5, 2])]
+    assert plan(layouts, 32, 16) == [[0, 1, 3, 5], [2], [4]]

@@ -7,6 +7,7 @@ import torch
 
 from detinv.errors import ConfigError, LayoutError
 from detinv.inversion.requests import check_layouts, check_options, check_precision
+from detinv.inversion.run import invert
 from tests.fakes import tiny_detector
 from tests.inversion.modules.test_inversion import LAYOUTS
 
@@ -53,3 +54,12 @@ def test_layouts_that_a_detector_cannot_be_asked_for_are_named():
     detector.detections_per_image = 1
     with pytest.raises(LayoutError, match="layout a: 2 objects, but this detector reports at most 1"):
         check_layouts(LAYOUTS, detector)
+
+
+def test_two_names_of_one_precision_are_one(tmp_path):
+    """A folder's images are found again, whichever of Lightning's names was used."""
+    options = {"steps": 1, "progress": False, "folder": tmp_path}
+    for precision in ("32", "32-true", 32):
+        check_options(**{**FINE, "trainer": {"accelerator": "cpu", "precision": precision}})
+        trainer = {"accelerator": "cpu", "precision": precision}
+        invert(tiny_detector("retinanet"), LAYOUTS[:1], trainer=trainer, **options)

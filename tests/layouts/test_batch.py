@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detinv.errors import LayoutError
-from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.batch import LayoutBatch, slots_for
 from detinv.layouts.layout import Layout
 
 
@@ -60,3 +60,7 @@ def test_moving_keeps_everything():
     moved = batch.to("cpu")
     assert torch.equal(moved.masks, batch.masks) and moved.ids == batch.ids
     assert LayoutBatch.collate([masked(2, (20, 30), "a").without_masks()]).to("cpu").masks is None
+
+
+def test_slots_follow_from_the_number_of_objects():
+    assert [slots_for(objects) for objects in (0, 1, 4, 5, 8, 9, 64, 65)] == [4, 4, 4, 8, 8, 16, 64, 128]

@@ -1,1 +1,1 @@
-"""A copy of a frozen detector that gives the same with less work."""
+"""Copies of frozen detectors that compute the same with less work."""

@@ -1,12 +1,13 @@
 """A frozen detector that gives the same raw predictions with less work, for the steps of an inversion.
 
-Nothing is approximated: normalisation that no longer learns becomes part of the convolution before it, what an adapter
-throws away is not computed, and on the CPU channels come last in memory, large 3 x 3 convolutions go Winograd's way,
-and the first layer and the pooling of regions have fast gradients.
+Nothing is approximated: normalisation layers that no longer learn are folded into the convolutions before them, outputs
+that an adapter discards are not computed, and on the CPU memory is laid out channels last, large 3 x 3 convolutions use
+Winograd's algorithm, and the first layer and the pooling of regions have fast gradients.
 """
 
 import copy
 import logging
+import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -16,60 +17,83 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from detinv.detectors.acceleration.compile import compile_parts
 from detinv.detectors.acceleration.folding import adjacent_pairs, fold, replace_modules
+from detinv.detectors.acceleration.full_precision import full_precision
 from detinv.detectors.acceleration.row_pooling import RowPooling
 from detinv.detectors.acceleration.strided_stem import StridedStem
 from detinv.detectors.acceleration.winograd import WinogradConv2d
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.regions import Regions
+from detinv.errors import DetectorError
 from detinv.layouts.batch import canvas_size
 
 TOLERANCE = 1e-3
-"""Largest difference of a raw output, in standard deviations of it, that is taken for rounding."""
+"""Largest difference of a raw output, in standard deviations of that output, that passes for float32 rounding."""
 
-# Side of the noise that a copy is tried on; where a network needs more than that, its own input size.
+# Side of the noise image that a copy is tested on, in pixels; networks that need more get their own input size.
 _SIDE = 128
 _log = logging.getLogger(__name__)
 
 
 def accelerated(detector: AbstractDetector, compile_mode: str | None = None) -> AbstractDetector:
-    """A copy of `detector` whose `forward`, and its gradient to the pixels, cost less.
+    """Make a copy of `detector` whose `forward`, and its gradient with respect to the pixels, cost less.
 
-    The copy has proved, on noise, that its raw predictions are those of `detector`. Where it fails, or a library's
-    network cannot be copied, `detector` itself is returned and the log says why.
+    The copy is returned only if its raw predictions for a noise image equal those of `detector`, computed in full
+    float32 precision. If they do not, or if a network cannot be copied, `detector` itself is returned and a warning
+    says why; with a `compile_mode`, a plain copy of it is compiled instead.
 
     Args:
-        detector: frozen, on the device it will run on; it stays as it is. Weights that are not changed are shared, so
-            the copy is of use as long as they do not change. Detections are to be asked of `detector`.
+        detector: frozen, on the device it will run on; it is not modified. Unchanged weights are shared, so the copy
+            is valid as long as they do not change. Use `detector`, not the copy, for detections.
         compile_mode: see `compile_parts`; None compiles nothing.
+
+    Raises:
+        DetectorError: if a `compile_mode` is given and the network can be neither copied nor run on a noise image.
     """
+    name = type(detector).__name__
     try:
-        lower = _sharing_copy(detector)
-        probe, expected = _fold_norms(lower)
-        lower.drop_unused_outputs()
-        if detector.device.type == "cpu":
-            _arrange_for_cpu(lower)
-        found = difference(expected, _look(lower, probe))
-    except Exception as error:  # other people's networks may raise anything; all of them can run as they are
-        _log.warning("%s runs as it is: %s: %s", type(detector).__name__, type(error).__name__, error)
-        return detector
-    if not found <= TOLERANCE:
-        _log.warning("%s runs as it is: made faster, its outputs differ by %.2g", type(detector).__name__, found)
-        return detector
+        with full_precision():
+            faster, probe, found = _verified_copy(detector)
+        problem = None if found <= TOLERANCE else f"the faster copy's outputs differ by {found:.2g} standard deviations"
+    except Exception as error:  # other people's networks may raise anything; all of them can run unchanged
+        problem = f"{type(error).__name__}: {error}"
+    if problem is not None:
+        _log.warning("%s runs without acceleration: %s", name, problem)
+        if compile_mode is None:
+            return detector
+        try:
+            faster, probe = _sharing_copy(detector), next(iter(_probes(detector)))
+        except Exception as error:
+            raise DetectorError(
+                f"compile_mode={compile_mode}: {name} cannot be copied ({error}); use compile_mode=null"
+            ) from error
     if compile_mode is not None:
-        compile_parts(lower, partial(_look, lower, probe), compile_mode)
-    return lower
+        parts = compile_parts(faster, partial(_predict, faster, probe), compile_mode)
+        if not parts:
+            raise DetectorError(
+                f"compile_mode={compile_mode}: {name} has no module with parameters to compile; use compile_mode=null"
+            )
+    return faster
 
 
 def difference(expected: Predictions, found: Predictions) -> float:
-    """Largest difference of two detectors' raw outputs for the same images, in standard deviations of each output.
+    """Measure the largest difference between two detectors' raw outputs for the same images.
 
-    Only what is computed at the same places is compared: regions proposed by a network, and the queries it chooses,
-    may change places when numbers are rounded otherwise.
+    Only outputs computed at the same places are compared: regions proposed by a network, and the queries it selects,
+    may change places when numbers are rounded differently.
+
+    Returns:
+        In standard deviations of each output; infinity where either detector's output is not finite.
     """
     with torch.no_grad():
         pairs = zip(_comparable(expected, found), _comparable(found, expected), strict=True)
-        return max(float((a - b).abs().max() / a.std(correction=0).clamp(min=1e-6)) for a, b in pairs if a.numel())
+        return max(_in_deviations(a, b) for a, b in pairs if a.numel())
+
+
+def _in_deviations(expected: Tensor, found: Tensor) -> float:
+    distance = float((expected - found).abs().max() / expected.std(correction=0).clamp(min=1e-6))
+    # Python's max and comparisons would pass over NaN.
+    return math.inf if math.isnan(distance) else distance
 
 
 def _comparable(predictions: Predictions, others: Predictions) -> Iterator[Tensor]:
@@ -83,38 +107,48 @@ def _comparable(predictions: Predictions, others: Predictions) -> Iterator[Tenso
         yield from (output[:, -roi.given :] for output in roi.outputs())
 
 
+def _verified_copy(detector: AbstractDetector) -> tuple[AbstractDetector, Tensor, float]:
+    """The faster copy, the noise image it was tested on, and the largest `difference` of its outputs."""
+    faster = _sharing_copy(detector)
+    probe, expected = _fold_norms(faster)
+    faster.drop_unused_outputs()
+    if detector.device.type == "cpu":
+        _arrange_for_cpu(faster)
+    return faster, probe, difference(expected, _predict(faster, probe))
+
+
 def _sharing_copy(detector: AbstractDetector) -> AbstractDetector:
-    """The same modules with the same tensors."""
+    """A copy of the modules that shares their tensors."""
     tensors = [*detector.parameters(), *detector.buffers()]
     return copy.deepcopy(detector, {id(tensor): tensor for tensor in tensors})
 
 
 @torch.no_grad()
-def _look(detector: AbstractDetector, probe: Tensor) -> Predictions:
+def _predict(detector: AbstractDetector, probe: Tensor) -> Predictions:
     height, width = probe.shape[-2:]
     boxes = probe.new_tensor([[[0.1, 0.2, 0.5, 0.7], [0.0, 0.0, 1.0, 1.0]]]) * probe.new_tensor([width, height] * 2)
     return detector.forward(probe, regions=Regions.of(boxes))
 
 
 def _fold_norms(detector: AbstractDetector) -> tuple[Tensor, Predictions]:
-    """Fold what can be; returns noise and what the detector made of it before."""
+    """Fold whatever can be folded; returns a noise image and the predictions for it before folding."""
     problem: RuntimeError | None = None
     for probe in _probes(detector):
         try:
-            pairs, seen = adjacent_pairs(detector, partial(_look, detector, probe))
+            pairs, expected = adjacent_pairs(detector, partial(_predict, detector, probe))
         except RuntimeError as error:  # a kernel larger than the features of so small an image
             problem = error
             continue
         for layer, norm in pairs:
             fold(layer, norm)
         replace_modules(detector, {norm: nn.Identity().eval() for _, norm in pairs})
-        return probe, seen
+        return probe, expected
     assert problem is not None
     raise problem
 
 
 def _probes(detector: AbstractDetector) -> Iterator[Tensor]:
-    """Noise in a small size, and in the size that the detector's own preprocessing gives."""
+    """Noise images: a small one, then one of the size that the detector's own preprocessing gives."""
     mean = detector.pixel_mean
     generator = torch.Generator().manual_seed(0)
     for size in ((_SIDE, _SIDE), detector.network_size((_SIDE, _SIDE))):

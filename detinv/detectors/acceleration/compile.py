@@ -1,52 +1,83 @@
-"""torch.compile for a frozen detector: its parts become programs for the one size that an inversion shows them.
+"""torch.compile for a frozen detector: its parts become programs for the input shapes of an inversion.
 
-Compiled are the outermost modules with parameters that `forward` calls, such as backbone, neck and head: what lies
-between them hangs on image sizes and layouts, and stays Python.
+Compiled are the outermost modules with parameters that `forward` calls, such as backbone, neck and head. What lies
+between them depends on image sizes and layouts, and stays Python.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from detinv.errors import ConfigError
+from detinv.errors import ConfigError, DetectorError
 
 MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
 """Modes of `torch.compile`; the second and the last run CUDA graphs on a GPU."""
 
-# What turns the graphs into programs; tests take one that needs no compiler.
+MOST_SHAPES = 1024
+"""Programs that a compiled part may hold, one for each shape of its input; torch's own limit is 8."""
+
+# Turns graphs into programs; tests use a backend that needs no compiler.
 _BACKEND = "inductor"
 
 
 def check_mode(mode: object) -> None:
-    """Raise ConfigError for what is no mode of `torch.compile`; None is no mode, and allowed."""
+    """Raise ConfigError for anything but None (compile nothing) or a mode of `torch.compile`."""
     if mode is not None and mode not in MODES:
         raise ConfigError(f"compile_mode={mode}: choose null or one of {', '.join(MODES)}")
 
 
-def compile_parts(network: nn.Module, look: Callable[[], object], mode: str) -> list[nn.Module]:
-    """Let the parts of `network` be compiled when they are next called, in place.
+def compile_parts(network: nn.Module, run: Callable[[], object], mode: str) -> list[nn.Module]:
+    """Have the parts of `network` compiled when they are next called, in place; call them within `many_shapes`.
 
     A part is compiled once for each shape of its input, and once more for its gradient: the first step of a batch takes
-    a minute or so. Numbers are those of the part within rounding, but an image's last bits may then hang on its batch.
+    a minute or so. Results agree with the uncompiled part's within rounding, but the last bits of an image may then
+    depend on its batch.
 
     Args:
-        network: in evaluation mode; nobody else's.
-        look: lets `network` look at something, once.
+        network: in evaluation mode; not shared with anyone who wants it uncompiled.
+        run: runs `network` once, on any input.
         mode: one of `MODES`.
 
     Returns:
         The parts.
     """
-    parts = _outermost(network, look)
+    parts = _outermost(network, run)
     for part in parts:
         options = {"mode": mode} if _BACKEND == "inductor" else {}
         part.compile(backend=_BACKEND, dynamic=False, **options)
     return parts
 
 
-def _outermost(network: nn.Module, look: Callable[[], object]) -> list[nn.Module]:
-    """Modules with parameters that are called while no other such module is at work, in the order of their calls."""
+@contextmanager
+def many_shapes() -> Iterator[None]:
+    """Let compiled parts be compiled for up to `MOST_SHAPES` input shapes, where torch would stop compiling after 8.
+
+    Raises:
+        DetectorError: when a part meets more shapes than that; torch would silently run it uncompiled.
+    """
+    # Imported late: it takes a second, and only compiled networks need it.
+    import torch._dynamo.config
+    from torch._dynamo.exc import FailOnRecompileLimitHit
+
+    limits = {
+        "recompile_limit": MOST_SHAPES,
+        "accumulated_recompile_limit": max(MOST_SHAPES, torch._dynamo.config.accumulated_recompile_limit),
+        "fail_on_recompile_limit_hit": True,
+    }
+    try:
+        with torch._dynamo.config.patch(limits):
+            yield
+    except FailOnRecompileLimitHit as error:
+        raise DetectorError(
+            f"compile_mode: a part of the network met more than {MOST_SHAPES} input shapes; use compile_mode=null, or "
+            "layouts of fewer sizes"
+        ) from error
+
+
+def _outermost(network: nn.Module, run: Callable[[], object]) -> list[nn.Module]:
+    """Modules with parameters that are not called from within another such module, in the order of their calls."""
     found: dict[nn.Module, None] = {}
     depth = 0
 
@@ -66,7 +97,7 @@ def _outermost(network: nn.Module, look: Callable[[], object]) -> list[nn.Module
             handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     try:
         with torch.no_grad():
-            look()
+            run()
     finally:
         for handle in handles:
             handle.remove()

@@ -1,4 +1,4 @@
-"""Normalisation that no longer learns, folded into the convolution before it."""
+"""Folding of normalisation layers that no longer learn into the convolutions before them."""
 
 import copy
 from collections import Counter, defaultdict
@@ -10,36 +10,37 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-# How Detectron2's convolutions call a normalisation of their own, which they apply themselves.
+# The attribute under which Detectron2's convolutions keep a normalisation layer that they apply themselves.
 _OWN = "norm"
 
-Seen = TypeVar("Seen")
+Outputs = TypeVar("Outputs")
 
 
 def is_frozen_norm(module: nn.Module) -> bool:
-    """Whether a layer multiplies each channel by a constant and adds one, and will not learn others."""
+    """Tell whether a layer only scales and shifts each channel by constants that it will not learn."""
     if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
         return False
     if isinstance(module, _BatchNorm):
         return not module.training and module.running_mean is not None
-    # torchvision, Detectron2 and transformers have one each.
+    # torchvision, Detectron2 and transformers each define a class of this name.
     return type(module).__name__.endswith("FrozenBatchNorm2d")
 
 
-def adjacent_pairs(network: nn.Module, look: Callable[[], Seen]) -> tuple[list[tuple[nn.Conv2d, nn.Module]], Seen]:
-    """Convolutions with the frozen normalisation that took, untouched, whatever they gave.
+def adjacent_pairs(network: nn.Module, run: Callable[[], Outputs]) -> tuple[list[tuple[nn.Conv2d, nn.Module]], Outputs]:
+    """Find the convolutions whose output goes, unmodified, into a frozen normalisation layer.
 
-    That nothing else took it as well, no hook can tell: compare what the network gives before and after folding.
+    Hooks cannot tell whether the output is used elsewhere as well: compare the network's outputs before and after
+    folding.
 
     Args:
         network: in evaluation mode.
-        look: lets `network` look at something, once.
+        run: runs `network` once, on any input.
 
     Returns:
-        The pairs, and what `look` returned.
+        The pairs of convolution and normalisation, and what `run` returned.
     """
     calls: Counter[nn.Conv2d] = Counter()
-    # Outputs are kept alive, so that no two have the same id; a version rises when something is written into them.
+    # Outputs are kept alive so that no two share an id; a tensor's version rises when it is written to.
     made: dict[int, tuple[nn.Conv2d, Tensor, int]] = {}
     sources: dict[nn.Module, list[nn.Conv2d | None]] = defaultdict(list)
 
@@ -64,7 +65,7 @@ def adjacent_pairs(network: nn.Module, look: Callable[[], Seen]) -> tuple[list[t
             handles.append(module.register_forward_pre_hook(before_norm))
     try:
         with torch.no_grad():
-            seen = look()
+            outputs = run()
     finally:
         for handle in handles:
             handle.remove()
@@ -73,22 +74,27 @@ def adjacent_pairs(network: nn.Module, look: Callable[[], Seen]) -> tuple[list[t
         layer = layers[0]
         if layer is not None and set(layers) == {layer} and calls[layer] == len(layers):
             pairs.append((layer, norm))
-    return pairs, seen
+    return pairs, outputs
 
 
 @torch.no_grad()
 def fold(layer: nn.Conv2d, norm: nn.Module) -> None:
-    """Give `layer` new weights under which it does what `norm` did to its output as well; computed in float64."""
+    """Give `layer` new weights under which it also applies `norm`.
+
+    Computed in float64, on the CPU because Apple's GPUs have no float64. torch's `fuse_conv_bn_eval` is not used: it
+    takes BatchNorm's own attributes, which the libraries' frozen layers do not have, and computes in float32.
+    """
     factor, offset = _affine(norm, layer.out_channels)
-    weight = layer.weight.double() * factor[:, None, None, None]
-    bias = offset if layer.bias is None else offset + factor * layer.bias.double()
-    # New parameters: the old ones may be somebody else's as well.
+    weight = layer.weight.cpu().double() * factor[:, None, None, None]
+    bias = offset if layer.bias is None else offset + factor * layer.bias.cpu().double()
+    # New parameters, because the old ones may be shared.
     for name, value in (("weight", weight), ("bias", bias)):
-        setattr(layer, name, nn.Parameter(value.to(layer.weight.dtype), requires_grad=False))
+        value = value.to(layer.weight.dtype).to(layer.weight.device)
+        setattr(layer, name, nn.Parameter(value, requires_grad=False))
 
 
 def replace_modules(network: nn.Module, substitutes: dict[nn.Module, nn.Module]) -> None:
-    """Put other modules in the place of some, wherever in `network` they are registered."""
+    """Replace modules by their substitutes wherever they are registered in `network`."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if child in substitutes:
@@ -96,9 +102,8 @@ def replace_modules(network: nn.Module, substitutes: dict[nn.Module, nn.Module])
 
 
 def _affine(norm: nn.Module, channels: int) -> tuple[Float64[Tensor, " channel"], Float64[Tensor, " channel"]]:
-    """Factor and offset of each channel, measured: libraries keep their epsilon in different places."""
-    device = next(iter([*norm.buffers(), *norm.parameters()])).device
-    measured = copy.deepcopy(norm).double()
-    zeros = torch.zeros(1, channels, 1, 1, dtype=torch.float64, device=device)
+    """Measure each channel's factor and offset; libraries add their epsilon in different places."""
+    measured = copy.deepcopy(norm).cpu().double()
+    zeros = torch.zeros(1, channels, 1, 1, dtype=torch.float64)
     offset = measured(zeros).flatten()
     return measured(zeros + 1).flatten() - offset, offset

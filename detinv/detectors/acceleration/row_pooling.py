@@ -1,7 +1,7 @@
 """Pooling of regions from a pyramid, with a fast gradient to the features on the CPU.
 
-Each value that RoIAlign gives is a weighted sum of sixteen or so places of a feature map, with weights that boxes alone
-decide. With channels last in memory a place is a row, and the sums over rows, as well as their gradient, are those of
+Each output of RoIAlign is a weighted sum over sixteen or so positions of a feature map, with weights that depend on the
+boxes only. With channels last in memory a position is a row, and the sums over rows, and their gradient, are those of
 an embedding bag.
 """
 
@@ -16,7 +16,7 @@ class RowPooling(MultiScaleRoIAlign):
     """torchvision's pooling over several levels, with the same options and the same result.
 
     Args:
-        ordinary: has been shown an image, so that it knows the strides of its levels; see `suits`.
+        ordinary: has run once, so that it knows the strides of its levels; see `suits`.
     """
 
     def __init__(self, ordinary: MultiScaleRoIAlign) -> None:
@@ -27,18 +27,18 @@ class RowPooling(MultiScaleRoIAlign):
 
     @staticmethod
     def suits(layer: MultiScaleRoIAlign) -> bool:
-        """Whether a layer can be replaced by one of this class."""
+        """Tell whether a layer can be replaced by one of this class."""
         return type(layer) is MultiScaleRoIAlign and layer.scales is not None and layer.sampling_ratio > 0
 
     def forward(
         self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> Float[Tensor, "roi channel rows columns"]:
-        """Features of all images' boxes, image by image."""
+        """Pool the features of all images' boxes, image by image."""
         levels = [x[name] for name in self.featmap_names if name in x]
         first = levels[0]
         if first.device.type != "cpu" or first.dtype != boxes[0].dtype or torch.is_autocast_enabled("cpu"):
             return super().forward(x, boxes, image_shapes)
-        # One by one: the order in which gradients are summed hangs on how many there are.
+        # One image at a time: the order in which gradients are summed depends on the number of images.
         return torch.cat([self._pooled([level[k : k + 1] for level in levels], boxes[k]) for k in range(len(boxes))])
 
     def _pooled(

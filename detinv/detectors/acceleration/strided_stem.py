@@ -1,8 +1,8 @@
 """A network's first convolution, with a fast gradient to the pixels on the CPU.
 
-Libraries make the gradient to an image of three channels slowly: there is little to be done at once for each of its
-pixels. Seen from a grid of half the resolution the image has twelve channels, and the gradient to it is an ordinary
-convolution of stride one.
+Libraries compute the gradient with respect to an image of three channels slowly, because there is little work for each
+pixel. Rearranged to half the resolution, the image has twelve channels, and its gradient is an ordinary convolution of
+stride one.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 _STRIDE = 2
-# With more input channels the library's own gradient is the faster one.
+# With more input channels the library's own gradient is faster.
 _MOST_CHANNELS = 4
 
 
@@ -36,7 +36,7 @@ class StridedStem(nn.Conv2d):
 
     @staticmethod
     def suits(layer: nn.Conv2d) -> bool:
-        """Whether a layer can be replaced by one of this class."""
+        """Tell whether a layer can be replaced by one of this class."""
         return (
             type(layer) is nn.Conv2d
             and layer.in_channels <= _MOST_CHANNELS
@@ -57,7 +57,7 @@ class StridedStem(nn.Conv2d):
         ):
             return super().forward(input)
         if self._turned is None or self._turned.dtype != input.dtype:
-            # Threads may come here at once; they compute the same.
+            # Several threads may do this at once; they compute the same.
             self._turned = _turned(self.weight)
         return _Convolution.apply(input, self.weight, self.bias, self._turned, self.padding)
 
@@ -65,7 +65,7 @@ class StridedStem(nn.Conv2d):
 def _turned(
     weight: Float[Tensor, "out_channel in_channel height width"],
 ) -> Float[Tensor, "in_channel_4 out_channel half_height half_width"]:
-    """Kernels, turned by half a turn, from the output's gradient to that of the image on the coarse grid."""
+    """Kernels, rotated by 180 degrees, from the output's gradient to that of the image on the coarse grid."""
     even = F.pad(weight.detach(), (0, weight.shape[3] % _STRIDE, 0, weight.shape[2] % _STRIDE))
     apart = F.pixel_unshuffle(even, _STRIDE)
     return apart.transpose(0, 1).flip(2, 3).contiguous(memory_format=torch.channels_last)
@@ -87,7 +87,7 @@ class _Convolution(torch.autograd.Function):
         rows, columns = ctx.turned.shape[-2:]
         coarse = F.conv2d(gradient, ctx.turned, padding=(rows - 1, columns - 1))
         fine = F.pixel_shuffle(coarse, _STRIDE)
-        # The image begins where its padding ends; pixels beyond the last place of the kernel have no gradient.
+        # The image begins where its padding ends; pixels beyond the kernel's last position have no gradient.
         (height, width), (top, left) = ctx.size, ctx.padding
         after = (width + left - fine.shape[3], height + top - fine.shape[2])
         return F.pad(fine, (-left, after[0], -top, after[1])), None, None, None, None

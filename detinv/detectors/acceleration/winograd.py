@@ -1,13 +1,13 @@
 """3 x 3 convolutions with a quarter of the multiplications, on the CPU.
 
-A tile of 4 x 4 outputs hangs on 6 x 6 inputs. Read as polynomials and taken at six points each way, a tile costs one
-product a point, 36 instead of 144. Nothing is approximated; in single precision the result is rounded about five times
-as coarsely as the library's: by some 1e-6 of what the layer gives, instead of 2e-7.
+A tile of 4 x 4 outputs depends on 6 x 6 inputs. With both taken as polynomials and evaluated at six points in each
+direction, a tile costs one product for each point, 36 instead of 144. Nothing is approximated; in single precision the
+rounding error is about five times the library's: some 1e-6 of the layer's output, instead of 2e-7.
 
 Source: Lavin and Gray 2016, "Fast algorithms for convolutional neural networks", F(4 x 4, 3 x 3).
 Departures: the points are 0, infinity and plus or minus 1/sqrt(2) and sqrt(2), where theirs have 1 and 2: half the
-error. With each point its inverse is there, so a kernel and the same one turned round, which the gradient needs, share
-one transform.
+error. The inverse of each point is a point too, so a kernel and its rotation by 180 degrees, which the gradient needs,
+share one transform.
 """
 
 from functools import cache
@@ -22,19 +22,19 @@ from torch.autograd.function import once_differentiable
 _OUT, _KERNEL = 4, 3
 _IN = _OUT + _KERNEL - 1
 _POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity, last
-# Of each point, where its inverse stands; and its square, or 1 for zero and infinity.
+# For each point, the index of its inverse; and its square, or 1 for zero and infinity.
 _INVERSES = (5, 3, 4, 1, 2, 0)
 _SQUARES = (1.0, 0.5, 0.5, 2.0, 2.0, 1.0)
-# What is saved grows with the product of the channels, preparing it with their sum: with 128 of both kinds it pays.
+# The saving grows with the product of the channels, the overhead with their sum: from 128 of both on it pays.
 _LEAST_SAVED = 64
-# With fewer tiles in an image, or products of tiles and channels, calling so many functions costs more than it saves.
+# With fewer tiles in an image, or products of tiles and channels, the overhead of calls exceeds the saving.
 _LEAST_TILES, _LEAST_PRODUCTS = 16, 400_000
-# Tiles that are dealt with at once: more would not stay in the processor's cache.
+# Tiles processed at once: more would not stay in the processor's cache.
 _AT_ONCE = 320
 
 
 class WinogradConv2d(nn.Conv2d):
-    """A convolution with frozen weights that goes the short way where there is one: see `is_short`.
+    """A convolution with frozen weights that uses Winograd's algorithm where it is faster: see `is_short`.
 
     Args:
         ordinary: the same convolution; its parameters are shared.
@@ -48,7 +48,7 @@ class WinogradConv2d(nn.Conv2d):
 
     @staticmethod
     def suits(layer: nn.Conv2d) -> bool:
-        """Whether a layer can be replaced by one of this class, and is worth it."""
+        """Tell whether a layer can be replaced by one of this class, and is worth it."""
         inputs, outputs = layer.in_channels, layer.out_channels
         return (
             type(layer) is nn.Conv2d
@@ -60,7 +60,7 @@ class WinogradConv2d(nn.Conv2d):
         )
 
     def is_short(self, images: Tensor) -> bool:
-        """Whether images are large enough, on the CPU and in full precision; however many there are of them."""
+        """Tell whether images are large enough, on the CPU and in full precision; their number does not matter."""
         height, width = images.shape[-2:]
         tiles = -(-height // _OUT) * -(-width // _OUT)
         return (
@@ -78,14 +78,14 @@ class WinogradConv2d(nn.Conv2d):
         if not self.is_short(input):
             return super().forward(input)
         if self._transformed is None or self._transformed.dtype != input.dtype:
-            # Threads may come here at once; they compute the same.
+            # Several threads may do this at once; they compute the same.
             self._transformed = transformed(self.weight)
         return _Convolution.apply(input, self._transformed, self.bias)
 
 
 @torch.no_grad()
 def transformed(weight: Float[Tensor, "out_channel in_channel 3 3"]) -> Float[Tensor, "36 in_channel out_channel"]:
-    """The kernels at all pairs of points; computed in float64, given in their own precision."""
+    """Evaluate kernels at all pairs of points, in float64; returned in their own precision."""
     kernels = weight.double().flatten(2).permute(2, 1, 0)
     points = _evaluation(_KERNEL)
     pairs = torch.kron(points, points).to(weight.device) @ kernels.flatten(1)
@@ -93,13 +93,13 @@ def transformed(weight: Float[Tensor, "out_channel in_channel 3 3"]) -> Float[Te
 
 
 class _Convolution(torch.autograd.Function):
-    """Its gradient to the images is the convolution with the kernels turned round; weights have none."""
+    """Its gradient with respect to the images is the convolution with the rotated kernels; weights have none."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
         ctx.kernels = kernels
         found = _convolve(images, kernels, turned=False)
-        # A copy in any case: what follows may work in place, which autograd does not let a view's owner do.
+        # Always a copy: later layers may work in place, which autograd forbids on a view that a function returns.
         return found.clone() if bias is None else found + bias[:, None, None]
 
     @staticmethod
@@ -116,13 +116,13 @@ def _convolve(
     *,
     turned: bool,
 ) -> Float[Tensor, "batch out_channel height width"]:
-    """Channels come last in memory, also in the result. Each image is dealt with alone.
+    """Convolve each image by itself; channels are last in memory, also in the result.
 
-    A tile of nothing but zeros gives zeros, for nothing: most of a loss's gradient to a head's output, when few of its
-    rows are compared with anything.
+    Tiles of nothing but zeros are skipped: they are most of a loss's gradient with respect to a head's output, when few
+    of its rows are compared with targets.
 
     Args:
-        turned: whether the kernels count as turned by half a turn.
+        turned: whether the kernels count as rotated by 180 degrees.
     """
     (batch, channels, height, width), outputs = images.shape, kernels.shape[2]
     rows, columns = -(-height // _OUT), -(-width // _OUT)
@@ -143,7 +143,7 @@ def _convolve(
 
 
 def _squares(rows: int, columns: int, width: int, side: int) -> Int64[Tensor, "place tile"]:
-    """Where the places of every tile, squares of `side`, lie in an image of `width`, row by row."""
+    """Indices of the pixels of every tile, a square of `side`, in an image of `width`, row by row."""
     corners = _OUT * (torch.arange(rows)[:, None] * width + torch.arange(columns)).flatten()
     within = (torch.arange(side)[:, None] * width + torch.arange(side)).flatten()
     return within[:, None] + corners
@@ -151,10 +151,10 @@ def _squares(rows: int, columns: int, width: int, side: int) -> Int64[Tensor, "p
 
 @cache
 def _tables(dtype: torch.dtype, *, turned: bool) -> tuple[Float[Tensor, "36 36"], Float[Tensor, "16 36"]]:
-    """From tiles of inputs to their values at all pairs of points, and from products back to tiles of outputs.
+    """Matrices from tiles of inputs to their values at all pairs of points, and from products to tiles of outputs.
 
     Args:
-        turned: whether the kernels shall count as turned by half a turn. A reversed polynomial is, at every point, the
+        turned: whether the kernels count as rotated by 180 degrees. A reversed polynomial is, at every point, the
             polynomial at the inverse point times the square of the point.
     """
     spread, gather = torch.linalg.inv(_evaluation(_IN)).T, _evaluation(_OUT).T
@@ -165,7 +165,7 @@ def _tables(dtype: torch.dtype, *, turned: bool) -> tuple[Float[Tensor, "36 36"]
 
 
 def _evaluation(count: int) -> Float[Tensor, "6 {count}"]:
-    """From `count` coefficients of a polynomial to its values at the points; at infinity, the last coefficient."""
+    """Matrix from `count` coefficients of a polynomial to its values at the points; the last one at infinity."""
     powers = torch.tensor(_POINTS, dtype=torch.float64)[:, None] ** torch.arange(count, dtype=torch.float64)
     last = torch.zeros(1, count, dtype=torch.float64)
     last[0, -1] = 1

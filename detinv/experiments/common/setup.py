@@ -15,7 +15,7 @@ from detinv.errors import ConfigError, OutputError
 from detinv.experiments.common.photographs import read_photographs
 from detinv.experiments.common.provenance import Provenance, detector_hash, package_versions
 from detinv.experiments.common.store import NAME, Images, ResultStore
-from detinv.inversion.fitting import device_of
+from detinv.inversion.fit import device_of
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.pixels.pixels import batches_by_canvas
 from detinv.inversion.preset import Preset

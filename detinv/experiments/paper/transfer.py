@@ -9,7 +9,7 @@ from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.provenance import image_hash, layouts_hash
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.common.store import Images
-from detinv.inversion.judging import judge
+from detinv.inversion.evaluation import evaluate
 from detinv.layouts.layout import Layout
 from detinv.layouts.relabelling import relabelled
 from detinv.results.reports.findings import Cell, Figure, Findings, Table
@@ -132,7 +132,7 @@ class Transfer(AbstractExperiment):
             for label in setup.labels:
                 detector = setup.detector(label)
                 theirs = [relabelled(layout, class_names, detector.class_names) for layout in layouts]
-                found[label] = judge(theirs, setup.detect(label, images), detector.class_names)
+                found[label] = evaluate(theirs, setup.detect(label, images), detector.class_names)
             return found
 
         provenance = setup.provenance(

@@ -1,4 +1,4 @@
-"""What callbacks of an inversion have in common."""
+"""The base of callbacks of an inversion."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -13,7 +13,7 @@ class AbstractStepCallback(pl.Callback, ABC):
 
     @abstractmethod
     def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
-        """Called once the optimiser has moved the pixels; `step` counts 0, 1, ... within the batch of layouts."""
+        """Run after the optimiser has moved the pixels; `step` counts 0, 1, ... within the batch of layouts."""
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,4 +1,4 @@
-"""The state of the running batch, kept now and then, so that a killed run goes on where it was."""
+"""Saving the state of the running batch from time to time, so that a killed run can be resumed."""
 
 import time
 from collections.abc import Callable
@@ -10,17 +10,22 @@ import pytorch_lightning as pl
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.modules.base import AbstractPixelModule
 
-# A checkpoint may cost one part in so many of the time since the last one.
+# A checkpoint may take up to this fraction, inverted, of the time since the last one.
 _SHARE = 100
 
 
 class Checkpoints(AbstractStepCallback):
-    """Saves pixels, optimiser, schedule and the other callbacks' state; the last callback of a step.
+    """Saves pixels, optimiser, schedule and the state of other callbacks, after the callbacks that change pixels.
+
+    The file is written by Lightning's `Trainer.save_checkpoint`. Lightning's `ModelCheckpoint` is not used: it can
+    neither bound the share of time that writing takes, nor write when an interruption asks for it, and a disk that is
+    full would end the run.
 
     Args:
-        save: gets a function that writes a checkpoint to a path, with further entries; see `Archive.save_state`.
-        every_n_seconds: between two checkpoints, at least; more where writing takes more than a hundredth of it.
-        urgent: whether one is due now, whenever the last one was.
+        save: called with a function that writes a checkpoint to a path, with further entries; see
+            `Archive.save_state`.
+        every_n_seconds: least time between two checkpoints; longer where writing takes more than a hundredth of it.
+        urgent: whether a checkpoint is due at once.
     """
 
     def __init__(
@@ -45,11 +50,11 @@ class Checkpoints(AbstractStepCallback):
             return
 
         def write(path: Path, entries: dict[str, Any]) -> None:
-            module.kept_beside = entries
+            module.checkpoint_entries = entries
             try:
                 trainer.save_checkpoint(path)
             except RuntimeError as error:
-                # How torch tells that a file cannot be written.
+                # torch's error for a file that cannot be written.
                 raise OSError(str(error).splitlines()[0]) from error
 
         self.save(write)

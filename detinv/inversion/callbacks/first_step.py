@@ -1,4 +1,4 @@
-"""How long the first step takes: what libraries prepare when they first see a size, or compile, is done in it."""
+"""The duration of the first step, in which libraries compile or prepare for an input size."""
 
 import time
 

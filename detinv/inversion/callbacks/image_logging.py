@@ -1,4 +1,4 @@
-"""The current images and their average precision, to whatever dashboard is attached."""
+"""Logging of the current images and their average precision."""
 
 import math
 
@@ -8,6 +8,7 @@ import torch
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.modules.base import AbstractPixelModule
+from detinv.inversion.modules.network import cpu_threads
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.runtime.loggers import Dashboard
@@ -15,14 +16,14 @@ from detinv.viz.grid import image_grid
 
 
 class ImageLogging(AbstractStepCallback):
-    """Every so many steps, one grid of images and the AP of the current images, as they would be saved.
+    """Logs a grid of images, and the AP of the current images as they would be saved, every few steps.
 
     Args:
-        layouts: of the batch, to judge against.
-        recorder: brought up to date before, so that step numbers never go backwards.
-        dashboard: told; nothing is done where it has no logger.
-        every_n_steps: between two records.
-        first_step: added to step numbers, so that they rise over successive batches.
+        layouts: of the batch, to evaluate against.
+        recorder: flushed before, so that step numbers never decrease.
+        dashboard: receives images and numbers; without a logger nothing is computed.
+        every_n_steps: between two logs; the last step is always logged.
+        first_step: added to step numbers, so that they increase over successive batches.
         max_images: in the grid.
     """
 
@@ -49,7 +50,8 @@ class ImageLogging(AbstractStepCallback):
         images = module.images()
         metrics: dict[str, float] = {}
         for member in module.ensemble:
-            with torch.autocast(module.device.type, enabled=False):
+            # Steps run on one thread, except for the network; inference is all network.
+            with torch.autocast(module.device.type, enabled=False), cpu_threads(member.network.threads):
                 detections = member.detect(images)
             scores = average_precision(self.layouts, detections, module.ensemble.class_names)
             prefix = f"current/{member.name}" if len(module.ensemble) > 1 else "current"

@@ -1,4 +1,4 @@
-"""Loss terms over the steps: kept on the device, copied to the host now and then, and logged."""
+"""Recording of loss terms over the steps: kept on the device, copied to the host from time to time, and logged."""
 
 from typing import Any
 
@@ -18,9 +18,9 @@ class LossRecorder(AbstractStepCallback):
 
     Args:
         every_n_steps: between two records; the last step is always recorded.
-        first_step: added to step numbers handed to loggers, so that they rise over successive batches.
+        first_step: added to the step numbers of loggers, so that they increase over successive batches.
         batch_number: written into each row.
-        dashboard: told the rows.
+        dashboard: receives the rows.
 
     Attributes:
         rows: one dict a record: "step", "batch", "total", then the terms.

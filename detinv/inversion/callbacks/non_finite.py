@@ -1,4 +1,4 @@
-"""An image whose loss is no number any more stops alone; its neighbours never notice."""
+"""Stopping an image whose loss is no longer finite, without any effect on the others."""
 
 import pytorch_lightning as pl
 import torch
@@ -9,10 +9,10 @@ from detinv.inversion.modules.base import AbstractPixelModule
 
 
 class StopNonFinite(AbstractStepCallback):
-    """Takes an image with a loss, or gradient, that is not finite back to where it last was, and goes on carefully.
+    """Resets an image whose loss or gradient is not finite to its last good state, and continues with smaller steps.
 
-    The first time the image goes on from there, its optimiser's memory cleared, with steps a tenth as long. The second
-    time it stays where it is, until the end of the run. Runs before all other updates of the pixels.
+    After the first time, the image continues from there with its optimiser state cleared and steps a tenth as long.
+    After the second time it stays unchanged until the end of the run. Runs before all updates of the pixels.
 
     Args:
         smaller: factor of the steps after the first time.
@@ -44,11 +44,8 @@ class StopNonFinite(AbstractStepCallback):
         assert isinstance(pl_module, AbstractPixelModule) and pl_module.outcome is not None
         values, outcome = pl_module.pixels.values, pl_module.outcome
         assert values.grad is not None
-        bad = ~torch.isfinite(outcome.total)
-        if trainer.precision != "16-mixed":
-            # There, gradients overflow as a matter of course: the scaler tries again.
-            bad |= ~torch.isfinite(values.grad.abs().flatten(1).amax(1))
-        # An accelerator would have to be waited for; there the same is done blindly.
+        bad = ~torch.isfinite(outcome.total) | ~torch.isfinite(values.grad.abs().flatten(1).amax(1))
+        # Asking an accelerator would wait for it; there everything is done in any case.
         if bad.device.type != "cpu" or bool(bad.any()):
             self._take_back(trainer, pl_module, bad)
         self._good = values.detach().clone()
@@ -67,7 +64,7 @@ class StopNonFinite(AbstractStepCallback):
                 state.copy_(torch.where(rows, 0.0, state))
         self._terms = tuple(terms)
         finite = torch.stack([torch.isfinite(value) for value in terms.values()])
-        # Number of the first term that is not; as many as there are if only the gradient is not.
+        # Number of the first term that is not finite; the number of terms if only the gradient is not.
         culprit = torch.cat([~finite, torch.ones_like(finite[:1])]).int().argmax(0)
         second = bad & (self._times == 1)
         self._step.copy_(torch.where(second, trainer.global_step, self._step))

@@ -1,4 +1,4 @@
-"""Applies the updates of the pixels, in one place because their order matters."""
+"""Updates of the pixels, applied in one place because their order matters."""
 
 from collections.abc import Sequence
 

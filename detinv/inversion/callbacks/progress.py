@@ -8,7 +8,10 @@ from detinv.inversion.modules.base import AbstractPixelModule
 
 
 def step_progress() -> Progress:
-    """A rich progress display for steps; used as a context manager around the whole job."""
+    """Make a progress display for steps, a context manager around the whole job.
+
+    Lightning's own bar is one for each `Trainer.fit`, so it would start again with every batch.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

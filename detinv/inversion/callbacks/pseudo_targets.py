@@ -1,4 +1,4 @@
-"""When the pseudo-targets are rebuilt."""
+"""Rebuilding of the pseudo-targets."""
 
 from dataclasses import replace
 from functools import partial
@@ -15,13 +15,13 @@ from detinv.layouts.batch import LayoutBatch
 class PseudoTargets(pl.Callback):
     """Rebuilds the pseudo-targets from the outputs of the forward pass whose loss is about to be taken.
 
-    The module hands over the outputs, so no second pass is needed and the targets are always those of the current
+    The module passes the outputs on, so no second forward pass is needed, and targets always belong to the current
     pixels.
 
     Args:
         rule: builds targets from outputs.
         matching: the same for heads without suppression.
-        every_n_steps: 1 rebuilds the targets in every step, as the paper does; with more they stay the same in between,
+        every_n_steps: 1 rebuilds the targets in every step, as the paper does; larger numbers keep them in between,
             except for rows that each pass chooses again, see `hold`.
     """
 
@@ -45,7 +45,7 @@ class PseudoTargets(pl.Callback):
         self._release(pl_module)
 
     def _release(self, module: pl.LightningModule) -> None:
-        # Otherwise module, trainer and callback keep each other, and all their tensors, alive for a while.
+        # Otherwise module, trainer and callback form a cycle, and keep their tensors until Python collects it.
         assert isinstance(module, Inversion)
         module.retarget = None
         self._assigned.clear()
@@ -76,7 +76,7 @@ class PseudoTargets(pl.Callback):
         return previous
 
     def build(self, name: str, predictions: Predictions, layouts: LayoutBatch, previous: Targets) -> Targets:
-        """Build the targets with which one detector's detached predictions are compared.
+        """Build the targets for one detector's detached predictions.
 
         Args:
             name: of the detector, under which the static assignment is kept for as long as `layouts` stays the same.

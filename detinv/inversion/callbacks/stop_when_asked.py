@@ -1,19 +1,24 @@
-"""Ends a run where a request to stop finds it."""
+"""Ending a run when that is asked for."""
+
+from collections.abc import Callable
 
 import pytorch_lightning as pl
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.modules.base import AbstractPixelModule
-from detinv.runtime.interrupts import Interruption
 
 
 class StopWhenAsked(AbstractStepCallback):
-    """Ends a run after the step in which it was asked to; after all other callbacks."""
+    """Ends a run after the current step, by KeyboardInterrupt; the last of all callbacks.
 
-    def __init__(self, interruption: Interruption) -> None:
-        self.interruption = interruption
+    Args:
+        asked: whether the run shall end.
+    """
+
+    def __init__(self, asked: Callable[[], bool]) -> None:
+        self.asked = asked
 
     def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
-        # A batch that is done anyway may end as usual.
-        if self.interruption.asked and step < module.steps - 1:
+        # A batch that is finished anyway may end as usual.
+        if self.asked() and step < module.steps - 1:
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What every optimisation of pixels has in common, whatever its loss: a LightningModule that trains nothing else."""
+"""The base of all optimisations of pixels, whatever their loss: a LightningModule that trains nothing else."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from jaxtyping import Float
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
@@ -21,7 +22,7 @@ OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimize
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What a step computed, for callbacks to log; everything is detached and stays on the device.
+    """The losses of a step, for callbacks to log; everything is detached and stays on the device.
 
     Args:
         terms: of the objective, before weighting, one value per image.
@@ -33,7 +34,7 @@ class StepOutcome:
 
 
 class AbstractPixelModule(pl.LightningModule, ABC):
-    """Moves the pixels of one batch of images; the detectors that look at them stay as they are.
+    """Optimises the pixels of one batch of images; the detectors stay unchanged.
 
     Args:
         ensemble: of frozen detectors; moved to the device with the module, absent from checkpoints.
@@ -45,7 +46,8 @@ class AbstractPixelModule(pl.LightningModule, ABC):
 
     Attributes:
         outcome: of the latest step; subclasses set it.
-        kept_beside: further entries of checkpoints.
+        loss_scale: factor of each image's loss in the backward pass, (batch,); None for 1. See `LossScaling`.
+        checkpoint_entries: further entries of checkpoints.
     """
 
     def __init__(
@@ -63,13 +65,18 @@ class AbstractPixelModule(pl.LightningModule, ABC):
         self.layouts = layouts
         self.steps = steps
         self.outcome: StepOutcome | None = None
-        self.kept_beside: dict[str, Any] = {}
+        self.loss_scale: Tensor | None = None
+        self.checkpoint_entries: dict[str, Any] = {}
         self._optimizer = optimizer
         self._schedule = schedule
 
     @abstractmethod
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
-        """The loss, summed over the images; leaves an `outcome`."""
+        """Compute the loss, summed over the images, and set `outcome`."""
+
+    def summed(self, losses: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+        """Sum the images' losses, scaled for the backward pass."""
+        return (losses if self.loss_scale is None else losses * self.loss_scale).sum()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self._optimizer(self.pixels.parameters())
@@ -81,16 +88,16 @@ class AbstractPixelModule(pl.LightningModule, ABC):
         checkpoint["state_dict"] = {
             name: value for name, value in checkpoint["state_dict"].items() if not name.startswith("ensemble.")
         }
-        checkpoint |= self.kept_beside
+        checkpoint |= self.checkpoint_entries
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Put the detectors' own weights back, so that loading stays strict about the pixels."""
+        """Add the detectors' weights again, so that loading stays strict about the pixels."""
         own = {f"ensemble.{name}": value for name, value in self.ensemble.state_dict().items()}
         checkpoint["state_dict"] = {**checkpoint["state_dict"], **own}
 
     @torch.no_grad()
     def images(self) -> list[Tensor]:
-        """The images as they would be saved: 8-bit RGB (3, h, w), rounded, cropped to each layout, on the CPU."""
+        """Give the images as they would be saved: 8-bit RGB (3, h, w), rounded, cropped to each layout, on the CPU."""
         pixels = (self.pixels().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
         sizes = self.layouts.image_sizes
         return [image[:, :height, :width] for image, (height, width) in zip(pixels, sizes, strict=True)]

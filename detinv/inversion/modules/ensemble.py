@@ -1,6 +1,6 @@
-"""The detectors that read an image: usually one; several for a joint inversion.
+"""The detectors that an image is optimised for: usually one; several for a joint inversion.
 
-An image that several networks, trained apart, all read as the layout cannot be the private noise of one of them.
+An image in which several independently trained networks all detect the layout cannot be an artefact of one of them.
 """
 
 import math
@@ -25,16 +25,16 @@ from detinv.types import Pixels
 
 
 class Member(nn.Module):
-    """One detector of an ensemble, with the image as it wants it.
+    """One detector of an ensemble; converts images, layouts and labels between the ensemble's frame and its own.
 
     Args:
         name: of the detector.
         detector: frozen.
-        class_names: of the ensemble, in the ensemble's order; the detector may have another.
-        frame_of: whose input frame the images have; None for the detector's own.
+        class_names: of the ensemble, in the ensemble's order, which may differ from the detector's.
+        frame_of: the detector whose input frame the images are in; None for this one.
 
     Attributes:
-        network: the detector's raw predictions, as steps need them.
+        network: computes the detector's raw predictions in steps.
     """
 
     _own_label: Tensor
@@ -54,16 +54,19 @@ class Member(nn.Module):
         back[own] = torch.arange(len(own))
         self._ensemble_label = back
         self._source: LayoutBatch | None = None
-        self._shown: LayoutBatch | None = None
+        self._own_layouts: LayoutBatch | None = None
 
-    def show(
+    def in_own_frame(
         self, image: Pixels, layouts: LayoutBatch
     ) -> tuple[Float[Tensor, "batch 3 own_height own_width"], LayoutBatch]:
-        """Image and layouts as the detector wants them; the same layouts object for as long as `layouts` is the same.
+        """Convert images and layouts to the detector's own input frame and labels.
 
         Args:
-            image: RGB in the ensemble's frame; differentiable.
-            layouts: what holds in it. On an ensemble of several detectors all are of one size.
+            image: RGB in [0, 1] in the ensemble's frame; differentiable.
+            layouts: of the images. In an ensemble of several detectors all have the same size.
+
+        Returns:
+            Images on the detector's canvas, and layouts; the same object for as long as `layouts` is the same.
         """
         if not self._foreign:
             return image, layouts
@@ -76,9 +79,9 @@ class Member(nn.Module):
         if canvas != size:
             image = on_canvas(self.detector, image, canvas)
         if layouts is not self._source:
-            self._source, self._shown = layouts, self._translated(layouts, size, canvas)
-        assert self._shown is not None
-        return image, self._shown
+            self._source, self._own_layouts = layouts, self._translated(layouts, size, canvas)
+        assert self._own_layouts is not None
+        return image, self._own_layouts
 
     def _translated(self, layouts: LayoutBatch, size: tuple[int, int], canvas: tuple[int, int]) -> LayoutBatch:
         height, width = layouts.image_sizes[0]
@@ -98,7 +101,11 @@ class Member(nn.Module):
         )
 
     def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
-        """The detector's own inference, with the ensemble's labels; classes the ensemble does not have are dropped."""
+        """Run the detector's own inference on 8-bit images, in its own frame.
+
+        Returns:
+            Detections with the ensemble's labels; classes that the ensemble does not have are dropped.
+        """
         found = []
         for one in self.detector.detect(images):
             labels = self._ensemble_label[one.labels]
@@ -107,17 +114,17 @@ class Member(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Detectors that shall all read an image as the layout; images live in the input frame of the first.
+    """The detectors that shall all detect the layout in an image; images are in the input frame of the first.
 
     Args:
-        detectors: by name; classes must be the same ones, in whatever order.
+        detectors: by name; their classes must be the same, in any order.
         shares: factor of each detector, by name; 1 for those not named.
         balance: "gradient" gives every detector's gradient the same root mean square in every image, times its share,
-            so that none drowns the others; "none" adds the losses as they are, times the shares.
+            so that none dominates; "none" adds the losses unchanged, times the shares.
 
     Raises:
         DetectorError: when there is no detector or the classes differ.
-        ConfigError: for a share of a detector that is not there, or one that is not positive.
+        ConfigError: for a share of an unknown detector, or one that is not positive.
     """
 
     def __init__(
@@ -159,7 +166,7 @@ class Ensemble(nn.Module):
         self.size_divisor = math.lcm(*(detector.size_divisor for detector in detectors.values()))
 
     def compiled(self, mode: str | None) -> "Ensemble":
-        """This ensemble, whose networks `torch.compile` compiles in that mode when they first run."""
+        """Have `torch.compile` compile the networks in that mode when they first run; returns this ensemble."""
         check_mode(mode)
         for member in self:
             member.network.compile_mode = mode
@@ -167,7 +174,7 @@ class Ensemble(nn.Module):
 
     @property
     def is_compiled(self) -> bool:
-        """Whether any of its networks is."""
+        """Whether any of its networks is compiled."""
         return any(member.network.compile_mode is not None for member in self)
 
     def __iter__(self) -> Iterator[Member]:
@@ -180,22 +187,28 @@ class Ensemble(nn.Module):
 
     @property
     def pixel_mean(self) -> Float[Tensor, " 3"]:
-        """The colour round images on their canvas: the first detector's."""
+        """Colour of the canvas around images, RGB in [0, 1]: the first detector's mean."""
         return next(iter(self)).detector.pixel_mean
 
     def train(self, mode: bool = True) -> "Ensemble":
-        """Stays in evaluation mode, as its detectors do."""
+        """Stay in evaluation mode, as the detectors do."""
         return super().train(False)
 
-    def weigh(self, image: Pixels, member: Member) -> Pixels:
-        """`image`, whose gradient through `member` counts as balance and shares say."""
+    def weigh(self, image: Pixels, member: Member, loss_scale: Float[Tensor, " batch"] | None = None) -> Pixels:
+        """Return `image` unchanged, but scale its gradient through `member` according to balance and shares.
+
+        Args:
+            loss_scale: factor of each image's loss, which a balanced gradient keeps.
+        """
         if len(self) == 1:
             return image
-        return _Weighed.apply(image, self.shares[member.name], self.balance == "gradient")
+        balanced = self.balance == "gradient"
+        scale = None if loss_scale is None or not balanced else loss_scale[:, None, None, None]
+        return _Weighed.apply(image, self.shares[member.name], balanced, scale)
 
 
 def as_ensemble(detector: "AbstractDetector | str | Ensemble | Sequence[AbstractDetector | str]") -> Ensemble:
-    """An ensemble of whatever `invert` is given: a detector, its name, or several of either."""
+    """Make an ensemble of what `invert` accepts: a detector, its name, or several of either."""
     if isinstance(detector, Ensemble):
         return detector
     if isinstance(detector, AbstractDetector | str):
@@ -216,7 +229,7 @@ def assemble_ensemble(
     shares: Mapping[str, float] | None = None,
     balance: str = "gradient",
 ) -> Ensemble:
-    """The ensemble that `detector=[a,b,c]` describes.
+    """Build the ensemble that `detector=[a,b,c]` describes.
 
     Args:
         members: by name, the entries of each detector's registration.
@@ -226,16 +239,18 @@ def assemble_ensemble(
 
 
 class _Weighed(torch.autograd.Function):
-    """The identity, whose gradient is brought to one size per image, and multiplied."""
+    """The identity; its gradient is normalised per image and multiplied by a share."""
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, share: float, balanced: bool) -> Tensor:
-        ctx.share, ctx.balanced = share, balanced
+    def forward(ctx: Any, image: Tensor, share: float, balanced: bool, scale: Tensor | None) -> Tensor:
+        ctx.share, ctx.balanced, ctx.scale = share, balanced, scale
         return image.view_as(image)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         if ctx.balanced:
             size = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
             gradient = gradient / size.clamp(min=torch.finfo(gradient.dtype).tiny)
-        return gradient * ctx.share, None, None
+        if ctx.scale is not None:
+            gradient = gradient * ctx.scale
+        return gradient * ctx.share, None, None, None

@@ -10,7 +10,7 @@ from detinv.detectors.regions import Regions
 from detinv.errors import TargetError
 from detinv.inversion.modules.base import AbstractPixelModule, OptimizerFactory, StepOutcome
 from detinv.inversion.modules.ensemble import Ensemble, Member
-from detinv.inversion.modules.network import echoes
+from detinv.inversion.modules.network import padding_rows
 from detinv.inversion.objective.losses import Terms
 from detinv.inversion.objective.objective import Objective
 from detinv.inversion.optim.schedules import Schedule
@@ -22,14 +22,14 @@ from detinv.layouts.batch import LayoutBatch
 from detinv.types import Pixels
 
 Retarget = Callable[[str, Predictions, LayoutBatch], None]
-"""Told a detector's name, its detached predictions, and the layouts that hold in its view, before the loss is taken."""
+"""Called before the loss with a detector's name, its detached predictions, and the layouts in its frame and view."""
 
 
 class Inversion(AbstractPixelModule):
     """Moves pixels until the frozen detectors of `ensemble` report the layouts.
 
-    A step reads: view the pixels, predict, compare with the pseudo-targets, add the regularisers. The pseudo-targets
-    are set by the callback `PseudoTargets`, from the very predictions of the step.
+    A step takes a view of the pixels, predicts, compares with the pseudo-targets, and adds the regularisers. The
+    callback `PseudoTargets` sets the pseudo-targets, from the predictions of that same step.
 
     Args:
         ensemble: of frozen detectors; moved to the device with the module, absent from checkpoints.
@@ -44,8 +44,8 @@ class Inversion(AbstractPixelModule):
         regularisers: priors on the images, by name.
 
     Attributes:
-        targets: of the latest step, by detector; on the CPU with the last image's once more at the end.
-        retarget: sets `targets`.
+        targets: of the latest step, by detector; on the CPU with a padding row at the end.
+        retarget: sets `targets`; see `PseudoTargets`.
     """
 
     def __init__(
@@ -67,53 +67,53 @@ class Inversion(AbstractPixelModule):
         self.views = augmentation.views(layouts, steps, seed)
         self.targets: dict[str, Targets] = {}
         self.retarget: Retarget | None = None
-        self._compared: dict[str, tuple[LayoutBatch, LayoutBatch]] = {}
+        self._padded: dict[str, tuple[LayoutBatch, LayoutBatch]] = {}
 
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
         if self.ensemble.is_compiled:
-            # What CUDA graphs gave in the last step may be overwritten.
+            # The outputs of the last step's CUDA graphs may now be overwritten.
             torch.compiler.cudagraph_mark_step_begin()
-        # Only the network runs in the trainer's precision: half a digit would move pixels off their boxes.
+        # Only the network runs in the trainer's precision; pixels and layouts need all digits of float32.
         with torch.autocast(self.device.type, enabled=False):
             centred = self.pixels.centred()
             view, layouts = self.views.at(self.global_step, centred, self.pixels.mean, self.pixels.mask)
             image = self.pixels.mean + view
         terms: Terms = {}
         for member in self.ensemble:
-            found = self._look(member, image, layouts)
+            found = self._detector_terms(member, image, layouts)
             prefix = f"{member.name}/" if len(self.ensemble) > 1 else ""
             terms |= {f"{prefix}{name}": value for name, value in found.items()}
         with torch.autocast(self.device.type, enabled=False):
             terms |= regulariser_terms(self.regularisers, centred, self.pixels.mask)
             total = self.objective.total(terms, self.regularisers)
         self.outcome = StepOutcome({name: value.detach() for name, value in terms.items()}, total.detach())
-        return total.sum()
+        return self.summed(total)
 
-    def _look(self, member: Member, image: Pixels, layouts: LayoutBatch) -> Terms:
-        """The terms of one detector."""
-        pixels, shown = member.show(self.ensemble.weigh(image, member), layouts)
-        predictions = member.network(pixels, shown.image_sizes, Regions(shown.boxes, shown.valid))
+    def _detector_terms(self, member: Member, image: Pixels, layouts: LayoutBatch) -> Terms:
+        """The loss terms of one detector, one value per image."""
+        pixels, own = member.in_own_frame(self.ensemble.weigh(image, member, self.loss_scale), layouts)
+        predictions = member.network(pixels, own.image_sizes, Regions(own.boxes, own.valid))
         if self.retarget is not None:
             with torch.no_grad():
-                self.retarget(member.name, predictions.detach(), self._to_compare(member.name, shown))
+                self.retarget(member.name, predictions.detach(), self._padded_layouts(member.name, own))
         if member.name not in self.targets:
             raise TargetError("no pseudo-targets for this step; run the inversion with the callback PseudoTargets")
         # Losses need fp32: areas overflow fp16, and sigmoids round to one.
         with torch.autocast(self.device.type, enabled=False):
             terms = self.objective.detector_terms(predictions, self.targets[member.name])
-        return {name: value[: len(shown)] for name, value in terms.items()}
+        return {name: value[: len(own)] for name, value in terms.items()}
 
-    def _to_compare(self, name: str, shown: LayoutBatch) -> LayoutBatch:
-        """Layouts for each of a network's predictions; the very same object for as long as `shown` is the same."""
-        if not echoes(self.device):
-            return shown
-        if name not in self._compared or self._compared[name][0] is not shown:
-            self._compared[name] = (shown, shown.echoed())
-        return self._compared[name][1]
+    def _padded_layouts(self, name: str, layouts: LayoutBatch) -> LayoutBatch:
+        """A layout for each row of a network's predictions; the same object for as long as `layouts` is the same."""
+        if not padding_rows(self.device):
+            return layouts
+        if name not in self._padded or self._padded[name][0] is not layouts:
+            self._padded[name] = (layouts, layouts.with_padding_row())
+        return self._padded[name][1]
 
     def on_fit_start(self) -> None:
         self.views.to(self.device)
         self.layouts = self.views.layouts
-        self._compared.clear()
+        self._padded.clear()
         for member in self.ensemble:
             member.network.prepare()

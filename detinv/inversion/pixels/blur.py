@@ -1,4 +1,6 @@
-"""What happens to the pixels besides the optimiser: pure functions on images."""
+"""Gaussian blur of images of different sizes on one canvas."""
+
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int64
@@ -6,16 +8,22 @@ from kornia.filters import filter2d_separable
 from torch import Tensor
 
 
+@lru_cache(maxsize=256)
 def gaussian_kernel(sigma: float, device: torch.device | None = None) -> Float[Tensor, "1 taps"]:
-    """Sampled, normalised Gaussian of radius int(4 sigma + 0.5), as scipy.ndimage truncates it.
+    """Sample a normalised Gaussian of radius int(4 sigma + 0.5), as scipy.ndimage truncates it.
 
-    kornia's kernel is not used because it is computed at half-integer positions for even sizes and takes the radius
-    from the caller; the published blur is scipy's.
+    Computed in float64 on the CPU, because Apple's GPUs have no float64, then moved to `device` as float32 without
+    waiting for it; kernels are cached. kornia's kernel is not used because it is computed at half-integer positions for
+    even sizes and takes the radius from the caller; the published blur is scipy's.
     """
     radius = int(4 * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64, device=device)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    return (weights / weights.sum())[None].float()
+    kernel = (weights / weights.sum())[None].float()
+    if device is None or device.type == "cpu":
+        return kernel
+    # Only from pinned memory does a copy to a CUDA device not block.
+    return kernel.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else kernel.to(device)
 
 
 def gaussian_blur(
@@ -23,7 +31,7 @@ def gaussian_blur(
     sigma: float,
     image_sizes: Int64[Tensor, "sizes 2"],
 ) -> Float[Tensor, "batch channel height width"]:
-    """Gaussian blur of each image within its own size, mirrored at its own borders (d c b a | a b c d).
+    """Blur each image within its own size, mirrored at its own borders (d c b a | a b c d).
 
     Args:
         images: each at the upper left of its canvas.

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from detinv.inversion.pixels.blur import gaussian_blur
-from detinv.layouts.batch import LayoutBatch, canvas_size
+from detinv.layouts.batch import LayoutBatch, canvas_size, slots_for
 from detinv.layouts.layout import Layout
 from detinv.runtime.seeds import layout_generator
 
@@ -140,14 +140,15 @@ class FourierPixels(AbstractPixels):
 
 
 def batches_by_canvas(layouts: Sequence[Layout], divisor: int, batch_size: int) -> list[list[int]]:
-    """Indices of layouts in batches that share a canvas size, and have masks or have none.
+    """Group indices of layouts into batches of one canvas size, one number of object slots, and masks for all or none.
 
-    So no image sees another's padding, and none loses its masks to a neighbour without.
+    So no image depends on another's padding or number of objects, and none loses its masks to one without.
     """
-    groups: dict[tuple[int, int, bool], list[int]] = {}
+    groups: dict[tuple[int, int, bool, int], list[int]] = {}
     for index, layout in enumerate(layouts):
-        height, width = canvas_size([layout.image_size], divisor)
-        groups.setdefault((height, width, layout.masks is not None), []).append(index)
+        canvas = canvas_size([layout.image_size], divisor)
+        key = (*canvas, layout.masks is not None, slots_for(len(layout)))
+        groups.setdefault(key, []).append(index)
     return [
         members[start : start + batch_size]
         for members in groups.values()

@@ -1,1 +1,1 @@
-"""What an interrupted inversion goes on from."""
+"""Files from which an interrupted inversion is resumed."""

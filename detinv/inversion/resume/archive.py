@@ -1,8 +1,8 @@
-"""What an inversion has finished, and how far it is with the rest: kept in a folder, so that a crash costs nothing.
+"""What an inversion has finished, and the state of its running batch: kept in a folder, so that a crash costs nothing.
 
-Images lie in `images/`, all else in `progress/`: a record of every finished batch, and the state of the one a process
-is at. A batch's images are written before its record, and its state is removed after: whenever the process dies, the
-batch is finished or can be continued.
+Images are in `images/`, everything else in `progress/`: a record of every finished batch, and the state of the batch
+that each process is working on. A batch's images are written before its record, and its state is removed after it:
+whenever the process dies, the batch is either finished or can be continued.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ _IDS = "detinv_ids"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one batch came to.
+class BatchResult:
+    """The result of one batch.
 
     Args:
         images: 8-bit RGB, in the order of the batch.
         losses: rows for `losses.csv`.
-        stopped: layouts whose loss did not stay finite, by id, and what happened; their image is the last good one.
+        stopped: reasons by layout id, for layouts whose loss did not stay finite; their image is the last good one.
     """
 
     images: Sequence[UInt8[Tensor, "3 _ _"]]
@@ -48,9 +48,9 @@ class Archive:
     """The folder of one job.
 
     Args:
-        folder: created when it is not there.
+        folder: created if it does not exist.
         layouts: of the whole job, with distinct ids.
-        source: what all images depend on, plain values by name.
+        source: everything that all images depend on, plain values by name.
 
     Raises:
         OutputError: when it cannot be written, or holds images of another source or of other layouts.
@@ -63,24 +63,24 @@ class Archive:
         self._index = {layout.id: index for index, layout in enumerate(layouts)}
         self._stems = file_stems([layout.id for layout in layouts])
         self._source = dict(source)
-        self._unsaved: dict[tuple[int, ...], Outcome] = {}
+        self._unsaved: dict[tuple[int, ...], BatchResult] = {}
         self._claim()
 
     def tidy(self) -> "Archive":
-        """Remove what a killed process was about to write; while no other is at work in the folder."""
+        """Remove unfinished files of a killed process; call it while no other process uses the folder."""
         for place in (self.folder, self.folder / "images", self._progress):
             for path in place.glob(f".*{TEMPORARY}"):
                 with suppress(OSError):
                     path.unlink()
         return self
 
-    def outcomes(self) -> list[tuple[list[int], Outcome]]:
-        """Every finished batch, as numbers of its layouts, and what it came to.
+    def batches(self) -> list[tuple[list[int], BatchResult]]:
+        """List every finished batch, as indices of its layouts, with its result.
 
         A batch with a missing or broken file counts as unfinished.
 
         Raises:
-            OutputError: when a layout was another one when its image was made.
+            OutputError: when a layout differs from the one that its image was made for.
         """
         found, taken = [], set[int]()
         for path in sorted(self._progress.glob("*.json")):
@@ -99,53 +99,53 @@ class Archive:
             images = [image for image in map(self._read, batch) if image is not None]
             if len(images) == len(batch):
                 taken.update(batch)
-                found.append((batch, Outcome(images, record["losses"], record["stopped"])))
+                found.append((batch, BatchResult(images, record["losses"], record["stopped"])))
         return found
 
-    def keep(self, batch: Sequence[int], outcome: Outcome) -> None:
-        """Write a finished batch. What cannot be written is kept in memory, and tried again with the next one."""
-        self._unsaved[tuple(batch)] = outcome
+    def keep(self, batch: Sequence[int], result: BatchResult) -> None:
+        """Write a finished batch. If it cannot be written, keep it in memory and try again with the next one."""
+        self._unsaved[tuple(batch)] = result
         self.flush()
 
     def flush(self) -> None:
-        """Try to write what could not be written before; a warning tells what still cannot."""
-        for batch, outcome in list(self._unsaved.items()):
+        """Try again to write what could not be written; log a warning if it still cannot."""
+        for batch, result in list(self._unsaved.items()):
             try:
-                self._write(batch, outcome)
+                self._write(batch, result)
             except OutputError as error:
-                _LOG.warning("detinv: %s; the run goes on, and its images are kept in memory", error)
+                _LOG.warning("detinv: %s; the run continues, and its images are kept in memory", error)
                 return
             del self._unsaved[batch]
 
-    def _write(self, batch: Sequence[int], outcome: Outcome) -> None:
+    def _write(self, batch: Sequence[int], result: BatchResult) -> None:
         prepare_out_dir(self._progress)
         prepare_out_dir(self.folder / "images")
-        for index, image in zip(batch, outcome.images, strict=True):
+        for index, image in zip(batch, result.images, strict=True):
             write_png(self._image(index), image)
         name = self._name(batch)
         record = {
             "hashes": {self._layouts[index].id: self._hashes[index] for index in batch},
-            "stopped": dict(outcome.stopped),
-            "losses": list(outcome.losses),
+            "stopped": dict(result.stopped),
+            "losses": list(result.losses),
         }
         write_json(self._progress / f"{name}.json", record, indent=None)
         with suppress(OSError):
             (self._progress / f"{name}.ckpt").unlink(missing_ok=True)
 
     def state(self, batch: Sequence[int]) -> Path | None:
-        """The file from which a batch can be continued, where there is one."""
+        """Return the file from which a batch can be continued, if there is one."""
         path = self._progress / f"{self._name(batch)}.ckpt"
         return path if path.is_file() else None
 
     def interrupted(self) -> list[list[int]]:
-        """Batches that can be continued; unreadable files are passed over."""
+        """List batches that can be continued; unreadable files are removed with a warning."""
         found = []
         for path in sorted(self._progress.glob("*.ckpt")):
             try:
                 content = torch.load(path, map_location="cpu", weights_only=True)
                 indices = self._indices([str(name) for name in content[_IDS]])
-            except Exception as error:  # whatever a broken file makes a member raise; the batch is begun anew
-                _LOG.warning("detinv: %s cannot be read (%s); its images are begun anew", path, type(error).__name__)
+            except Exception as error:  # a broken file may raise anything; the batch starts again
+                _LOG.warning("detinv: %s cannot be read (%s); its images are started again", path, type(error).__name__)
                 indices = None
             if indices is None:
                 with suppress(OSError):
@@ -155,22 +155,22 @@ class Archive:
         return found
 
     def save_state(self, batch: Sequence[int], save: Callable[[Path, dict[str, Any]], None]) -> bool:
-        """Let `save` write the state of a batch to the path it is given, with some entries of ours.
+        """Have `save` write the state of a batch, with our entries, to the path it is called with.
 
         Returns:
-            Whether it was written, whole; a warning tells why not.
+            Whether the whole file was written; if not, a warning says why.
         """
         ids = {_IDS: [self._layouts[index].id for index in batch]}
         try:
             prepare_out_dir(self._progress)
             write_with(self._progress / f"{self._name(batch)}.ckpt", lambda path: save(path, ids))
         except OutputError as error:
-            _LOG.warning("detinv: %s; the run goes on", error)
+            _LOG.warning("detinv: %s; the run continues", error)
             return False
         return True
 
     def drop_state(self, batch: Sequence[int]) -> None:
-        """Forget how far a batch was."""
+        """Remove the saved state of a batch."""
         with suppress(OSError):
             (self._progress / f"{self._name(batch)}.ckpt").unlink(missing_ok=True)
 
@@ -186,7 +186,7 @@ class Archive:
         return hashlib.sha256(ids.encode()).hexdigest()[:16]
 
     def _indices(self, ids: Sequence[str]) -> list[int] | None:
-        """Numbers of the layouts of those ids; None if the job has not all of them."""
+        """Indices of the layouts with these ids; None if the job does not have all of them."""
         return [self._index[name] for name in ids] if all(name in self._index for name in ids) else None
 
     def _read(self, index: int) -> UInt8[Tensor, "3 _ _"] | None:
@@ -197,7 +197,7 @@ class Archive:
         return image if tuple(image.shape[1:]) == self._layouts[index].image_size else None
 
     def _claim(self) -> None:
-        """Write down what the images depend on, or make sure that it is still the same."""
+        """Write down what the images depend on, or check that it has not changed."""
         path = prepare_out_dir(self.folder / "progress") / "source.json"
         before = _read_json(path)
         if before is None:
@@ -212,7 +212,7 @@ class Archive:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    """What a file holds, or None where it is missing or broken."""
+    """A file's content, or None if it is missing or broken."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

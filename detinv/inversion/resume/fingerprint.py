@@ -1,4 +1,4 @@
-"""Short hashes of what an image depends on, by which a kept image is known again."""
+"""Short hashes of everything that an image depends on, by which saved images are recognised."""
 
 import hashlib
 import inspect
@@ -14,7 +14,7 @@ _LENGTH = 16
 
 
 def layout_hash(layout: Layout) -> str:
-    """Of objects, masks and size; the id does not count."""
+    """Hash a layout's objects, masks and size, on whatever device; its id does not count."""
     digest = hashlib.sha256(repr(layout.image_size).encode())
     for tensor in (layout.boxes, layout.labels, layout.masks):
         digest.update(b"none" if tensor is None else tensor.cpu().contiguous().numpy().tobytes())
@@ -22,7 +22,7 @@ def layout_hash(layout: Layout) -> str:
 
 
 def settings_hash(settings: object) -> str:
-    """Of every value in `settings`, whatever its parts are: a preset, an experiment."""
+    """Hash every value in `settings`, a preset or an experiment for instance, whatever its parts are."""
     return hashlib.sha256(repr(_described(settings)).encode()).hexdigest()[:_LENGTH]
 
 
@@ -40,6 +40,6 @@ def _described(value: Any) -> Any:
         return [_described(value.func), _described(value.args), _described(value.keywords)]
     if inspect.isroutine(value) or inspect.isclass(value):
         return f"{value.__module__}.{value.__qualname__}"
-    # Private attributes are what a part has worked out for itself.
+    # Private attributes are derived from the public ones.
     settings = {name: item for name, item in vars(value).items() if not name.startswith("_")}
     return [type(value).__qualname__, _described(settings)]

@@ -12,6 +12,7 @@ from detinv.config.renamed import is_old_name
 from detinv.config.targets import moved_to
 from detinv.errors import OutputError
 from detinv.results.io.files import write_text
+from detinv.types import canonical_precision
 
 _CONFIG = "config.yaml"
 # Options that do not change results: where they are written, how a run is followed, how work is divided.
@@ -25,6 +26,8 @@ _IRRELEVANT = (
     "trainer.devices",
     "trainer.num_nodes",
 )
+# Lightning has two names for one precision.
+_PRECISION = "trainer.precision"
 # Folders of dashboards, which a run that failed at once leaves behind without any result.
 _DASHBOARDS = ("wandb", "tensorboard")
 
@@ -61,6 +64,9 @@ def _has_moved(key: str, value: Any) -> bool:
 
 
 def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    for values in (before, now):
+        if values.get(_PRECISION) is not None:
+            values[_PRECISION] = canonical_precision(values[_PRECISION])
     for key in sorted({*before, *now}):
         irrelevant = any(key == name or key.startswith(f"{name}.") for name in _IRRELEVANT)
         if before.get(key) != now.get(key) and not irrelevant:

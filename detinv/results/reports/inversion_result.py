@@ -30,7 +30,7 @@ class InversionResult:
     """
 
     layouts: Sequence[Layout]
-    images: Sequence[UInt8[Tensor, "3 height width"]]
+    images: Sequence[UInt8[Tensor, "3 _ _"]]
     member_detections: Mapping[str, Sequence[Detections]]
     class_names: tuple[str, ...]
     metrics: Mapping[str, object] = field(default_factory=dict)

@@ -7,7 +7,8 @@ import torch
 
 from detinv.detectors.acceleration import compile as compiled
 from detinv.detectors.acceleration.accelerate import accelerated
-from detinv.errors import ConfigError
+from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
+from detinv.errors import ConfigError, DetectorError
 from detinv.inversion.modules.network import Network
 from detinv.inversion.run import invert
 from tests.fakes import FAMILIES, tiny_detector
@@ -56,6 +57,64 @@ def test_numbers_and_gradients_stay_what_they_were(family: str):
     assert torch._dynamo.utils.counters["frames"]["ok"] >= len(PARTS[family])
     for found, expected in zip(ours, outputs_and_gradient(plain, 2), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_every_canvas_size_is_compiled():
+    """torch by itself stops compiling a part after eight shapes, and runs it as it is."""
+    network = Network(tiny_detector("retinanet"))
+    network.compile_mode = "default"
+    network.prepare()
+    torch._dynamo.utils.counters.clear()
+    sizes = [64 + 32 * number for number in range(10)]
+    with torch.no_grad():
+        for size in sizes:
+            network(torch.rand(1, 3, 64, size))
+    # Backbone and head once for each size.
+    assert torch._dynamo.utils.counters["frames"]["ok"] >= 2 * len(sizes)
+    assert torch._dynamo.utils.counters["frames"]["total"] == torch._dynamo.utils.counters["frames"]["ok"]
+
+
+def test_a_shape_too_many_is_an_error(monkeypatch):
+    monkeypatch.setattr(compiled, "MOST_SHAPES", 2)
+    network = Network(tiny_detector("retinanet"))
+    network.compile_mode = "default"
+    network.prepare()
+    with torch.no_grad(), pytest.raises(DetectorError, match="compile_mode"):
+        for size in (64, 96, 128):
+            network(torch.rand(1, 3, 64, size))
+
+
+class _Uncopyable(TorchvisionRetinaNet):
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot be copied")
+
+
+def test_a_network_that_cannot_be_compiled_is_an_error():
+    plain = tiny_detector("retinanet")
+    with pytest.raises(DetectorError, match="compile_mode=default.*cannot be copied"):
+        accelerated(_Uncopyable(plain.model, plain.class_names), "default")
+
+
+class _Skipping(torch.nn.Module):
+    """Uses a convolution's output twice, so that folding the normalisation gives other numbers."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.conv, self.norm = block[0], block[1]
+
+    def forward(self, images):
+        found = self.conv(images)
+        return torch.relu(self.norm(found) + 0.1 * found)
+
+
+def test_a_network_without_a_faster_copy_is_compiled_all_the_same(caplog):
+    detector = tiny_detector("retinanet")
+    detector.model.backbone.stem = _Skipping(detector.model.backbone.stem).eval()
+    copied = accelerated(detector, "default")
+    assert "without acceleration" in caplog.text
+    assert copied is not detector
+    assert any(module._compiled_call_impl for module in copied.modules())
+    assert not any(module._compiled_call_impl for module in detector.modules())
 
 
 def test_one_that_is_not_compiled_does_not_get_the_other_s_copy():

@@ -20,7 +20,7 @@ from detinv.detectors.ultralytics.load import load_ultralytics
 from detinv.detectors.ultralytics.yolo import UltralyticsYOLO
 from detinv.errors import DetectorError
 from detinv.inversion.callbacks.base import AbstractStepCallback
-from detinv.inversion.fitting import fit_batch
+from detinv.inversion.fit import fit_batch
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning

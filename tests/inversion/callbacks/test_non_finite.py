@@ -8,7 +8,7 @@ import torch
 
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.non_finite import StopNonFinite
-from detinv.inversion.fitting import fit_batch
+from detinv.inversion.fit import fit_batch
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.preset import load_preset
 from detinv.runtime.quiet import quiet_lightning

@@ -33,8 +33,8 @@ def test_one_detector_is_shown_the_image_itself():
     ensemble = as_ensemble(tiny_detector("retinanet"))
     (member,) = ensemble
     image, layouts = torch.rand(1, 3, 64, 64, requires_grad=True), LayoutBatch.collate([layout()])
-    shown, same = member.show(ensemble.weigh(image, member), layouts)
-    assert shown is image
+    framed, same = member.in_own_frame(ensemble.weigh(image, member), layouts)
+    assert framed is image
     assert same is layouts
 
 
@@ -45,15 +45,15 @@ def test_another_frame_gets_the_image_resized_and_its_boxes_with_it():
     single = layout(size=(64, 64), masks=True)
     layouts = LayoutBatch.collate([single], ensemble.size_divisor)
     image = torch.rand(1, 3, 64, 64, requires_grad=True)
-    shown, moved = member.show(image, layouts)
-    assert shown.shape[-2:] == (96, 96)
+    framed, moved = member.in_own_frame(image, layouts)
+    assert framed.shape[-2:] == (96, 96)
     assert moved.canvas_size == (96, 96)
     torch.testing.assert_close(moved.boxes, layouts.boxes * 1.5)
     torch.testing.assert_close(moved.masks.float().mean(), layouts.masks.float().mean(), atol=0.01, rtol=0)
-    (gradient,) = torch.autograd.grad(shown.square().sum(), image)
+    (gradient,) = torch.autograd.grad(framed.square().sum(), image)
     assert bool((gradient.abs() > 0).all())
     # The same layouts object as long as the source is the same: static targets are kept by it.
-    assert member.show(image, layouts)[1] is moved
+    assert member.in_own_frame(image, layouts)[1] is moved
 
 
 def test_a_detectors_own_canvas_holds_its_own_padding():
@@ -64,9 +64,9 @@ def test_a_detectors_own_canvas_holds_its_own_padding():
     size = ensemble.network_size((48, 80))
     wanted = Layout(torch.tensor([[1.0, 1.0, 20.0, 20.0]]), torch.tensor([0]), size, "x")
     layouts = LayoutBatch.collate([wanted], ensemble.size_divisor)
-    shown, moved = member.show(torch.rand(1, 3, *layouts.canvas_size), layouts)
-    assert shown.shape[-2:] == moved.canvas_size
-    beyond = shown[0, :, size[0] :]
+    framed, moved = member.in_own_frame(torch.rand(1, 3, *layouts.canvas_size), layouts)
+    assert framed.shape[-2:] == moved.canvas_size
+    beyond = framed[0, :, size[0] :]
     assert beyond.numel() > 0
     assert torch.equal(beyond, torch.tensor([0.1, 0.2, 0.3])[:, None, None].expand_as(beyond))
 
@@ -77,7 +77,7 @@ def test_other_orders_of_the_same_classes_are_translated_both_ways():
     ensemble = Ensemble({"first": first, "other": other})
     member = list(ensemble)[1]
     layouts = LayoutBatch.collate([layout()], ensemble.size_divisor)
-    _, moved = member.show(torch.rand(1, 3, 64, 64), layouts)
+    _, moved = member.in_own_frame(torch.rand(1, 3, 64, 64), layouts)
     assert [other.class_names[k] for k in moved.labels[0]] == [ensemble.class_names[k] for k in layouts.labels[0]]
     other.detect = lambda images: [Detections(torch.rand(3, 4), torch.rand(3), torch.tensor([0, 1, 2]), (64, 64))]
     (found,) = member.detect([torch.zeros(3, 64, 64, dtype=torch.uint8)])

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter1d
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from detinv.inversion.pixels.blur import gaussian_blur
+from detinv.inversion.pixels.blur import gaussian_blur, gaussian_kernel
 from detinv.inversion.pixels.updates import PeriodicBlur
 
 
@@ -37,3 +39,25 @@ def test_published_blur_schedule():
     assert sigmas[0] == pytest.approx(4.925)
     assert max(sigmas) == 995
     assert min(step for step, sigma in sigmas.items() if sigma == 0.5) == 760
+
+
+class _Host(TorchDispatchMode):
+    """Refuses float64 anywhere but on the CPU, as Apple's GPUs do; tensors without data stand for theirs."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        found = function(*arguments, **(options or {}))
+        for tensor in tree_leaves(found):
+            if isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float64:
+                assert tensor.device.type == "cpu", f"{function} makes float64 on {tensor.device}"
+        return found
+
+
+def test_no_float64_reaches_the_device():
+    images, sizes = torch.zeros(2, 3, 24, 32, device="meta"), torch.tensor([[24, 32], [13, 20]], device="meta")
+    with _Host():
+        assert gaussian_blur(images, 1.7, sizes).device.type == "meta"
+
+
+def test_kernels_are_kept():
+    assert gaussian_kernel(1.25) is gaussian_kernel(1.25)
+    assert gaussian_kernel(1.25).dtype == torch.float32

@@ -9,7 +9,7 @@ import torch
 from detinv.errors import OutputError
 from detinv.inversion.preset import load_preset
 from detinv.inversion.resume import archive as module
-from detinv.inversion.resume.archive import Archive, Outcome
+from detinv.inversion.resume.archive import Archive, BatchResult
 from detinv.inversion.resume.fingerprint import layout_hash, settings_hash
 from detinv.layouts.layout import Layout
 from tests.pretended_device import DEVICE, PretendedDevice
@@ -24,16 +24,16 @@ def layout(name: str, x: float = 1.0) -> Layout:
 LAYOUTS = [layout("a"), layout("../b"), layout("c")]
 
 
-def outcome(count: int, stopped=None) -> Outcome:
+def batch_result(count: int, stopped=None) -> BatchResult:
     images = [torch.full((3, 16, 16), index, dtype=torch.uint8) for index in range(count)]
-    return Outcome(images, [{"step": 0, "total": 0.5}], stopped or {})
+    return BatchResult(images, [{"step": 0, "total": 0.5}], stopped or {})
 
 
 def test_what_is_kept_is_found_again(tmp_path: Path):
-    Archive(tmp_path, LAYOUTS, SOURCE).keep([0, 1], outcome(2, {"a": "why"}))
-    ((batch, found),) = Archive(tmp_path, LAYOUTS, SOURCE).outcomes()
+    Archive(tmp_path, LAYOUTS, SOURCE).keep([0, 1], batch_result(2, {"a": "why"}))
+    ((batch, found),) = Archive(tmp_path, LAYOUTS, SOURCE).batches()
     assert batch == [0, 1]
-    assert [torch.equal(a, b) for a, b in zip(found.images, outcome(2).images, strict=True)] == [True, True]
+    assert [torch.equal(a, b) for a, b in zip(found.images, batch_result(2).images, strict=True)] == [True, True]
     assert found.losses == [{"step": 0, "total": 0.5}]
     assert found.stopped == {"a": "why"}
     assert {path.parent.name for path in tmp_path.rglob("*.png")} == {"images"}, "no id leaves the folder"
@@ -41,7 +41,7 @@ def test_what_is_kept_is_found_again(tmp_path: Path):
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other size"])
 def test_a_broken_image_makes_its_batch_unfinished(tmp_path: Path, damage: str):
-    Archive(tmp_path, LAYOUTS, SOURCE).keep([0, 2], outcome(2))
+    Archive(tmp_path, LAYOUTS, SOURCE).keep([0, 2], batch_result(2))
     image = tmp_path / "images" / "c.png"
     if damage == "missing":
         image.unlink()
@@ -49,15 +49,15 @@ def test_a_broken_image_makes_its_batch_unfinished(tmp_path: Path, damage: str):
         image.write_bytes(image.read_bytes()[:30])
     else:
         module.write_png(image, torch.zeros(3, 8, 8, dtype=torch.uint8))
-    assert Archive(tmp_path, LAYOUTS, SOURCE).outcomes() == []
+    assert Archive(tmp_path, LAYOUTS, SOURCE).batches() == []
 
 
 def test_a_broken_record_makes_its_batch_unfinished(tmp_path: Path):
     archive = Archive(tmp_path, LAYOUTS, SOURCE)
-    archive.keep([0], outcome(1))
+    archive.keep([0], batch_result(1))
     (record,) = (path for path in (tmp_path / "progress").glob("*.json") if path.name != "source.json")
     record.write_text(record.read_text()[:10])
-    assert archive.outcomes() == []
+    assert archive.batches() == []
 
 
 @pytest.mark.parametrize("name", ["weights", "steps"])
@@ -68,14 +68,14 @@ def test_images_of_another_source_are_refused(tmp_path: Path, name: str):
 
 
 def test_an_image_of_another_layout_of_that_id_is_refused(tmp_path: Path):
-    Archive(tmp_path, LAYOUTS, SOURCE).keep([0], outcome(1))
+    Archive(tmp_path, LAYOUTS, SOURCE).keep([0], batch_result(1))
     with pytest.raises(OutputError, match="another layout a"):
-        Archive(tmp_path, [layout("a", 2.0)], SOURCE).outcomes()
+        Archive(tmp_path, [layout("a", 2.0)], SOURCE).batches()
 
 
 def test_a_layout_that_is_no_longer_asked_for_is_passed_over(tmp_path: Path):
-    Archive(tmp_path, LAYOUTS, SOURCE).keep([0, 1], outcome(2))
-    assert Archive(tmp_path, LAYOUTS[1:], SOURCE).outcomes() == []
+    Archive(tmp_path, LAYOUTS, SOURCE).keep([0, 1], batch_result(2))
+    assert Archive(tmp_path, LAYOUTS[1:], SOURCE).batches() == []
 
 
 def test_a_full_disk_costs_nothing(tmp_path: Path, monkeypatch, caplog):
@@ -86,11 +86,11 @@ def test_a_full_disk_costs_nothing(tmp_path: Path, monkeypatch, caplog):
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_png", full)
-        archive.keep([0], outcome(1))
+        archive.keep([0], batch_result(1))
         assert "no space left" in caplog.text
-        assert Archive(tmp_path, LAYOUTS, SOURCE).outcomes() == []
-    archive.keep([1], outcome(1))
-    assert sorted(batch for batch, _ in archive.outcomes()) == [[0], [1]]
+        assert Archive(tmp_path, LAYOUTS, SOURCE).batches() == []
+    archive.keep([1], batch_result(1))
+    assert sorted(batch for batch, _ in archive.batches()) == [[0], [1]]
 
 
 def test_a_vanished_folder_is_made_again(tmp_path: Path):
@@ -99,8 +99,8 @@ def test_a_vanished_folder_is_made_again(tmp_path: Path):
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     folder.rmdir()
-    archive.keep([0], outcome(1))
-    assert [batch for batch, _ in archive.outcomes()] == [[0]]
+    archive.keep([0], batch_result(1))
+    assert [batch for batch, _ in archive.batches()] == [[0]]
 
 
 def test_state_is_whole_or_absent(tmp_path: Path, caplog):
@@ -124,7 +124,7 @@ def test_a_broken_state_is_thrown_away(tmp_path: Path, caplog):
     state = archive.state([0])
     state.write_bytes(state.read_bytes()[:50])
     assert archive.interrupted() == []
-    assert "begun anew" in caplog.text
+    assert "started again" in caplog.text
     assert archive.state([0]) is None
 
 
@@ -141,20 +141,20 @@ def test_a_state_that_would_run_code_is_thrown_away(tmp_path: Path):
 
 def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path):
     archive = Archive(tmp_path, LAYOUTS, SOURCE)
-    archive.keep([0], outcome(1))
+    archive.keep([0], batch_result(1))
     for place in (tmp_path, tmp_path / "images", tmp_path / "progress"):
         (place / ".a.png.123-abc.tmp").write_bytes(b"half")
     mine = tmp_path / "images" / "mine.tmp"
     mine.touch()
     archive.tidy()
     assert list(tmp_path.rglob("*.tmp")) == [mine]
-    assert [batch for batch, _ in archive.outcomes()] == [[0]]
+    assert [batch for batch, _ in archive.batches()] == [[0]]
 
 
 def test_finishing_a_batch_forgets_its_state(tmp_path: Path):
     archive = Archive(tmp_path, LAYOUTS, SOURCE)
     archive.save_state([0, 1], lambda path, entries: torch.save(entries, path))
-    archive.keep([0, 1], outcome(2))
+    archive.keep([0, 1], batch_result(2))
     assert archive.interrupted() == []
 
 

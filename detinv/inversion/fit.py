@@ -6,9 +6,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from detinv.errors import ConfigError
+from detinv.inversion.callbacks.loss_scaling import LossScaling
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.data import step_loader
@@ -34,13 +36,13 @@ def fit_batch(
     slots: int | None = None,
     checkpoint: Path | None = None,
 ) -> Inversion:
-    """Invert one batch: layouts that share a canvas, in the ensemble's frame; see `invert` for the rest.
+    """Invert one batch of layouts that share a canvas, in the ensemble's frame; see `invert` for the other arguments.
 
     Args:
-        callbacks: run after those that swap the targets and update the pixels.
-        guards: run between the two.
-        slots: places for objects in each layout. Sums over them round alike only for as many places.
-        checkpoint: to go on from, of the very same batch.
+        callbacks: run after those that set the targets and update the pixels.
+        guards: run between those two.
+        slots: object slots of each layout; the last bits of an image depend on their number.
+        checkpoint: to continue from, of the same batch.
     """
     batch = LayoutBatch.collate(layouts, ensemble.size_divisor, slots)
     module = Inversion(
@@ -56,7 +58,7 @@ def fit_batch(
         preset.regularisers,
     )
     targets = PseudoTargets(preset.rule, preset.matching, preset.every_n_steps)
-    # What is not the network's takes no time, and sums that are shared among threads would depend on the batch.
+    # Sums divided among threads would depend on the batch; only the network, see there, is worth several threads.
     with cpu_threads(1):
         fit_module(module, trainer_arguments, [targets, *guards, PixelUpdates(preset.updates), *callbacks], checkpoint)
     return module
@@ -68,16 +70,17 @@ def fit_module(
     callbacks: Sequence[pl.Callback],
     checkpoint: Path | None = None,
 ) -> None:
-    """Take all of the module's steps, or those that `checkpoint` has not.
+    """Take all of the module's steps, or those that remain after `checkpoint`.
 
     Raises:
         KeyboardInterrupt: when interrupted, or asked to terminate.
     """
+    scaling = [LossScaling()] if _is_float16(trainer_arguments) else []
     trainer = make_trainer(
         trainer_arguments,
         max_steps=module.steps,
         max_epochs=1,
-        callbacks=list(callbacks),
+        callbacks=[*scaling, *callbacks],
     )
     if module.steps:
         try:
@@ -85,7 +88,7 @@ def fit_module(
         except SIGTERMException as error:
             raise KeyboardInterrupt from error
         except SystemExit as error:
-            # What Lightning makes of an interruption.
+            # Lightning turns an interruption into this.
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from error
             raise
@@ -94,7 +97,19 @@ def fit_module(
 
 
 def make_trainer(arguments: Mapping[str, Any], **fixed: Any) -> pl.Trainer:
-    """Lightning's Trainer without what an inversion does not need; `fixed` wins over `arguments`."""
+    """Make Lightning's Trainer without what an inversion does not need; `fixed` wins over `arguments`.
+
+    In float16 it leaves scaling to `LossScaling`: Lightning's own scaler skips the step of all images when the gradient
+    of one overflows, and on a CPU Lightning would use bfloat16 instead.
+
+    Raises:
+        ConfigError: for arguments that Lightning does not accept.
+    """
+    if _is_float16(arguments):
+        arguments = {key: value for key, value in arguments.items() if key != "precision"}
+        device = device_of(arguments).type
+        unscaled = MixedPrecision("16-mixed", device, torch.amp.GradScaler(device, enabled=False))
+        arguments["plugins"] = [*_listed(arguments.get("plugins")), unscaled]
     defaults: dict[str, Any] = {
         "devices": 1,
         "logger": False,
@@ -109,6 +124,14 @@ def make_trainer(arguments: Mapping[str, Any], **fixed: Any) -> pl.Trainer:
         raise ConfigError(f"trainer: {error} (see Lightning's Trainer for what its options take)") from error
 
 
+def _is_float16(arguments: Mapping[str, Any]) -> bool:
+    return str(arguments.get("precision")) == "16-mixed"
+
+
+def _listed(plugins: Any) -> list[Any]:
+    return [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+
+
 def device_of(trainer_arguments: Mapping[str, Any]) -> torch.device:
-    """The device on which a trainer with these arguments runs what it is given."""
+    """Return the device on which a trainer with these arguments runs its module."""
     return make_trainer(trainer_arguments).strategy.root_device

@@ -1,4 +1,4 @@
-"""How good inverted images are, by what detectors themselves report in them."""
+"""Evaluation of inverted images by the detections in them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,29 +16,35 @@ from detinv.worlds.sources import WorldLayouts, by_label
 _DECIMALS = 3
 
 
-def judge(layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]) -> dict[str, Any]:
-    """Average precision (percent) and redetection counts; mask AP as "mask_AP" where both sides have masks."""
+def evaluate(layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]) -> dict[str, Any]:
+    """Compute average precision (percent) and redetection counts; "mask_AP" where layouts and detections have masks."""
     scores = box_and_mask_ap(layouts, detections, class_names)
     rounded = {name: round(value, _DECIMALS) for name, value in scores.items()}
     return {**rounded, **redetection(layouts, detections)}
 
 
-def judge_all(
+def evaluate_all(
     layouts: Sequence[Layout], member_detections: Mapping[str, Sequence[Detections]], class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """`judge` of what each detector sees; of several, the worst of each number, then all of them by detector."""
-    judged = {}
+    """Evaluate each detector's detections; of several detectors, the worst of each number, then all by detector.
+
+    Args:
+        layouts: targets of the images.
+        member_detections: of each detector, by name, image by image.
+        class_names: names of the classes that the labels number.
+    """
+    evaluated = {}
     for name, detections in member_detections.items():
         control = {"AP_of_other_layouts": _mismatched(layouts, detections, class_names)}
-        judged[name] = judge(layouts, detections, class_names) | control
-    if len(judged) == 1:
-        return next(iter(judged.values()))
-    everyone = list(judged.values())
+        evaluated[name] = evaluate(layouts, detections, class_names) | control
+    if len(evaluated) == 1:
+        return next(iter(evaluated.values()))
+    everyone = list(evaluated.values())
     shared = [key for key in everyone[0] if all(key in one and one[key] is not None for one in everyone)]
-    # Many false positives are bad, as is what the control finds; of all else a lot is good.
+    # False positives and the control's AP should be low, everything else high.
     bad = ("false_positives", "AP_of_other_layouts")
     worst = {key: (max if key in bad else min)(one[key] for one in everyone) for key in shared}
-    return worst | {f"{name}/{key}": value for name, one in judged.items() for key, value in one.items()}
+    return worst | {f"{name}/{key}": value for name, one in evaluated.items() for key, value in one.items()}
 
 
 def planted_cues(

@@ -1,0 +1,126 @@
+"""How the processes of a job learn that one of them has failed, so that none waits for it."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+import torch
+
+from detinv.errors import DetinvError, ProcessError
+
+# Seconds between two questions whether a process has failed.
+_POLL = 0.2
+# Seconds that a process which has failed stays, so that the others learn why.
+_LINGER = 10.0
+_FAILURE, _NOTICED = "failure", "noticed"
+
+
+class Failures:
+    """Tells the other processes of an error, and watches for theirs in a thread of its own.
+
+    Args:
+        rank, count: this process's number, and how many there are.
+        store: shared by all processes; the first one serves it.
+
+    Attributes:
+        other: what happened in another process, once something did.
+    """
+
+    def __init__(self, rank: int, count: int, store: torch.distributed.Store) -> None:
+        self.rank = rank
+        self.count = count
+        self.other: ProcessError | None = None
+        self._store = store
+        self._told = False
+        threading.Thread(target=self._watch, daemon=True, name="detinv-failures").start()
+
+    @classmethod
+    def connect(cls, rank: int, count: int) -> "Failures | None":
+        """Connect all processes of torch's default group; every one of them must call this."""
+        if count == 1:
+            return None
+        host, store = os.environ.get("MASTER_ADDR", "localhost"), None
+        if rank == 0:
+            store = torch.distributed.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+        box: list[int | None] = [None if store is None else store.port]
+        torch.distributed.broadcast_object_list(box, src=0)
+        if store is None:
+            assert box[0] is not None
+            store = torch.distributed.TCPStore(host, box[0], is_master=False)
+        return cls(rank, count, store)
+
+    def tell(self, error: BaseException) -> None:
+        """Make all other processes end because of `error`, and give them time to learn of it; the first error counts.
+
+        An error that another process has caused is not passed on.
+        """
+        if self._told or self.other is not None:
+            return
+        self._told = True
+        lines = str(error).strip().splitlines()
+        reason = lines[0] if lines else type(error).__name__
+        reason = reason if isinstance(error, DetinvError) else f"{type(error).__name__}: {reason}"
+        deadline = time.monotonic() + _LINGER
+        # The store is gone once the first process has ended: nobody is left who would have to learn of it.
+        with suppress(RuntimeError):
+            self._store.compare_set(_FAILURE, "", f"{self.rank} {reason}")
+            if self.rank:
+                # Several may fail at once, as by Ctrl-C; then the first one need not wait for this one to learn of it.
+                self._store.add(_NOTICED, 1)
+            # The first process serves the store, so it must stay; and when another process ends before the first does,
+            # Lightning kills the first at once.
+            while time.monotonic() < deadline and (self.rank or self._store.add(_NOTICED, 0) < self.count - 1):
+                time.sleep(_POLL)
+                self._store.check([_FAILURE])
+
+    def wait(self, action: Callable[[], object]) -> None:
+        """Run `action`, which waits for the other processes, until it returns.
+
+        Raises:
+            ProcessError: as soon as another process has failed.
+        """
+        errors: list[Exception] = []
+
+        def run() -> None:
+            try:
+                action()
+            except Exception as error:  # raised where it is waited for
+                errors.append(error)
+
+        # In a thread, because nothing can interrupt torch's own waiting; it is abandoned when a process has failed.
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            if self.other is not None:
+                raise self.other
+            thread.join(_POLL)
+        if errors:
+            # What torch says when a process is gone is less than what that process said.
+            self._wait_for_reason()
+            raise self.other or errors[0]
+
+    def _wait_for_reason(self) -> None:
+        deadline = time.monotonic() + 5 * _POLL
+        while self.other is None and time.monotonic() < deadline:
+            time.sleep(_POLL / 4)
+
+    def _watch(self) -> None:
+        while not self._told:
+            try:
+                if self._store.check([_FAILURE]):
+                    rank, _, reason = self._store.get(_FAILURE).decode().partition(" ")
+                    if int(rank) != self.rank:
+                        self.other = ProcessError(f"process {rank} failed: {reason}", reported=self.rank != 0)
+                        self._store.add(_NOTICED, 1)
+                    return
+            except RuntimeError:
+                self.other = ProcessError("the first process ended unexpectedly", reported=False)
+                return
+            time.sleep(_POLL)
+
+
+NEVER = timedelta(days=30)
+"""For torch's own waiting, of which `Failures` has charge."""

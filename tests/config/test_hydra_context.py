@@ -1,0 +1,57 @@
+"""Configurations are composed inside programs that use Hydra themselves, whose state stays."""
+
+import subprocess
+import sys
+from contextlib import nullcontext
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.version import getbase
+
+from detinv.config.composition import compose_config
+from detinv.errors import ConfigError
+
+_PROGRAM = """
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.version import getbase
+
+from detinv.config.composition import compose_config
+from detinv.inversion.preset import load_preset
+
+
+@hydra.main(version_base="1.2", config_path=None)
+def program(config):
+    theirs, base = GlobalHydra.instance().hydra, getbase()
+    assert load_preset("default").steps > 0
+    assert compose_config("invert", ["layout=plain"]).out_dir
+    assert GlobalHydra.instance().hydra is theirs
+    assert getbase() == base
+    print("composed")
+
+
+program()
+"""
+
+
+def test_presets_are_composed_within_a_program_that_uses_hydra(tmp_path):
+    """`@hydra.main`, in a process of its own, as users run it."""
+    (tmp_path / "program.py").write_text(_PROGRAM)
+    command = [sys.executable, "program.py", "hydra.run.dir=.", "hydra.output_subdir=null"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "composed" in done.stdout
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_program_s_own_hydra_is_as_before(tmp_path, fails: bool):
+    (tmp_path / "own.yaml").write_text("value: 3\n")
+    with initialize_config_dir(str(tmp_path), version_base="1.2"):
+        theirs = GlobalHydra.instance().hydra
+        with pytest.raises(ConfigError) if fails else nullcontext():
+            compose_config("invert", ["layout=nowhere"] if fails else ["layout=plain"])
+        assert GlobalHydra.instance().hydra is theirs
+        assert str(getbase()) == "1.2"
+        assert compose("own").value == 3
+    assert not GlobalHydra.instance().is_initialized()
