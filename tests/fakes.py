@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import UInt8
@@ -11,6 +11,7 @@ from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD, SSDHead
 
+from detinv.detectors.base import AbstractDetector
 from detinv.detectors.torchvision.common import AbstractTorchvisionDetector
 from detinv.detectors.torchvision.fcos import TorchvisionFCOS
 from detinv.detectors.torchvision.rcnn import TorchvisionRCNN
@@ -19,6 +20,7 @@ from detinv.detectors.torchvision.ssd import TorchvisionSSD
 from detinv.zoo.backbone import PYRAMID_CHANNELS, TinyPyramid
 from detinv.zoo.models import build_fasterrcnn, build_fcos, build_maskrcnn, build_retinanet
 
+Detector = TypeVar("Detector", bound=AbstractDetector)
 FAMILIES = ("retinanet", "fcos", "fasterrcnn", "maskrcnn")
 
 # Spread and bias of what the last layers give: scores on both sides of the thresholds, boxes around their anchors.
@@ -93,14 +95,14 @@ def tiny_model(build: Callable[..., Any], num_classes: int, image_size: tuple[in
     return model.eval()
 
 
-def in_float64(detector: AbstractTorchvisionDetector) -> AbstractTorchvisionDetector:
+def in_float64(detector: Detector) -> Detector:
     """Let every layer of `detector` that adds up many products do so in float64; what goes in and out stays float32.
 
     In float32 another processor, number of threads or batch changes the last digits of a score, and with
     them which of two nearly equal candidates comes first or suppresses the other. Rounded from float64, outputs are the
     same everywhere.
     """
-    for layer in detector.model.modules():
+    for layer in detector.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
             layer.double()
             layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
