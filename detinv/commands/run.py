@@ -38,7 +38,7 @@ def run(config: DictConfig, build: Build) -> None:
 
 
 def _run(config: DictConfig, build: Build, values: dict[str, Any], processes: Processes) -> None:
-    # The others work in silence.
+    # The other processes print nothing.
     terminal = console(quiet=not processes.first)
     experiment = build(config.experiment)
     if not isinstance(experiment, AbstractExperiment):
@@ -61,7 +61,7 @@ def _run(config: DictConfig, build: Build, values: dict[str, Any], processes: Pr
         raise ConfigError("detectors=[]: name at least one detector")
     for label in setup.labels:
         setup.detector(label)
-    # Only now, when the input has proved to be good: a mistake leaves no folder behind.
+    # Only now, when the input has proved to be valid: a mistake leaves no folder behind.
     setup.out_dir = Path(processes.decide(lambda: _claimed(config)))
     started = time.perf_counter()
     with dashboard(build(config.logger) if processes.first else None, config) as board:

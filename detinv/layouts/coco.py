@@ -20,9 +20,9 @@ from detinv.layouts.numbers import is_coordinate
 from detinv.layouts.objects import box_problem
 from detinv.layouts.segmentations import rasterised
 
-# Boxes were drawn on whole pixels and rounded: they may stick out by that much and are then clipped.
+# Boxes are annotated in rounded pixels: they may leave the image by that much and are then clipped.
 _ROUNDING = 1.0
-# Of one image. A few run lengths can stand for as much memory as they like.
+# For one image: a few run lengths can stand for any amount of memory.
 _MOST_MASK_BYTES = 2_000_000_000
 
 
@@ -38,7 +38,7 @@ def load_coco(
     network_size: NetworkSize | None = None,
     detections_per_image: int | None = None,
 ) -> list[Layout]:
-    """One layout per annotated image; crowd annotations are left out.
+    """Read one layout per annotated image; crowd annotations are left out.
 
     Args:
         annotations: path of a COCO "instances" file.
@@ -96,13 +96,13 @@ def _chosen(
     if missing:
         raise LayoutError(f"{path}: no image with id {shown(missing[0])} (the file has {len(existing)} images)")
     if len(set(pool)) < len(pool):
-        raise LayoutError(f"{path}: image id {shown(Counter(pool).most_common(1)[0][0])} is asked for twice")
+        raise LayoutError(f"{path}: image id {shown(Counter(pool).most_common(1)[0][0])} is given twice")
     if not pool:
         raise LayoutError(f"{path}: no image to make a layout of")
     if count is None:
         return pool
     if not 1 <= count <= len(pool):
-        raise LayoutError(f"{path}: {count} images asked for, there are {len(pool)}; choose a count from 1 to that")
+        raise LayoutError(f"{path}: {count} images requested, there are {len(pool)}; choose a count from 1 to that")
     pool = sorted(pool)
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
     return sorted(pool[number] for number in order[:count].tolist())
@@ -130,7 +130,7 @@ def _where(path: Path, entry: dict[str, Any]) -> str:
 
 
 def _box(path: Path, entry: dict[str, Any], image: dict[str, Any]) -> list[float]:
-    """XYXY from COCO's x, y, width, height, clipped where it sticks out by rounding."""
+    """Convert COCO's x, y, width, height to XYXY, clipped where rounding put it outside the image."""
     where, given = _where(path, entry), entry["bbox"]
     if not isinstance(given, list) or len(given) != 4 or not all(is_coordinate(value) for value in given):
         raise LayoutError(f"{where}: its box {shown(given)} must be four finite numbers x, y, width, height")
@@ -159,7 +159,7 @@ def _long_enough(
 
 
 def _with_masks(path: Path, layout: Layout, entries: list[dict[str, Any]]) -> Layout:
-    """The layout with the masks of its objects, if all of them have one."""
+    """Add the masks of the objects, if all of them have one."""
     height, width = layout.image_size
     if len(entries) * height * width > _MOST_MASK_BYTES:
         raise LayoutError(

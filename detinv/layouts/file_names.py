@@ -1,4 +1,4 @@
-"""File names that an annotation file gives: where they lead."""
+"""File names in annotation files, which may not lead out of their folder."""
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -7,7 +7,7 @@ from detinv.errors import LayoutError
 
 
 def within(folder: Path, name: str) -> Path:
-    """The path of the file `name` in `folder`, or in a folder below it.
+    """Return the path of the file `name` in `folder`, or in a folder below it.
 
     Raises:
         LayoutError: when the name leads elsewhere: an absolute path, or one with `..` in it, on whatever system.

@@ -1,7 +1,7 @@
 """COCO segmentations to masks: polygons, and run-length encodings with and without compression.
 
-pycocotools rasterises the polygons. Run lengths are read here: its own decoder trusts them, and shows memory it has
-not written when they do not fill the image.
+pycocotools rasterises the polygons. Run lengths are decoded here, because its decoder trusts them and returns
+uninitialised memory when they do not fill the image.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ _LONGEST_OUTLINE = 10_000_000
 
 
 def rasterised(segmentation: Any, image_size: tuple[int, int], where: str) -> Bool[Tensor, "height width"] | None:
-    """Mask of one annotation, or None where the annotation has no segmentation or covers no pixel.
+    """Rasterise one annotation; None where it has no segmentation or covers no pixel.
 
     Args:
         segmentation: the annotation's entry as read from JSON: absent (None), a list of polygons
@@ -88,7 +88,7 @@ def _runs(segmentation: dict[str, Any], image_size: tuple[int, int], where: str)
 
 
 def _run_lengths(text: str, where: str) -> list[int]:
-    """Run lengths in a compressed encoding.
+    """Decode compressed run lengths.
 
     Each number is written in groups of five bits, lowest first, as the character 48 + group; 32 is added where more
     groups follow; the highest bit of the last group is the sign. From the fourth on, a number is the difference

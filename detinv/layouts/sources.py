@@ -1,4 +1,4 @@
-"""Where layouts come from, as options of a run: one class for each entry of `configs/layout`."""
+"""Sources of layouts, as options of a run: one class for each kind of `configs/layout`."""
 
 from collections.abc import Sequence
 from importlib.resources import as_file, files
@@ -22,7 +22,7 @@ class LayoutSource(Protocol):
     """Anything that can make layouts for a given detector."""
 
     def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
-        """Layouts in the frame of the network's input, with distinct ids.
+        """Make layouts in the frame of the network's input, with distinct ids.
 
         Args:
             class_names: of the detector; labels number them.
@@ -39,7 +39,7 @@ class CocoLayouts:
     """Layouts of a COCO annotation file; see `load_coco` for the options.
 
     Raises:
-        ConfigError: for an option of another kind.
+        ConfigError: for an option of another type.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class CocoLayouts:
             raise ConfigError(f"layout.min_side={shown(min_side)}: choose a number of pixels of 0 or more")
         if image_ids is not None and not (isinstance(image_ids, Sequence) and all(map(is_whole, image_ids))):
             raise ConfigError(f"layout.image_ids={shown(image_ids)}: give a list of whole numbers, such as [7,12]")
-        # The command line takes a name of digits for a number.
+        # The command line parses a name of digits as a number.
         self.annotations = str(annotations)
         self.image_ids = None if image_ids is None else list(image_ids)
         self.count = count
@@ -91,7 +91,7 @@ class FileLayouts:
     """
 
     def __init__(self, path: str | Path, image_size: Sequence[int] = (128, 128)) -> None:
-        # The command line takes a name of digits for a number.
+        # The command line parses a name of digits as a number.
         self.path = str(path)
         self.image_size = image_size_option(image_size)
 

@@ -204,7 +204,7 @@ def test_a_file_that_may_not_be_read_is_refused(refused, tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("word", "naming"),
     [
-        ("layout.count=3", "3 images asked for, there are 2"),
+        ("layout.count=3", "3 images requested, there are 2"),
         ("layout.count=0", "layout.count=0"),
         ("layout.count=-1", "layout.count=-1"),
         ("layout.seed=-1", "layout.seed=-1"),
@@ -212,7 +212,7 @@ def test_a_file_that_may_not_be_read_is_refused(refused, tmp_path: Path, monkeyp
         ("layout.min_side=-2", "layout.min_side=-2"),
         ("layout.min_side=nan", "layout.min_side=nan"),
         ("layout.image_ids=[7]", "no image with id 7"),
-        ("layout.image_ids=[1,1]", "image id 1 is asked for twice"),
+        ("layout.image_ids=[1,1]", "image id 1 is given twice"),
         ("layout.image_ids=[]", "no image to make a layout of"),
         # Whether the class says it or, in this suite, the check of its types before it.
         ("layout.count=many", "ayout"),

@@ -235,10 +235,10 @@ def test_file_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"count": 3}, "3 images asked for, there are 2"),
-        ({"count": 0}, "0 images asked for, there are 2"),
+        ({"count": 3}, "3 images requested, there are 2"),
+        ({"count": 0}, "0 images requested, there are 2"),
         ({"image_ids": [3, 8]}, "no image with id 8"),
-        ({"image_ids": [3, 3]}, "image id 3 is asked for twice"),
+        ({"image_ids": [3, 3]}, "image id 3 is given twice"),
         ({"image_ids": []}, "no image to make a layout of"),
         ({"detections_per_image": 1}, "layout seven: 2 objects, larger than the detector allows .at most 1"),
     ],

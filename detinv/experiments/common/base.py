@@ -18,4 +18,4 @@ class AbstractExperiment(ABC):
 
     @abstractmethod
     def run(self, setup: ExperimentSetup) -> Findings:
-        """Run on the setup's detectors; finished parts lie in the setup's folder and are not made again."""
+        """Run on the detectors of the setup, whose store keeps finished parts from being made again."""

@@ -1,4 +1,4 @@
-"""One object at the centre of an image, and nothing else asked for: what the single-object experiments share."""
+"""One target object at the centre of an image and nothing else: what the single-object experiments share."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,13 +36,13 @@ from detinv.layouts.numbers import image_size_option
 from detinv.results.io.names import file_stems
 
 _OPTION = "experiment.objects"
-# Images that pass the network together when rows are looked up.
+# Images that pass the network together when rows are found.
 _AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class CentralObjects:
-    """The images that single-object experiments make: one object of each class at the centre, a number of times.
+    """The images of single-object experiments: one object of each class at the centre, a number of times.
 
     Args:
         seeds: images of each class.
@@ -54,7 +54,7 @@ class CentralObjects:
         enough: see `SingleObjectRule`.
 
     Raises:
-        ConfigError: for numbers that mean nothing.
+        ConfigError: for numbers out of range.
 
     Source: paper, section 4.4; section G.4 of the method. Departures: the published code takes the grid cell below half
     the grid's last index, which may lie far from the centre; here it is the candidate nearest to a box at the exact
@@ -80,17 +80,17 @@ class CentralObjects:
                 raise ConfigError(f"{_OPTION}.{option}={shown(names)}: give a list of names")
         if self.classes is not None and not self.classes:
             raise ConfigError(f"{_OPTION}.classes=[]: name at least one, or write null for all")
-        # Found out here, not when all else is loaded.
+        # A mistake shows here, before anything is loaded.
         SingleObjectRule(self.enough)
 
     @property
     def decided(self) -> dict[str, str]:
-        """What the paper leaves open about these images, and how it is decided here."""
+        """What the paper leaves open about these images, and the decisions taken here."""
         return {
             "candidate": "of a dense head the row that its assigner gives first to a box at the exact centre of the "
             "image; of a second stage that box itself as region",
             "maximised": f"{', '.join(self.terms)}; until the class has probability {self.enough:g} at the candidate, "
-            "or its logit the preset's positive_cap, so that nothing is drawn that only makes it surer still",
+            "or its logit the preset's positive_cap, so that nothing is drawn only to raise it further",
             "images": "the last iterate, rounded to 8 bit",
             "seen": "detections with score > 0.5 of the detector's own inference on the saved images",
             "the driven object": "detections of the driven class that overlap its anchor or the box it reports",
@@ -98,11 +98,11 @@ class CentralObjects:
         }
 
     def of_side(self, side: float) -> "CentralObjects":
-        """The same with boxes of another size."""
+        """Copy these options with boxes of another size."""
         return replace(self, side=side)
 
     def names(self, detector: AbstractDetector) -> tuple[str, ...]:
-        """The classes that are asked for.
+        """List the target classes.
 
         Raises:
             LayoutError: for one that the detector does not know.
@@ -113,7 +113,7 @@ class CentralObjects:
         return names
 
     def layouts(self, detector: AbstractDetector, name: str) -> list[Layout]:
-        """One layout a seed, in the frame of the detector's input.
+        """Make one layout for each seed, in the frame of the detector's input.
 
         Raises:
             ConfigError: when the box does not fit into it.
@@ -131,7 +131,7 @@ class CentralObjects:
         return [Layout(box, label, (height, width), f"{name}-{seed}") for seed in range(self.seeds)]
 
     def preset(self, preset: Preset) -> Preset:
-        """The preset with one candidate driven and everything else free.
+        """Change a preset so that one candidate is driven and everything else is free.
 
         Raises:
             ConfigError: when the preset gives none of `terms` a weight, or one is no term.
@@ -142,12 +142,12 @@ class CentralObjects:
         return replace(preset, rule=SingleObjectRule(self.enough), objective=kept)
 
     def images(self, setup: ExperimentSetup, label: str, name: str, count: int | None = None) -> Images:
-        """The inverted images of one class, or the first `count`; made unless the setup has stored them."""
+        """Invert the layouts of one class, or the first `count`; see `ExperimentSetup.invert`."""
         layouts = self.layouts(setup.detector(label), name)[:count]
         return setup.invert(self.key(setup, label, name), label, layouts, self.preset(setup.preset))
 
     def targeted(self, setup: ExperimentSetup, label: str, name: str) -> list[TargetedObject]:
-        """The optimised candidate's output for each of the class's images."""
+        """Read the driven candidate in each of the class's images."""
         detector = setup.detector(label)
         layouts, images = self.layouts(detector, name), self.images(setup, label, name)
 
@@ -188,7 +188,7 @@ class CentralObjects:
     def detections(
         self, setup: ExperimentSetup, label: str, name: str, judge: str | None = None
     ) -> list[list[NamedDetection]]:
-        """A detector's own detections above `SCORE_THRESH` in each of the class's images, most certain first.
+        """Run a detector on each of the class's images: its detections above `SCORE_THRESH`, most certain first.
 
         Args:
             label: of the detector that the images were made for.
@@ -208,7 +208,7 @@ class CentralObjects:
         return [[NamedDetection(one["name"], one["score"], pixel_box(one["box"])) for one in found] for found in kept]
 
     def key(self, setup: ExperimentSetup, label: str, name: str) -> str:
-        """What the setup keeps of these images lies under; the same for the same detector, class and side."""
+        """Return the key under which these images are stored; it has the detector, the side and the class."""
         names = setup.detector(label).class_names
         return f"{label}/{self.side:g}/{file_stems(names)[names.index(name)]}"
 
@@ -220,7 +220,7 @@ def targeted_rows(
     images: Sequence[UInt8[Tensor, "3 height width"]],
     layouts: Sequence[Layout],
 ) -> list[Int64[Tensor, " _object"]] | None:
-    """The rows of a dense head, or the tokens of queries, that are driven in these images; None for a second stage.
+    """Find the driven rows of a dense head, or tokens of queries, in these images; None for a second stage.
 
     Args:
         preset: whose matching serves heads without suppression.

@@ -34,7 +34,7 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Versions of detinv and of the packages that compute results, by name; those that are not installed are absent."""
+    """Return the versions of detinv and of the installed packages that compute results, by name."""
     found = {"detinv": __version__}
     for name in _PACKAGES:
         try:
@@ -84,7 +84,7 @@ def text_hash(value: object) -> str:
 
 
 def as_json(provenance: Provenance) -> dict[str, Any]:
-    """The provenance as it comes back from a file."""
+    """Convert a provenance to what a file gives back."""
     found = json.loads(json.dumps(plain(provenance)))
     assert isinstance(found, dict)
     return found

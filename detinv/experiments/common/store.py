@@ -101,11 +101,11 @@ class ResultStore:
         return self.processes.decide(lambda: value)
 
     def unfinished(self, key: str, provenances: Sequence[Provenance]) -> Path:
-        """The folder for the state of one batch of images of that provenance; not created here."""
+        """Return the folder for the state of one unfinished batch of that provenance, without creating it."""
         return self.folder / "unfinished" / checked_key(key) / text_hash(list(provenances))
 
     def _images_due(self, key: str, folder: Path, paths: Sequence[Path], wanted: Sequence[Provenance]) -> set[int]:
-        """Numbers of the images to be made; those that are there but out of date are logged."""
+        """Find the images to be made; those that exist but are out of date are logged."""
         prepare_out_dir(folder)
         due, outdated, names = set[int](), 0, set[str]()
         for index, (path, provenance) in enumerate(zip(paths, wanted, strict=True)):
@@ -120,7 +120,7 @@ class ResultStore:
         return due
 
     def _kept_value(self, key: str, path: Path, wanted: Provenance) -> dict[str, Any] | None:
-        """The file's content if it is up to date; what is there but out of date is logged."""
+        """Read the file if it is up to date; if it exists but is not, that is logged."""
         if not path.is_file():
             return None
         try:
@@ -148,7 +148,7 @@ class ResultStore:
 
 
 def checked_key(key: str) -> str:
-    """The key, if it names a place inside a folder.
+    """Return the key if it names a place inside a folder.
 
     Raises:
         ValueError: if it does not.
@@ -159,7 +159,7 @@ def checked_key(key: str) -> str:
 
 
 def _png_provenance(path: Path) -> dict[str, Any] | None:
-    """What an image says it was made from; None for a file that says nothing or cannot be read."""
+    """Read what an image was made from; None for a file that does not say it or cannot be read."""
     try:
         with Image.open(path, formats=("PNG",)) as file:
             file.load()

@@ -30,7 +30,7 @@ _MOST_CLASSES, _MOST_BARS = 24, 12
 
 
 class Context(AbstractExperiment):
-    """P(k' | k): the share of images of a driven k in which k' is detected as well.
+    """P(k' | k): the share of the images made for class k in which k' is detected as well.
 
     Each class counts once an image. More objects of the driven class itself, apart from the driven one, are counted as
     k' = k; they are no context in the list of the most frequent ones.
@@ -68,7 +68,7 @@ class Context(AbstractExperiment):
             raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """Frequencies by driven class, their asymmetry, and how they agree with the layouts' own."""
+        """Count the context of every driven class, and compare directions and the layouts' own co-occurrence."""
         counts, images, figures = {}, {}, []
         for label in setup.labels:
             names = self.objects.names(setup.detector(label))

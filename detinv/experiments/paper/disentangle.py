@@ -54,17 +54,17 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """As it is written in tables."""
+        """The name in tables."""
         return "+".join(self.parts) + ("" if self.proposals else _OFF)
 
     @property
     def key(self) -> str:
-        """As it is written in file names."""
+        """The name in keys of the store."""
         return "_".join(self.parts) + ("" if self.proposals else "_rpn_off")
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Names of all its terms, those that a detector does not have included."""
+        """Names of all its terms, including those that a detector does not have."""
         return (*(term for part in self.parts for term in PARTS[part]), *(PROPOSALS if self.proposals else ()))
 
 
@@ -117,7 +117,7 @@ class Disentangle(AbstractExperiment):
         self.shown = shown
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """Every detector of the setup, under all conditions that it has terms for.
+        """Invert every detector under all conditions that it has terms for, and judge the images.
 
         Raises:
             ConfigError: when there is no second detector to judge.
@@ -176,7 +176,7 @@ class Disentangle(AbstractExperiment):
         judge = next((other for other in [*wanted, *setup.labels] if other != label), None)
         if judge is None:
             raise ConfigError(
-                f"nobody judges the inversions of {label}: name a second detector with experiment.judge=NAME"
+                f"there is no judge for the images of {label}: name a second detector with experiment.judge=NAME"
             )
         setup.detector(judge)
         return judge
@@ -254,7 +254,7 @@ class Disentangle(AbstractExperiment):
         layouts: Sequence[Layout],
         images: Mapping[str, tuple[Images, Sequence[Layout]]],
     ) -> Picture:
-        """Layouts below each other, conditions side by side; noise is left out, as it is the same everywhere."""
+        """Arrange layouts in rows and conditions in columns; noise is left out, as it is the same everywhere."""
         columns = {name: made for name, (made, _) in images.items() if name != NOISE}
         rows = []
         for number, layout in enumerate(layouts[: self.shown]):
@@ -266,7 +266,7 @@ class Disentangle(AbstractExperiment):
 
 
 def proposes(detector: AbstractDetector, layout: Layout) -> bool:
-    """Whether a detector proposes before it decides: two stages, or a transformer that chooses its queries."""
+    """Tell whether a detector has proposals: two stages, or a transformer that chooses its queries."""
     with torch.no_grad():
         predictions = detector(blank_canvas(detector, 1, canvas_size([layout.image_size], detector.size_divisor)))
     return predictions.roi is not None or predictions.encoder is not None

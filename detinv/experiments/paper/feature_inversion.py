@@ -60,7 +60,7 @@ class _Scenes:
     layouts: list[Layout]
 
     def number_of(self, layout_id: str) -> int | None:
-        """Which one the layout is; None when it is not there."""
+        """Find the number of a layout; None when it is not there."""
         return next((number for number, layout in enumerate(self.layouts) if layout.id == layout_id), None)
 
 
@@ -108,7 +108,7 @@ class FeatureReconstruction(AbstractExperiment):
         self.shown = shown
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """Every layer of every detector.
+        """Invert every layer of every detector.
 
         Raises:
             ConfigError: when there are no photographs, or a detector lacks a layer.
@@ -263,7 +263,7 @@ class FeatureReconstruction(AbstractExperiment):
     def _picture(
         self, class_names: Sequence[str], scenes: _Scenes, reconstructed: Mapping[str, tuple[Images, _Scenes]]
     ) -> Picture:
-        """Photographs below each other, layers side by side."""
+        """Arrange photographs in rows and layers in columns."""
         rows = []
         for number, layout in enumerate(scenes.layouts[: self.shown]):
             scale = scale_within(layout.image_size, _CELL)

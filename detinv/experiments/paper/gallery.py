@@ -57,7 +57,7 @@ class Gallery(AbstractExperiment):
         self.shown = shown
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """Success rates of every detector, on its own inversions and, where there are any, on the photographs."""
+        """Measure every detector on its own inversions and, where there are any, on the photographs."""
         images: dict[str, Images] = {}
         numbers: dict[str, dict[str, Any]] = {}
         for stem, label in zip(file_stems(setup.labels), setup.labels, strict=True):

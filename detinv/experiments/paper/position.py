@@ -64,7 +64,7 @@ class Position(AbstractExperiment):
         self.least = least
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """Rates of each side by pair of driven class and context, with exact binomial tests against one half."""
+        """Count the sides of every pair of driven class and context, with exact binomial tests against one half."""
         found: dict[str, dict[str, list[Offset]]] = {}
         figures = []
         for label in setup.labels:

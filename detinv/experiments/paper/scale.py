@@ -99,7 +99,7 @@ class Scale(AbstractExperiment):
         self.judge = judge
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """All measures by detector, class and side."""
+        """Measure the images of every detector, class and side."""
         found: dict[str, dict[str, dict[float, list[Measured]]]] = {}
         for label in setup.labels:
             detector = setup.detector(label)
@@ -181,7 +181,7 @@ class Scale(AbstractExperiment):
 
 
 def energy_outside(image: UInt8[Tensor, "3 height width"], box: PixelBox, colour: Float[Tensor, " 3"]) -> float:
-    """Share of the squared deviations from `colour` that lies beyond the box; NaN for an image of just that colour.
+    """Compute the share of squared deviations from `colour` beyond the box; NaN for an image of just that colour.
 
     Args:
         image: RGB.
@@ -197,17 +197,17 @@ def energy_outside(image: UInt8[Tensor, "3 height width"], box: PixelBox, colour
 
 
 def area_outside(box: PixelBox, image_size: tuple[int, int]) -> float:
-    """Share of the image beyond a box that lies inside it."""
+    """Compute the share of the image's area that is outside a box."""
     return 1 - (box[2] - box[0]) * (box[3] - box[1]) / (image_size[0] * image_size[1])
 
 
 def agrees(driven: TargetedObject, seen: Sequence[NamedDetection]) -> bool:
-    """Whether the class is seen where the driven candidate reports it."""
+    """Tell whether the target class is detected where the driven candidate reports it."""
     return any(one.name == driven.name and iou(one.box, driven.box) > SAME_OBJECT_IOU for one in seen)
 
 
 def summarised(images: Sequence[Measured]) -> Summary:
-    """Means and shares of a group of images."""
+    """Compute means and shares of a group of images."""
     agreed = [one.agreed for one in images if one.agreed is not None]
     return Summary(
         images=len(images),

@@ -49,7 +49,7 @@ class SingleObject(AbstractExperiment):
             raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """Probability at the driven candidate, its anchor and box, and all detections, image by image."""
+        """Make the images, and report candidate and detections of each."""
         found = {label: self._runs(setup, label) for label in setup.labels}
         by_class = {
             label: {name: sure_share(_of(runs, name)) for name in _names(runs)} for label, runs in found.items()
@@ -105,12 +105,12 @@ class SingleObject(AbstractExperiment):
 
 
 def sure_share(runs: Sequence[Run]) -> Interval:
-    """Share of the images whose driven candidate is sure."""
+    """Compute the share of images whose driven candidate is sure."""
     return wilson(sum(driven.score > _SURE for driven, _ in runs), len(runs))
 
 
 def seen_share(runs: Sequence[Run]) -> Interval:
-    """Share of the images in which the detector's own inference finds the driven object."""
+    """Compute the share of images in which the detector's own inference finds the driven object."""
     return wilson(sum(bool(group_detections(driven, seen).target) for driven, seen in runs), len(runs))
 
 

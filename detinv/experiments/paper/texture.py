@@ -80,7 +80,7 @@ class Texture(AbstractExperiment):
         self.examples = examples
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """Every annotated object of every photograph, under every detector; each object's numbers in objects.csv.
+        """Measure every annotated object of every photograph with every detector; objects.csv has each of them.
 
         Raises:
             ConfigError: when no layout has masks.
@@ -131,7 +131,7 @@ class Texture(AbstractExperiment):
         )
 
     def _scenes(self, setup: ExperimentSetup) -> tuple[list[RetexturedScene], int]:
-        """Photographs with masks, and how many were left out for lack of them."""
+        """Collect the photographs with masks, and count those without, which are left out."""
         first = setup.labels[0]
         images, layouts = setup.photographs(first)
         stems = file_stems([layout.id for layout in layouts])
@@ -143,7 +143,7 @@ class Texture(AbstractExperiment):
             if layout.masks is None:
                 continue
             masked = True
-            # What covers no pixel has no texture.
+            # An object without pixels has no texture.
             layout = layout.select(layout.masks.flatten(1).any(1))
             if len(layout):
                 names = setup.detector(first).class_names
@@ -154,7 +154,7 @@ class Texture(AbstractExperiment):
         return scenes, len(layouts) - len(scenes)
 
     def _styles(self, images: Images, seed: int) -> Images:
-        """The style image of each image: none has its own, unless there is only one."""
+        """Choose a style image for each image: another image, unless there is only one."""
         generator = torch.Generator().manual_seed(seed)
         if self.styles is not None:
             _, found = read_images(self.styles)

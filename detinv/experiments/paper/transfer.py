@@ -48,7 +48,7 @@ class Transfer(AbstractExperiment):
         self.joint = joint
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """AP of each row's images by each column's own inference, with the row's layouts as ground truth."""
+        """Compute the AP of each row's images under each column's inference, with the row's layouts as ground truth."""
         rows = self._rows(setup)
         columns = [
             (label, prefix)
@@ -96,7 +96,7 @@ class Transfer(AbstractExperiment):
 
     def _rows(self, setup: ExperimentSetup) -> dict[str, tuple[Images, list[Layout], tuple[str, ...]]]:
         """Images, layouts in their pixels and the class names of the labels, by row."""
-        # What may turn out to be a mistake comes before the inversions, which may take hours.
+        # Mistakes should show before the inversions, which may take hours.
         first = setup.labels[0]
         class_names = setup.detector(first).class_names
         layouts = {label: setup.layouts(label) for label in setup.labels}
@@ -144,7 +144,7 @@ class Transfer(AbstractExperiment):
 def summary(
     matrix: Mapping[str, Sequence[float | None]], labels: Sequence[str], prefixes: Sequence[str]
 ) -> dict[str, float]:
-    """Means of the diagonal and of all other box columns, over the rows of single detectors.
+    """Compute the means of the diagonal and of all other box columns, over the rows of single detectors.
 
     Args:
         matrix: AP by row.

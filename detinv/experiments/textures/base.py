@@ -20,7 +20,7 @@ class TextureMethod(Protocol):
     ) -> UInt8[Tensor, "object 3 height width"]:
         """The image once for each object, re-textured at least inside the object's mask.
 
-        What lies outside the mask is never looked at; see `composite`.
+        What lies outside the mask is never used; see `composite`.
 
         Args:
             image: RGB.
@@ -31,7 +31,7 @@ class TextureMethod(Protocol):
         ...
 
     def describe(self) -> str:
-        """The method and what its result depends on, weights included, for the record of a run."""
+        """Describe the method and all that its result depends on, weights included, for the record of a run."""
         ...
 
 
@@ -40,7 +40,7 @@ def composite(
     textured: UInt8[Tensor, "3 height width"],
     mask: Bool[Tensor, "height width"],
 ) -> UInt8[Tensor, "3 height width"]:
-    """`textured` inside the mask and the very bytes of `image` outside.
+    """Combine `textured` inside the mask with the very bytes of `image` outside.
 
     Source: section G.8 of the method: x' = m S(x) + (1 - m) x.
     """

@@ -87,7 +87,7 @@ class StyleTransfer:
     def transfer(
         self, content: Float[Tensor, "1 3 height width"], style: Float[Tensor, "1 3 _ _"]
     ) -> Float[Tensor, "1 3 height width"]:
-        """The image found, in [0, 1]; content and style are RGB in [0, 1]."""
+        """Search the image; content, style and result are RGB in [0, 1]."""
         with torch.no_grad():
             own = self.network(content, (CONTENT,))[CONTENT]
             grams = {name: gram(features) for name, features in self.network(style, STYLE).items()}
@@ -136,7 +136,7 @@ class StyleTransfer:
 
 
 def gram(features: Float[Tensor, "1 channel _ _"]) -> Float[Tensor, "channel channel"]:
-    """Inner products of all pairs of channels, divided by the number of places."""
+    """Compute the inner products of all pairs of channels, divided by the number of places."""
     flat = features[0].flatten(1)
     return flat @ flat.T / flat.shape[1]
 
@@ -144,7 +144,7 @@ def gram(features: Float[Tensor, "1 channel _ _"]) -> Float[Tensor, "channel cha
 def content_loss(
     features: Float[Tensor, "1 channel height width"], wanted: Float[Tensor, "1 channel height width"]
 ) -> Float[Tensor, ""]:
-    """Half the sum of squared differences.
+    """Compute half the sum of squared differences.
 
     Source: Gatys et al. 2016, equation 1.
     """
@@ -154,7 +154,7 @@ def content_loss(
 def layer_style_loss(
     features: Float[Tensor, "1 channel _ _"], wanted: Float[Tensor, "channel channel"]
 ) -> Float[Tensor, ""]:
-    """Squared differences of the Gram matrices: 1 / (4 C^2 N^2) of their sum for C channels and N places.
+    """Sum the squared differences of the Gram matrices, divided by 4 C^2 N^2 for C channels and N places.
 
     Args:
         wanted: the style's `gram`, which is divided by its N already.

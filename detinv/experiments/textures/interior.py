@@ -1,4 +1,4 @@
-"""Stand-ins for a texture transfer that use nothing but the object itself."""
+"""Substitutes for texture transfer that use nothing but the object itself."""
 
 import torch
 import torch.nn.functional as F

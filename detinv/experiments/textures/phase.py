@@ -44,7 +44,7 @@ class PhaseRandomised:
 def random_phases(
     image: Float[Tensor, "3 height width"], generator: torch.Generator
 ) -> Float[Tensor, "3 height width"]:
-    """A texture of the image's mean and of its periodic component's spectrum; it continues over its edges.
+    """Make a periodic texture with the image's mean and the spectrum of its periodic component.
 
     The phases added are those of white noise, which are random and those of a real image.
     """
@@ -57,7 +57,7 @@ def random_phases(
 
 
 def periodic_component(image: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height width"]:
-    """The image without the jumps between opposite edges, which would give its spectrum a cross of lines.
+    """Remove the jumps between opposite edges, which would give the spectrum a cross of lines.
 
     Source: Moisan 2011, "Periodic plus smooth image decomposition".
     """
@@ -78,7 +78,7 @@ def periodic_component(image: Float[Tensor, "3 height width"]) -> Float[Tensor, 
 
 
 def tiled(texture: Float[Tensor, "3 _ _"], height: int, width: int) -> Float[Tensor, "3 {height} {width}"]:
-    """The upper left of the plane that is filled with copies of `texture`."""
+    """Fill a plane with copies of `texture`, and return its upper left."""
     rows, columns = torch.arange(height) % texture.shape[1], torch.arange(width) % texture.shape[2]
     return texture[:, rows][:, :, columns]
 
@@ -88,7 +88,7 @@ def recoloured(
     image: Float[Tensor, "3 height width"],
     mask: Bool[Tensor, "height width"],
 ) -> Float[Tensor, "3 height width"]:
-    """`texture`, shifted and scaled to the mean and standard deviation of `image` inside the mask, channel by channel.
+    """Shift and scale `texture` to the mean and standard deviation of `image` inside the mask, channel by channel.
 
     Where the texture is of one colour inside the mask, only the mean can be met.
     """

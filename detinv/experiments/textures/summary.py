@@ -66,7 +66,7 @@ def size_table(numbers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
 
 
 def csv_line(row: ObjectRecord, sizes: Sequence[float]) -> dict[str, object]:
-    """One line of objects.csv."""
+    """Flatten one object to a line of objects.csv."""
     measures = ("p_before", "p_after", "iou_before", "iou_after")
     about = {name: row[name] for name in ("detector", "image", "object", "class", "side")}
     measured = {f"{measure}, {matching}": row[matching][measure] for matching in MATCHINGS for measure in measures}

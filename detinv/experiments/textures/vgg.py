@@ -61,7 +61,7 @@ class VGGFeatures(nn.Module):
         self.eval()
 
     def forward(self, pixels: Pixels, names: tuple[str, ...]) -> dict[str, Float[Tensor, "batch _ _ _"]]:
-        """Activations of the named convolutions ("conv4_2"), behind their rectification.
+        """Compute the activations of the named convolutions ("conv4_2"), after their ReLU.
 
         Args:
             pixels: RGB in [0, 1]; differentiable. Sides of 16 at least.

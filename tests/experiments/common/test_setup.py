@@ -347,7 +347,7 @@ def test_detectors_are_loaded_once_with_their_options(tmp_path):
     assert set(one.weight_hashes()) == {"mine", "shapes_fasterrcnn", "shapes_retinanet"}
     with pytest.raises(DetectorError, match="no detector is called 'shapes_fco'; did you mean 'shapes_fcos'?"):
         one.detector("shapes_fco")
-    with pytest.raises(DetectorError, match=r"nowhere\.safetensors: no such file"):
+    with pytest.raises(DetectorError, match=r"nowhere\.safetensors: no such weights file"):
         with_entries(tmp_path, [{"name": "shapes_fcos", "weights": "nowhere.safetensors"}]).detector("shapes_fcos")
 
 

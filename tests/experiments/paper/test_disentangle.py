@@ -146,7 +146,7 @@ def test_the_images_differ_by_the_terms_that_are_there(tmp_path):
 
 
 def test_nobody_judges_its_own_images(tmp_path):
-    with pytest.raises(ConfigError, match=r"nobody judges the inversions of retinanet: .*experiment\.judge=NAME"):
+    with pytest.raises(ConfigError, match=r"there is no judge for the images of retinanet: .*experiment\.judge=NAME"):
         Disentangle(judge="retinanet").run(bench_of(tmp_path, ["retinanet"]))
 
 

@@ -4,9 +4,8 @@ import csv
 
 import pytest
 import torch
-import yaml
 
-from detinv.config.folders import config_dir
+from detinv.config.composition import compose_config
 from detinv.config.instantiate import instantiate
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.heads.assigners import AnchorAssigner
@@ -257,6 +256,5 @@ def test_no_picture_without_examples(tmp_path):
 
 
 def test_the_shipped_configuration_describes_the_experiment():
-    path = config_dir().parent / "experiments" / "fig13_texture.yaml"
-    experiment = instantiate(yaml.safe_load(path.read_text())["experiment"])
+    experiment = instantiate(compose_config("run", ["experiment=fig13_texture"]).experiment)
     assert isinstance(experiment, Texture) and isinstance(experiment.texture, PhaseRandomised)

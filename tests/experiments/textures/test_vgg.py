@@ -57,7 +57,7 @@ def test_weights_that_cannot_be_downloaded(monkeypatch):
 def test_weights_that_are_not_there(tmp_path):
     with pytest.raises(ConfigError, match="weights=imagenet: neither of torchvision"):
         VGGFeatures("imagenet")
-    with pytest.raises(DetectorError, match="no such file"):
+    with pytest.raises(DetectorError, match="no such weights file"):
         VGGFeatures(str(tmp_path / "vgg19.pth"))
     save_file({"conv.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(DetectorError, match="do not fit"):
