@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from detinv.detectors.hooks import forward_hooks
 from detinv.errors import ConfigError, DetectorError
 
 MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
@@ -91,14 +92,9 @@ def _outermost(network: nn.Module, run: Callable[[], object]) -> list[nn.Module]
         nonlocal depth
         depth -= 1
 
-    handles = []
-    for module in network.modules():
-        if module is not network and next(module.parameters(), None) is not None:
-            handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
+    parts = [
+        module for module in network.modules() if module is not network and next(module.parameters(), None) is not None
+    ]
+    with torch.no_grad(), forward_hooks([(part, leave) for part in parts], [(part, enter) for part in parts]):
+        run()
     return list(found)

@@ -10,6 +10,8 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from detinv.detectors.hooks import forward_hooks
+
 # The attribute under which Detectron2's convolutions keep a normalisation layer that they apply themselves.
 _OWN = "norm"
 
@@ -53,22 +55,21 @@ def adjacent_pairs(network: nn.Module, run: Callable[[], Outputs]) -> tuple[list
         layer, output, version = made.get(id(arguments[0]) if arguments else 0, (None, None, None))
         sources[norm].append(layer if output is not None and output._version == version else None)
 
-    handles, own = [], []
+    convolutions: list[nn.Module] = []
+    norms: list[nn.Module] = []
+    own: list[tuple[nn.Conv2d, nn.Module]] = []
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             norm = getattr(module, _OWN, None)
             if isinstance(norm, nn.Module) and is_frozen_norm(norm):
                 own.append((module, norm))
             else:
-                handles.append(module.register_forward_hook(after_convolution))
+                convolutions.append(module)
         elif is_frozen_norm(module):
-            handles.append(module.register_forward_pre_hook(before_norm))
-    try:
-        with torch.no_grad():
-            outputs = run()
-    finally:
-        for handle in handles:
-            handle.remove()
+            norms.append(module)
+    after = [(convolution, after_convolution) for convolution in convolutions]
+    with torch.no_grad(), forward_hooks(after, [(norm, before_norm) for norm in norms]):
+        outputs = run()
     pairs = list(own)
     for norm, layers in sources.items():
         layer = layers[0]
