@@ -1,4 +1,4 @@
-"""The command line: `detinv <command> [name=value ...]`. Reads the words, then runs one command with what they ask for.
+"""The command line: `detinv <command> [name=value ...]`. Reads the arguments, then runs one command.
 
 Everything heavy is imported late.
 """
@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line, without the program's name; those of the process by default.
 
     Returns:
-        The exit status: 0, or what the command says; 2 after a mistake in the input, told in one line on stderr; 130
-        when interrupted.
+        The exit status: 0, or what the command returns; 2 after a mistake in the input, reported in one line on stderr;
+        130 when interrupted.
     """
     _interrupt_on_termination()
     try:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupt_on_termination() -> None:
-    """Let a request to terminate end a command as an interruption does, with what is done."""
+    """Let SIGTERM end a command as Ctrl-C does, with what is finished."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -88,7 +88,7 @@ def _dispatch(words: list[str]) -> int:
         return sweep(name, overrides)
     for word in overrides:
         if word.startswith(("hydra/launcher=", "hydra.launcher.")):
-            raise ConfigError(f"{word} says where the jobs of a sweep run; add -m to run one")
+            raise ConfigError(f"{word} chooses where the jobs of a sweep run; add -m to run one")
     return run_command(name, overrides)
 
 
@@ -97,7 +97,7 @@ def _overview() -> str:
     lines += ["usage: detinv <command> [group=choice ...] [name=value ...]"]
     lines += ["       detinv <command> -m name=a,b,c ...   a sweep: one run for each combination", "", "commands:"]
     lines += [f"  {command.name:<8} {command.summary}" for command in COMMANDS.values()]
-    lines += ["", "detinv <command> --help lists groups, choices and values; detinv --version tells the version"]
+    lines += ["", "detinv <command> --help lists groups, choices and values; detinv --version prints the version"]
     return "\n".join(lines)
 
 

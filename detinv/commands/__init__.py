@@ -9,4 +9,4 @@ from collections.abc import Callable
 from typing import Any
 
 Build = Callable[[Any], Any]
-"""From a configuration entry with a `_target_` to the object it describes."""
+"""Builds the object that a configuration entry with a `_target_` describes."""

@@ -1,4 +1,4 @@
-"""`detinv bench NAME`: what things cost on this machine."""
+"""`detinv bench NAME`: measure time and memory on this machine."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,11 +20,11 @@ from detinv.results.io.files import prepare_out_dir, write_json, write_text
 from detinv.runtime.devices import usable_device
 
 Findings = tuple[Any, list[str]]
-"""What is written to the file of figures, and what is said of it."""
+"""The results to be written to the JSON file, and the lines to be printed."""
 
 
 def run(config: DictConfig, build: Build) -> None:
-    """Measure, say what was found, write it to `config.out_dir`."""
+    """Measure, print the results and write them to `config.out_dir`."""
     name = config.benchmark
     if name not in _BENCHMARKS:
         raise ConfigError(f"unknown benchmark {name!r}{suggestion(name, _BENCHMARKS)} (there are: {_KNOWN})")
@@ -203,7 +203,7 @@ def _check(options: DictConfig, least: dict[str, int]) -> None:
 
 
 def _steps(options: DictConfig, name: str, own: int) -> int:
-    """A number of steps, by default a preset's own."""
+    """Return a number of steps, by default that of the preset."""
     steps = own if options[name] is None else options[name]
     if type(steps) is not int or steps < 1:
         raise ConfigError(f"inversion.{name}={steps}: choose a whole number of at least 1, or null")
@@ -211,7 +211,7 @@ def _steps(options: DictConfig, name: str, own: int) -> int:
 
 
 def _counts(options: DictConfig, name: str, allow_none: bool = False) -> list[int]:
-    """A list of whole numbers above 0."""
+    """Return an option that is a list of whole numbers above 0."""
     given = list(options[name])
     if not (given or allow_none) or not all(type(number) is int and number > 0 for number in given):
         raise ConfigError(f"{name}={given}: give whole numbers above 0, such as [1,8]")
@@ -219,7 +219,7 @@ def _counts(options: DictConfig, name: str, allow_none: bool = False) -> list[in
 
 
 def _detectors(config: DictConfig) -> list[dict[str, Any]]:
-    """The registrations of all detectors that were chosen."""
+    """Return the configuration of each chosen detector."""
     entries: Any = OmegaConf.to_container(config.detector, resolve=True)
     return list(entries["members"].values()) if "members" in entries else [entries]
 
@@ -236,7 +236,7 @@ def _build(entries: dict[str, Any], config: DictConfig) -> AbstractDetector:
 
 
 def _layouts(config: DictConfig, build: Build, detector: AbstractDetector, count: int) -> Sequence[Layout]:
-    """The first layouts of the source, in the detector's own frame."""
+    """Return the first layouts of the source, in pixels of the network's input."""
     source = build(config.layout)
     found = source.layouts(detector.class_names, detector.network_size, detector.detections_per_image)
     if len(found) < count:

@@ -1,4 +1,4 @@
-"""`detinv check`: does an adapter keep the contract?"""
+"""`detinv check`: test the adapter of a detector."""
 
 from dataclasses import asdict
 
@@ -20,7 +20,7 @@ _STYLES = {True: "green", False: "bold red", None: "yellow"}
 
 
 def run(config: DictConfig, build: Build) -> int:
-    """Try `config.detector`, print the verdicts, write them to `config.out_dir`; 1 if one is against it."""
+    """Test `config.detector`, print the verdicts and write them to `config.out_dir`; return 1 if a claim fails."""
     sizes = _sizes(config.image_sizes)
     if config.steps < 1:
         raise ConfigError(f"steps={config.steps}: choose at least 1")

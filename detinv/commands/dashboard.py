@@ -1,4 +1,4 @@
-"""A run in the dashboard: opened, told, and closed whatever happens."""
+"""A run in the dashboard, which is always closed at the end."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from detinv.runtime.loggers import Dashboard
 
 @contextmanager
 def dashboard(logger: Logger | None, config: DictConfig) -> Iterator[Dashboard]:
-    """The run in the dashboard, closed whatever happens, and marked as failed if something did."""
+    """Open the run in the dashboard; close it at the end, marked as failed after an error."""
     board = Dashboard([] if logger is None else [logger])
     failed = True
     try:
@@ -31,7 +31,7 @@ def _close(logger: Logger, failed: bool) -> None:
 
 
 def numbers_of(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers of nested mappings, with their keys joined by slashes."""
+    """Collect the finite numbers of nested mappings, with their keys joined by slashes."""
     found: dict[str, float] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""`detinv detect`: a detector's own inference over a folder of images, inverted or real."""
+"""`detinv detect`: run a detector's own inference on a folder of images, inverted or real."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,13 +87,13 @@ def _annotated(annotations: str, detector: AbstractDetector) -> _Annotated:
 
 
 def _listed(names: list[str], images: list[torch.Tensor]) -> list[Layout]:
-    """The images as layouts of which nothing is known."""
+    """Return an empty layout for each image."""
     none, no_labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
     return [Layout(none, no_labels, _size(image), name) for name, image in zip(names, images, strict=True)]
 
 
 def _index(names: list[str], listed: list[Layout], detector: AbstractDetector) -> dict[str, Any]:
-    """Which file each image number of the results stands for, in COCO's form."""
+    """Return the file name of each image id in the results, in COCO's format."""
     index = coco_ground_truth(listed, detector.class_names)
     for entry, name in zip(index["images"], names, strict=True):
         entry["file_name"] = name

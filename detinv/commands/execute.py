@@ -32,7 +32,7 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
 
 
 def check_command(name: str, overrides: Sequence[str]) -> "DictConfig":
-    """The configuration that `run_command` would run, composed and checked as it would be."""
+    """Return the configuration that `run_command` would run, composed and checked in the same way."""
     from detinv.config.trust import trusting
 
     with trusting(_says_trust(overrides)):
@@ -40,14 +40,14 @@ def check_command(name: str, overrides: Sequence[str]) -> "DictConfig":
 
 
 def _says_trust(overrides: Sequence[str]) -> bool:
-    """Whether the command line itself says that configurations may run code; the last word counts."""
+    """Tell whether the command line allows configurations to run code; the last override counts."""
     pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     said = [value.strip().lower() for key, value in pairs if key == _TRUST]
     return said[-1:] == ["true"]
 
 
 def _forget_trust(config: "DictConfig") -> None:
-    """Trust is given for one call: it is no part of what a run is, and of what is kept of it."""
+    """Remove the option for trust, which is given for one call and not stored with the results."""
     from omegaconf import open_dict
 
     with open_dict(config):

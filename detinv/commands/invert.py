@@ -1,4 +1,4 @@
-"""`detinv invert`: layouts in, inverted images out."""
+"""`detinv invert`: make images that a detector reads as given layouts."""
 
 import tempfile
 from dataclasses import replace
@@ -31,7 +31,7 @@ _INTERRUPTED = 130
 
 
 def run(config: DictConfig, build: Build) -> int:
-    """Build detector, layouts and preset; invert, or go on with it; write everything to `config.out_dir`.
+    """Build detector, layouts and preset; invert, or resume; write everything to `config.out_dir`.
 
     Returns:
         0; 1 when an image is missing or stopped early; 130 when interrupted.
@@ -97,7 +97,7 @@ def _claimed(config: DictConfig) -> str:
 
 
 def _write(result: InversionResult, out_dir: Path, config_yaml: str, title: str) -> None:
-    """Write everything and tell about it; a folder that cannot be written any more costs no finished image."""
+    """Write and print the results; where the folder cannot be written any more, write them to another one."""
     terminal = console()
     if not result.images:
         write_json(out_dir / "metrics.json", result.metrics)
@@ -117,7 +117,7 @@ def _write(result: InversionResult, out_dir: Path, config_yaml: str, title: str)
 
 
 def _ensemble(entries: DictConfig, build: Build) -> Ensemble:
-    """The detector, or the detectors, under the names they are registered by."""
+    """Build the detector, or the detectors, under their registered names."""
     if "members" in entries:
         return build({key: value for key, value in _plain(entries).items() if key != "name"})
     return Ensemble({str(entries.name): build_detector(entries)})

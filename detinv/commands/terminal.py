@@ -1,4 +1,4 @@
-"""Findings in the terminal, where every number must be legible, and names are nothing but names."""
+"""Results in the terminal: every number legible, every name printed literally."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,21 +17,21 @@ _FRAME = 3
 
 
 def console(quiet: bool = False) -> Console:
-    """The terminal; a name such as `:star:` stays as it is.
+    """Return the terminal; a name such as `:star:` is printed as it is.
 
     Args:
-        quiet: show nothing.
+        quiet: print nothing.
     """
     return Console(emoji=False, quiet=quiet)
 
 
 def literal(text: object) -> str:
-    """`text` so that the terminal shows just it: no markup, no colours, nothing that one cannot see."""
+    """Escape `text` so that the terminal prints it literally, without markup, colours or invisible characters."""
     return escape(printable(str(text)))
 
 
 def terminal_table(table: Table, width: int) -> ConsoleTable | None:
-    """The table for people at a terminal; headings are folded where there is little room, numbers never.
+    """Lay out a table for the terminal; headings are folded where there is little room, numbers never.
 
     Args:
         width: of the terminal, in characters.

@@ -29,7 +29,7 @@ _CHOICES = ("steps", "batch_size", "learning_rate", "weight_decay", "gradient_cl
 
 
 def run(config: DictConfig, build: Build) -> None:
-    """Train `config.detector` on `config.data`, or continue, or only measure what is already trained."""
+    """Train `config.detector` on `config.data`, or continue, or only measure what has been trained already."""
     terminal = console()
     options = TrainingOptions(
         **{name: config[name] for name in _CHOICES}, accelerator=config.accelerator, workers=config.workers
@@ -79,7 +79,7 @@ def run(config: DictConfig, build: Build) -> None:
 
 
 def _header(training: Training, options: TrainingOptions, data: TrainingSet) -> dict[str, Any]:
-    """What travels inside the file of weights."""
+    """Return the metadata stored in the file of weights."""
     return {
         "name": training.name,
         "architecture": training.architecture,

@@ -1,4 +1,4 @@
-"""YAML files of strangers: no larger than their text shows, and no deeper than anybody writes by hand."""
+"""Checks of untrusted YAML: no aliases, which can expand to gigabytes, and no deep nesting."""
 
 import yaml
 
@@ -14,11 +14,11 @@ _STARTS = (
 _ENDS = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
-"""What a loader raises: besides its own errors those of YAML's types, such as a date that is none."""
+"""What a loader raises: besides its own errors those of YAML's types, such as an invalid date."""
 
 
 def check_plain_yaml(text: str) -> None:
-    """Raise YAMLError for what loaders cannot be trusted with: aliases, which multiply, and endless nesting."""
+    """Raise YAMLError for aliases and for nesting that is too deep."""
     depth = 0
     for token in yaml.scan(text):
         if isinstance(token, yaml.AliasToken):
@@ -29,7 +29,7 @@ def check_plain_yaml(text: str) -> None:
 
 
 def yaml_problem(error: Exception) -> str:
-    """What is wrong and where, in one line."""
+    """Describe what is wrong and where, in one line."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"

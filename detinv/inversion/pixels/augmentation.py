@@ -1,6 +1,6 @@
 """Random views of the image: the layout moves with the pixels, so the targets stay true.
 
-What is read in every view cannot hang on a single pixel; that is what makes inversions transfer to other detectors.
+What a detector sees in every view cannot depend on single pixels, which makes inversions transfer to other detectors.
 """
 
 from collections.abc import Sequence
