@@ -23,7 +23,7 @@ _RANDOM = f"random_{_DETECTOR}"
 # Shares of images: that must show a planted companion; that may show one where none was planted, and where nothing was
 # learnt at all; and one that would be a violation there.
 _PRESENT, _ABSENT, _NOTHING, _VIOLATION = 0.5, 0.1, 0.05, 0.5
-# Of the control without a planted side, whose truth lies at the very value that is tested: a 95 % interval would make
+# For the control without a planted side, whose true value is the very value that is tested: a 95 % interval would make
 # one run in twenty fail.
 _SIDE_LEVEL, _ONE_SIDED = 0.99, 0.99
 # Of the objects, in pixels.
@@ -31,7 +31,7 @@ _SIDE = 28.0
 # Look-alikes of which only the first has a companion.
 _WITH, _WITHOUT = "gear", "hoop"
 _PLANTED = ContextWorld.companions
-# Classes that are told by their own outline.
+# Classes that their own outline identifies.
 _ALONE = tuple(name for name in ContextWorld.class_names if name not in (*_PLANTED, _WITHOUT))
 
 

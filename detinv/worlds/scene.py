@@ -80,8 +80,8 @@ class Appearance:
         samples = self.texture(dx + phase[0], dy + phase[1])
         if self.patch is not None:
             aside = np.maximum(np.abs(u - self.patch.centre[0]), np.abs(v - self.patch.centre[1]))
-            shown = self.patch.texture(dx + phase[0], dy + phase[1])
-            samples = np.where(aside <= self.patch.half_side, shown, samples)
+            inner = self.patch.texture(dx + phase[0], dy + phase[1])
+            samples = np.where(aside <= self.patch.half_side, inner, samples)
         amount = _pool(samples)[..., None]
 
         patch = canvas[top:bottom, left:right]

@@ -1,1 +1,1 @@
-"""The detectors that come in the box: how they are built, and where their weights lie."""
+"""The bundled detectors: how they are built, and their weights."""

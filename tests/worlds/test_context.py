@@ -25,7 +25,7 @@ def layouts():
 
 
 def side_of(box, other):
-    """Where `other` stands beside `box`: within a few pixels of its edge, and centred; empty if it does not."""
+    """Return the side of `box` on which `other` stands, centred and within a few pixels; empty if on none."""
     dx, dy = (other[0] + other[2] - box[0] - box[2]) / 2, (other[1] + other[3] - box[1] - box[3]) / 2
     gaps = {
         "above": (box[1] - other[3], dx), "below": (other[1] - box[3], dx),
@@ -45,8 +45,8 @@ def sides(layouts, name, companion):
     for objects in layouts:
         for one, box in objects:
             if one == name:
-                beside = [side_of(box, other) for kind, other in objects if kind == companion]
-                found.append(next(filter(None, beside), ""))
+                companions = [side_of(box, other) for kind, other in objects if kind == companion]
+                found.append(next(filter(None, companions), ""))
     return found
 
 
@@ -89,8 +89,8 @@ def test_nothing_but_the_companion_stands_near(layouts, name):
 def test_companions_stand_alone_as_well(layouts):
     for name, (companion, _) in PLANTED.items():
         total = sum(kind == companion for objects in layouts for kind, _ in objects)
-        beside = sum(bool(side) for side in sides(layouts, name, companion))
-        assert 0.3 < beside / total < 0.7
+        accompanied = sum(bool(side) for side in sides(layouts, name, companion))
+        assert 0.3 < accompanied / total < 0.7
 
 
 def test_outlines_are_shared_by_those_that_look_alike():

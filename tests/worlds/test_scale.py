@@ -1,4 +1,4 @@
-"""The world `scale`, by its scenes: small objects are told by their outline, large ones by their texture."""
+"""The world `scale`, by its scenes: outlines identify small objects, textures large ones."""
 
 import numpy as np
 import pytest
