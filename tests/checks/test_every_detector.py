@@ -38,15 +38,14 @@ def loaded(name):
         raise
 
 
-def cases():
-    """All names; bundled detectors that are those of `shapes_*` with other weights are slow tests."""
-    for name in detector_names():
-        twin = detector_node(name).get("weights") == "bundled" and name not in FIRST
-        yield pytest.param(name, marks=pytest.mark.slow) if twin else name
+def case(name):
+    """A bundled detector that is one of `shapes_*` with other weights is a slow test."""
+    twin = detector_node(name).get("weights") == "bundled" and name not in FIRST
+    return pytest.param(name, marks=pytest.mark.slow) if twin else name
 
 
 @pytest.mark.filterwarnings("default")  # what a library's own code warns of is not the adapter's fault
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", [case(name) for name in detector_names()])
 def test_every_registered_detector_keeps_the_contract(name):
     detector = loaded(name)
     # Targets move with the image, so the first few steps may raise the loss; small networks can take more of them.
