@@ -21,6 +21,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
     # Dynamo of torch 2.11 does so with every autograd function.
     pytest.mark.filterwarnings("ignore:.* should not be instantiated:DeprecationWarning"),
+    # What torch 2.11 says of its own modules that `torch.compile` imports.
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
 ]
 
 PARTS = {
