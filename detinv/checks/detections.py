@@ -34,8 +34,12 @@ def inverts_layouts(trial: AdapterTrial) -> Finding:
         progress=False,
     )
     trial.images += result.images
+    # Layouts of different numbers of objects are not optimised in one batch: a step's loss is that of all batches.
+    batches: dict[int, list[float]] = {}
+    for row in result.losses:
+        batches.setdefault(int(row["batch"]), []).append(float(row["total"]))
     # Targets move with the image, so single steps may raise the loss.
-    first, later = result.losses[0]["total"], [row["total"] for row in result.losses[1:]]
+    first, *later = [sum(totals) for totals in zip(*batches.values(), strict=True)]
     if not later:
         return None, "one step shows nothing; give steps=20"
     last = min(later)

@@ -98,7 +98,7 @@ def test_bundled_weights_that_are_not_there(monkeypatch, tmp_path):
 
 
 def test_given_weights_that_are_not_there(tmp_path):
-    with pytest.raises(DetectorError, match=r"mine\.safetensors: no such file"):
+    with pytest.raises(DetectorError, match=r"mine\.safetensors: no such weights file"):
         load_detector("shapes_fcos", tmp_path / "mine.safetensors")
 
 

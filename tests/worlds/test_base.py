@@ -5,7 +5,8 @@ import pytest
 import torch
 import yaml
 
-from detinv.config.folders import choices, config_dir
+from detinv.config.composition import compose_config
+from detinv.config.folders import config_dir
 from detinv.errors import ConfigError
 from detinv.training.data import World
 from detinv.worlds.base import overlap
@@ -88,14 +89,14 @@ def test_detectors_know_the_classes_of_their_world(world_class, model):
     node = yaml.safe_load((config_dir() / "detector" / f"{name}.yaml").read_text())
     assert tuple(node["class_names"]) == world_class.class_names
     assert node["model"]["num_classes"] == len(world_class.class_names)
-    training = yaml.safe_load((config_dir() / "training" / f"{name}.yaml").read_text())
+    training = yaml.safe_load((config_dir() / "model" / f"{name}.yaml").read_text())
     assert training["data"]["world"] == world_class.name
     # Layouts of runs come from seeds of a million and more; training stays below a thousand.
     assert training["data"]["seed"] < 1000 < training["data"]["evaluation_seed"]
 
 
 def test_every_world_has_layouts_of_its_name_and_says_what_is_planted(world_class):
-    assert world_class.name in choices(config_dir(), "layout")
+    assert compose_config("invert", [f"layout={world_class.name}"]).layout.world == world_class.name
     assert world_class.planted_truth.endswith(".")
     assert set(world_class.planted_orientations) <= set(world_class.class_names)
     assert len(set(world_class.class_names)) == len(world_class.class_names)
