@@ -39,9 +39,11 @@ def loaded(name):
 
 
 def case(name):
-    """A bundled detector that is one of `shapes_*` with other weights is a slow test."""
-    twin = detector_node(name).get("weights") == "bundled" and name not in FIRST
-    return pytest.param(name, marks=pytest.mark.slow) if twin else name
+    """Twins of `shapes_*` with other weights, and variants of a large network, are slow tests."""
+    node = detector_node(name)
+    twin = node.get("weights") == "bundled" and name not in FIRST
+    large = "torchvision" in node["_target_"] and "resnet50" in name and name != "retinanet_resnet50_fpn"
+    return pytest.param(name, marks=pytest.mark.slow) if twin or large else name
 
 
 @pytest.mark.filterwarnings("default")  # what a library's own code warns of is not the adapter's fault

@@ -87,6 +87,7 @@ def test_batches_of_any_size_give_the_same_images(tmp_path: Path, whole: Path, b
     assert pictures(tmp_path) == pictures(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_images(tmp_path: Path, whole: Path):
     process = start_two(tmp_path)
     assert process.returncode == 0, process.stderr

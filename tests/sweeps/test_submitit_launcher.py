@@ -16,6 +16,7 @@ submitit = pytest.importorskip("submitit", reason="needs the extra detinv[slurm]
 TINY = ("layout=plain", "layout.count=1", "steps=2", "trainer.accelerator=cpu", "logger=none")
 
 
+@pytest.mark.slow
 def test_jobs_run_side_by_side_and_isolated(tmp_path, monkeypatch):
     meeting_detectors(tmp_path)
     monkeypatch.chdir(tmp_path)

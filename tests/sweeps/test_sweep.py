@@ -27,6 +27,7 @@ def times_run(folder: Path) -> dict[str, int]:
     return {path.parent.name: len(path.read_text()) for path in folder.glob("*/times")}
 
 
+@pytest.mark.slow
 def test_a_job_is_what_its_command_would_be_alone(tmp_path):
     out = tmp_path / "sweep"
     assert main(["invert", "-m", "seed=1,2", *TINY, "logger=none", f"out_dir={out}"]) == 0
@@ -174,6 +175,7 @@ def test_every_command_can_be_swept(monkeypatch, tmp_path):
     assert statuses(out) == {"experiment_fig10_context": "ok", "experiment_fig11_position": "ok"}
 
 
+@pytest.mark.slow
 def test_jobs_are_a_group_in_the_dashboard(monkeypatch, tmp_path):
     seen = []
     stand_in(monkeypatch, "invert", lambda config, build: seen.append((config.logger.get("group"), config.out_dir)))

@@ -69,6 +69,7 @@ def test_numbers_and_gradients_stay_what_they_were(family: str):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
+@pytest.mark.slow
 def test_every_canvas_size_is_compiled():
     """torch by itself stops compiling a part after eight shapes, and runs it as it is."""
     network = Network(tiny_detector("retinanet"))

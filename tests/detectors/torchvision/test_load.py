@@ -106,7 +106,13 @@ def old_names(state, architecture):
     return found
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+def _case(name):
+    """Second versions, and the Mask R-CNN of fifty layers, are slow tests."""
+    large = name.endswith("_v2") or name == "maskrcnn_resnet50_fpn"
+    return pytest.param(name, marks=pytest.mark.slow) if large else name
+
+
+@pytest.fixture(scope="module", params=[_case(name) for name in ARCHITECTURES])
 def architecture(request):
     return request.param
 
@@ -260,7 +266,12 @@ def test_nothing_is_frozen_in_the_second_versions():
 
 @pytest.mark.parametrize(
     ("name", "num_columns", "first"),
-    [(SMALL_RCNN, 4, 1), (SSDLITE, 4, 1), ("retinanet_resnet50_fpn", 4, 1), ("retinanet_resnet50_fpn", 3, 0)],
+    [
+        (SMALL_RCNN, 4, 1),
+        (SSDLITE, 4, 1),
+        pytest.param("retinanet_resnet50_fpn", 4, 1, marks=pytest.mark.slow),
+        pytest.param("retinanet_resnet50_fpn", 3, 0, marks=pytest.mark.slow),
+    ],
 )
 def test_a_model_of_ones_own(name, num_columns, first, tmp_path):
     """As a person trains it from nothing and saves it: with running statistics, which are frozen here."""

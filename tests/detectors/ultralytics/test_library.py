@@ -58,6 +58,7 @@ assert not any(name.split(".")[0] == "ultralytics" for name in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_importing_detinv_does_not_import_the_library():
     in_new_process(IMPORT_CORE, PATH="")
 

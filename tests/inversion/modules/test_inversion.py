@@ -125,6 +125,7 @@ def test_a_neighbour_without_masks_takes_no_masks_away():
     assert int((alone.images[0].int() - beside.images[1].int()).abs().max()) <= 1
 
 
+@pytest.mark.slow
 def test_step_numbers_of_loggers_never_go_backwards():
     class Numbers(Logger):
         name, version = "numbers", "0"

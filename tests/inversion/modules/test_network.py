@@ -1,5 +1,7 @@
 """A step's view of a detector: the detector's own numbers and gradients, and no image's hang on another's."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -39,9 +41,14 @@ def test_numbers_and_gradients_are_the_detector_s(family: str, large: bool, monk
         torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("large", [False, True])
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("prepared", [False, True])
+def _thread_cases() -> list:
+    """Every combination of prepared, threads and large; all but two of them are slow tests."""
+    quick = {(True, 2, False), (True, 3, True)}
+    cases = itertools.product([False, True], [1, 2, 3], [False, True])
+    return [pytest.param(*case, marks=() if case in quick else pytest.mark.slow) for case in cases]
+
+
+@pytest.mark.parametrize(("prepared", "threads", "large"), _thread_cases())
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_image_has_the_same_bits_in_any_batch(family: str, prepared: bool, threads: int, large: bool, monkeypatch):
     monkeypatch.setattr(module, "_LARGE", 1 if large else 10**9)
