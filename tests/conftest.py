@@ -8,6 +8,8 @@ from hypothesis import settings
 # Torch reads this when it is imported, and so do the processes that tests start. Two threads gain little on networks
 # as small as these, and the whole suite runs in as many processes as there are cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests of several threads share the cores with other tests: threads that wait must not keep a core busy.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The same examples at every run, and no limit of time: machines that test are slow and busy.
 settings.register_profile("steady", derandomize=True, deadline=None)
