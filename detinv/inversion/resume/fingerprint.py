@@ -42,4 +42,4 @@ def _described(value: Any) -> Any:
         return f"{value.__module__}.{value.__qualname__}"
     # Private attributes are derived from the public ones.
     settings = {name: item for name, item in vars(value).items() if not name.startswith("_")}
-    return [type(value).__qualname__, _described(settings)]
+    return [f"{type(value).__module__}.{type(value).__qualname__}", _described(settings)]

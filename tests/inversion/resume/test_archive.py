@@ -171,3 +171,9 @@ def test_a_layout_on_another_device_has_the_same_hash():
     with PretendedDevice():
         there = replace(one, boxes=one.boxes.to(DEVICE), labels=one.labels.to(DEVICE))
         assert layout_hash(there) == layout_hash(one)
+
+
+def test_parts_of_one_name_in_two_modules_differ():
+    """Two packages may call their parts alike."""
+    here, there = (type("Part", (), {"__module__": module})() for module in ("one", "another"))
+    assert settings_hash(here) != settings_hash(there)
