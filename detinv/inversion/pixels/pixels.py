@@ -17,6 +17,9 @@ from detinv.layouts.batch import LayoutBatch, canvas_size, slots_for
 from detinv.layouts.layout import Layout
 from detinv.runtime.seeds import layout_generator
 
+# A mean colour closer to 0 or 1 than this is moved to it before its logit is taken.
+_EDGE = 0.05
+
 
 class AbstractPixels(nn.Module, ABC):
     """Images under optimisation; its parameters are the only trained ones of an inversion.
@@ -119,7 +122,8 @@ class FourierPixels(AbstractPixels):
         # So scaled that a unit step of all coefficients is a unit step of the image's root mean square.
         self.register_buffer("_scale", scale / scale.square().mean().sqrt(), persistent=False)
         # d pixels / d logits at the mean colour.
-        slope = self.mean * (1 - self.mean)
+        centre = self._centre()
+        slope = centre * (1 - centre)
         spectrum = torch.stack([torch.fft.rfft2(one, norm="ortho") for one in noise / slope]) / self._scale
         return torch.view_as_real(spectrum).contiguous()
 
@@ -128,7 +132,11 @@ class FourierPixels(AbstractPixels):
         # One by one: a transform of several at once rounds otherwise.
         size = self.mask.shape[-2:]
         logits = torch.stack([torch.fft.irfft2(one, s=size, norm="ortho") for one in spectrum])
-        return (torch.sigmoid(torch.logit(self.mean) + logits) - self.mean) * self.mask
+        return (torch.sigmoid(torch.logit(self._centre()) + logits) - self.mean) * self.mask
+
+    def _centre(self) -> Tensor:
+        """Return the colour of zero logits: the mean, kept off 0 and 1, whose logits are infinite."""
+        return self.mean.clamp(_EDGE, 1 - _EDGE)
 
     def clamp_(self) -> None:
         """The sigmoid keeps the pixels inside (0, 1): nothing to do."""
