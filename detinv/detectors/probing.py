@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,21 @@ def find_outputs(outputs: Iterable[ModuleOutput], module: str) -> list[ModuleOut
         if one.module == module:
             found.setdefault(one.output, one)
     return list(found.values())
+
+
+def region_layers(outputs: Iterable[ModuleOutput], modules: Mapping[str, str]) -> list[FeatureLayer]:
+    """Return the layers of what a second stage computes for each region.
+
+    Args:
+        outputs: of all modules in one pass.
+        modules: from a layer's name to its module; one that was not called has no layer.
+    """
+    outputs = list(outputs)
+    return [
+        one.layer(name, stride=None, per_region=True)
+        for name, module in modules.items()
+        for one in find_outputs(outputs, module)
+    ]
 
 
 def neck_levels(outputs: Iterable[ModuleOutput]) -> list[FeatureLayer]:

@@ -1,6 +1,6 @@
 """The parts that adapters of Detectron2's models share: preprocessing, anchors and inference."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -125,9 +125,11 @@ class AbstractDetectron2Detector(AbstractDetector, ABC):
         by_output = {layer.output: layer for layer in self.feature_layers() if layer.module == _BACKBONE}
         return tuple(by_output[name] for name in names)
 
-    @abstractmethod
     def _level_names(self, head: HeadName) -> Sequence[str]:
-        """Return the backbone's names of the feature maps that a head receives, finest first."""
+        """Return the names of the maps that a head receives, finest first; by default those of a one-stage model."""
+        if head != "dense":
+            raise DetectorError(f"{type(self).__name__} has no head {head!r}")
+        return self.model.head_in_features
 
     def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
         """Stages of the backbone below its pyramid, then the levels that the pyramid returns."""

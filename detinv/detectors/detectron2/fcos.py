@@ -6,14 +6,12 @@ from detectron2.modeling.box_regression import Box2BoxTransformLinear
 from detectron2.modeling.meta_arch.fcos import FCOS
 
 from detinv.detectors.detectron2.common import AbstractDetectron2Detector, AnchorCache, Preprocessing, unsupported
-from detinv.detectors.feature_layers import HeadName
 from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import PointAssigner
 from detinv.detectors.heads.codec import DistanceCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
 from detinv.detectors.heads.scoring import Scoring
 from detinv.detectors.regions import Regions
-from detinv.errors import DetectorError
 from detinv.types import Pixels
 
 
@@ -48,11 +46,6 @@ class Detectron2FCOS(AbstractDetectron2Detector):
             ),
             Scoring(class_power=0.5, quality_power=0.5),
         )
-
-    def _level_names(self, head: HeadName) -> Sequence[str]:
-        if head != "dense":
-            raise DetectorError(f"{type(self).__name__} has no head {head!r}")
-        return self.model.head_in_features
 
     def forward(
         self,

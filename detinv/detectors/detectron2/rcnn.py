@@ -28,17 +28,17 @@ from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
 from detinv.detectors.heads.proposals import propose, size_limits
-from detinv.detectors.probing import ModuleOutput, find_outputs
+from detinv.detectors.probing import ModuleOutput, region_layers
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
 from detinv.types import Pixels
 
 # What is computed for each region, for proposals and given regions or, of masks, for the given ones alone.
 _REGION_LAYERS = {
-    "roi": "box_pooler",
-    "roi_head": "box_head",
-    "mask_roi": "mask_pooler",
-    "mask_head": "mask_head.deconv_relu",
+    "roi": "model.roi_heads.box_pooler",
+    "roi_head": "model.roi_heads.box_head",
+    "mask_roi": "model.roi_heads.mask_pooler",
+    "mask_head": "model.roi_heads.mask_head.deconv_relu",
 }
 
 
@@ -93,13 +93,7 @@ class Detectron2RCNN(AbstractDetectron2Detector):
 
     def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
         """Stages and levels, then what the second stage pools of each region and what its heads make of it."""
-        layers = list(super()._find_layers(outputs, predictions))
-        for name, module in _REGION_LAYERS.items():
-            layers += [
-                one.layer(name, stride=None, per_region=True)
-                for one in find_outputs(outputs, f"model.roi_heads.{module}")
-            ]
-        return layers
+        return [*super()._find_layers(outputs, predictions), *region_layers(outputs, _REGION_LAYERS)]
 
     def forward(
         self,

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
 
 from detinv.detectors.detectron2.common import AbstractDetectron2Detector, AnchorCache, Preprocessing, delta_codec
-from detinv.detectors.feature_layers import HeadName
 from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
 from detinv.detectors.regions import Regions
-from detinv.errors import DetectorError
 from detinv.types import Pixels
 
 
@@ -39,11 +37,6 @@ class Detectron2RetinaNet(AbstractDetectron2Detector):
                 drop_empty=True,
             ),
         )
-
-    def _level_names(self, head: HeadName) -> Sequence[str]:
-        if head != "dense":
-            raise DetectorError(f"{type(self).__name__} has no head {head!r}")
-        return self.model.head_in_features
 
     def forward(
         self,

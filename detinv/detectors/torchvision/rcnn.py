@@ -16,7 +16,7 @@ from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.codec import DeltaCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
 from detinv.detectors.heads.proposals import propose, size_limits
-from detinv.detectors.probing import ModuleOutput, find_outputs
+from detinv.detectors.probing import ModuleOutput, region_layers
 from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache
 from detinv.types import Pixels
@@ -25,10 +25,10 @@ from detinv.types import Pixels
 _MIN_SIZE = 1e-2
 # What is computed for each region, for proposals and given regions or, of masks, for the given ones alone.
 _REGION_LAYERS = {
-    "roi": "box_roi_pool",
-    "roi_head": "box_head",
-    "mask_roi": "mask_roi_pool",
-    "mask_head": "mask_head",
+    "roi": "model.roi_heads.box_roi_pool",
+    "roi_head": "model.roi_heads.box_head",
+    "mask_roi": "model.roi_heads.mask_roi_pool",
+    "mask_head": "model.roi_heads.mask_head",
 }
 
 
@@ -87,13 +87,7 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
 
     def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
         """Stages and levels, then what the second stage pools of each region and what its heads make of it."""
-        layers = list(super()._find_layers(outputs, predictions))
-        for name, module in _REGION_LAYERS.items():
-            layers += [
-                one.layer(name, stride=None, per_region=True)
-                for one in find_outputs(outputs, f"model.roi_heads.{module}")
-            ]
-        return layers
+        return [*super()._find_layers(outputs, predictions), *region_layers(outputs, _REGION_LAYERS)]
 
     def forward(
         self,
