@@ -46,7 +46,10 @@ def test_work_is_shared_out_and_comes_back_in_order(count: int, items: int):
 def test_each_process_runs_on_the_device_of_its_number(monkeypatch, local_rank: int, devices: object):
     """Four GPUs that are not there: Lightning chooses among them, and nothing is started."""
     from lightning_fabric import Fabric
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
 
+    # Lightning stores the number of this process here, and later tests would log as the second of two.
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("lightning_fabric.accelerators.cuda.num_cuda_devices", lambda: 4)
     monkeypatch.setattr("lightning_fabric.accelerators.cuda._check_cuda_matmul_precision", lambda device: None)
