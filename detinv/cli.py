@@ -12,9 +12,9 @@ from detinv import __version__
 from detinv.commands.execute import run_command
 from detinv.config.commands import COMMANDS, Command
 from detinv.config.composition import chosen_groups
-from detinv.config.printable import one_line, suggestion
 from detinv.config.renamed import current_words
 from detinv.errors import ConfigError, DetinvError, ProcessError
+from detinv.inputs.printable import one_line, suggestion
 
 _MISTAKE, _INTERRUPTED = 2, 130
 _HELP = {"-h", "--help"}

@@ -25,7 +25,7 @@ ALLOWED = {
     "checks": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "checks"],
 }
 EVERYTHING = [*ALLOWED, "cli"]
-_FOUNDATION = {"__init__", "types", "errors", "config"}
+_FOUNDATION = {"__init__", "types", "errors", "inputs", "config"}
 # The command line: it may import everything, and nothing else imports it.
 _CLI = {"__main__", "cli", "commands", "sweeps"}
 # The package offers its public names lazily, from wherever they live.

@@ -8,11 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 from detinv.benchmarks.machine import machine
 from detinv.commands import Build
 from detinv.commands.terminal import console, literal
-from detinv.config.printable import suggestion
 from detinv.detectors.acceleration.compile import check_mode
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
+from detinv.inputs.printable import suggestion
 from detinv.inversion.preset import load_preset
 from detinv.inversion.requests import check_precision
 from detinv.layouts.layout import Layout

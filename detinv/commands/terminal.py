@@ -5,7 +5,7 @@ from rich.markup import escape
 from rich.table import Column
 from rich.table import Table as ConsoleTable
 
-from detinv.config.printable import printable
+from detinv.inputs.printable import printable
 from detinv.results.reports.findings import Cell, Table
 
 # Rows that are shown; the CSV files and the report have all.

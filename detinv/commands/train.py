@@ -10,10 +10,10 @@ from rich.table import Table
 
 from detinv.commands import Build
 from detinv.commands.terminal import console, literal
-from detinv.config.printable import shown
 from detinv.detectors.class_names import read_class_names
 from detinv.detectors.load import RANDOM, build_detector
 from detinv.errors import ConfigError
+from detinv.inputs.printable import shown
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
 from detinv.results.io.names import file_stems
 from detinv.results.io.versions import versions

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from detinv.commands import Build
 from detinv.commands.terminal import console, literal
-from detinv.config.printable import reason_of, suggestion
 from detinv.errors import ConfigError
+from detinv.inputs.printable import reason_of, suggestion
 from detinv.results.io.files import prepare_out_dir, write_json
 from detinv.results.io.resume import claim_folder
 from detinv.results.io.versions import versions

@@ -11,9 +11,9 @@ from detinv.config.commands import COMMANDS
 from detinv.config.folders import FILE_ENDINGS, choices, config_dir, package_of
 from detinv.config.kinds import check_kinds, check_numbers, flat_values
 from detinv.config.out_dir import dated_folder
-from detinv.config.printable import suggestion
 from detinv.config.renamed import current_words
 from detinv.errors import ConfigError
+from detinv.inputs.printable import suggestion
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

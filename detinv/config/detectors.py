@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 
 from detinv.config.folders import FILE_ENDINGS, choices, config_dir
 from detinv.config.own_files import read_own_file
-from detinv.config.printable import is_text, shown, suggestion
 from detinv.config.trust import ENTRY_POINTS
 from detinv.errors import DetectorError
+from detinv.inputs.printable import is_text, shown, suggestion
 
 _EXPECTED = "describes no detector; it needs an entry _target_, a function that returns one"
 

@@ -8,10 +8,10 @@ from importlib import import_module
 from typing import Any
 
 from detinv.config.folders import config_dir, package_of
-from detinv.config.printable import reason_of, shown
 from detinv.config.targets import moved_to
 from detinv.config.trust import TARGET, check_resolved, check_target, is_trusting
 from detinv.errors import ConfigError, DetinvError
+from detinv.inputs.printable import reason_of, shown
 
 # What our constructors raise when they are given something of another kind.
 _UNUSABLE = (AttributeError, ArithmeticError, LookupError)

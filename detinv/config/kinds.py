@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from detinv.config.annotations import annotations, annotations_of, fits, said
-from detinv.config.printable import shown
 from detinv.errors import ConfigError
+from detinv.inputs.printable import shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from detinv.config.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
 from detinv.config.renamed import check_names
 from detinv.config.trust import check_decisions, check_targets, is_trusting
 from detinv.errors import ConfigError, DetinvError
+from detinv.inputs.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
 
 
 def read_own_file(

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
-from detinv.config.printable import shown
 from detinv.config.targets import allowed_targets, moved_to
 from detinv.errors import ConfigError
+from detinv.inputs.printable import shown
 
 ENTRY_POINTS = "detinv.detectors"
 """Group of the entry points: each is a function that returns an `AbstractDetector`; its parameters are options."""

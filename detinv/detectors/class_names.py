@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detinv.config.printable import is_text, shown
 from detinv.errors import DetectorError
+from detinv.inputs.printable import is_text, shown
 
 # fmt: off
 COCO_CLASSES = (

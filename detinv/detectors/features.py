@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from detinv.config.printable import suggestion
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.predictions import Predictions
@@ -10,6 +9,7 @@ from detinv.detectors.hooks import capture_features
 from detinv.detectors.regions import Regions
 from detinv.detectors.rows import TargetRows
 from detinv.errors import ConfigError
+from detinv.inputs.printable import suggestion
 from detinv.layouts.batch import LayoutBatch
 from detinv.types import Pixels
 

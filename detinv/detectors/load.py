@@ -9,10 +9,10 @@ import torch
 
 from detinv.config.detectors import detector_node
 from detinv.config.instantiate import instantiate, locate
-from detinv.config.printable import one_line
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
 from detinv.errors import DetectorError
+from detinv.inputs.printable import one_line
 from detinv.zoo.weights import bundled_weights, load_weights, read_metadata
 
 _BUNDLED, RANDOM = "bundled", "random"

@@ -7,9 +7,9 @@ import torch
 
 from detinv.config.folders import choices, config_dir
 from detinv.config.instantiate import compose_choice, instantiate
-from detinv.config.printable import suggestion
-from detinv.config.ranges import check_range
 from detinv.errors import ConfigError
+from detinv.inputs.printable import suggestion
+from detinv.inputs.ranges import check_range
 from detinv.inversion.modules.base import OptimizerFactory
 from detinv.inversion.objective.objective import TERM_NAMES, Objective
 from detinv.inversion.optim.schedules import Schedule

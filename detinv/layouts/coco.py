@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from detinv.config.printable import shown
 from detinv.errors import LayoutError
+from detinv.inputs.numbers import is_coordinate
+from detinv.inputs.printable import shown
 from detinv.layouts.coco_file import read_coco
 from detinv.layouts.fitting import NetworkSize, fitted, network_frame
 from detinv.layouts.labels import label_of
 from detinv.layouts.layout import Layout
-from detinv.layouts.numbers import is_coordinate
 from detinv.layouts.objects import box_problem
 from detinv.layouts.segmentations import rasterised
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from pycocotools.coco import COCO
 
-from detinv.config.printable import is_text, reason_of, shown
 from detinv.errors import LayoutError
-from detinv.layouts.numbers import is_image_size, is_whole
+from detinv.inputs.numbers import is_image_size, is_whole
+from detinv.inputs.printable import is_text, reason_of, shown
 
 # Nanoseconds after which another change of a file shows in its time, however coarse the clock of the file system.
 _SETTLED = 2_000_000_000

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 import yaml
 
-from detinv.config.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
-from detinv.config.printable import reason_of, shown, suggestion
 from detinv.errors import LayoutError
+from detinv.inputs.numbers import is_image_size, is_whole
+from detinv.inputs.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
+from detinv.inputs.printable import reason_of, shown, suggestion
 from detinv.layouts.layout import Layout
-from detinv.layouts.numbers import is_image_size, is_whole
 from detinv.layouts.objects import parse_object
 
 _LAYOUT_KEYS = ("image_size", "id", "objects")

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from detinv.config.printable import shown, suggestion
 from detinv.errors import LayoutError
+from detinv.inputs.printable import shown, suggestion
 
 # A detector may have ninety classes; a message lists this many.
 _LISTED = 10

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from detinv.config.printable import shown
 from detinv.errors import LayoutError
-from detinv.layouts.numbers import is_image_size
+from detinv.inputs.numbers import is_image_size
+from detinv.inputs.printable import shown
 from detinv.layouts.objects import box_problem, parse_object
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from detinv.config.printable import shown
 from detinv.errors import LayoutError
+from detinv.inputs.numbers import is_coordinate
+from detinv.inputs.printable import shown
 from detinv.layouts.labels import label_of
-from detinv.layouts.numbers import is_coordinate
 
 # Annotation files round to two decimals, so a box may stick out of its image by that much.
 _BORDER_TOLERANCE = 0.02

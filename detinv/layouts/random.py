@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 
 from detinv.errors import ConfigError
+from detinv.inputs.numbers import image_size_option
 from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.fitting import NetworkSize, network_frame
 from detinv.layouts.layout import Layout
-from detinv.layouts.numbers import image_size_option
 
 # IoU low enough that no detector's suppression merges two objects.
 _MOST_OVERLAP = 0.2

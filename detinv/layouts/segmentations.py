@@ -12,9 +12,9 @@ from jaxtyping import Bool
 from pycocotools import mask as rle
 from torch import Tensor
 
-from detinv.config.printable import shown
 from detinv.errors import LayoutError
-from detinv.layouts.numbers import is_coordinate, is_whole
+from detinv.inputs.numbers import is_coordinate, is_whole
+from detinv.inputs.printable import shown
 
 _LONGEST_OUTLINE = 10_000_000
 

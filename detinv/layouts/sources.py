@@ -6,13 +6,13 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from detinv.config.printable import shown, suggestion
 from detinv.errors import ConfigError, LayoutError
+from detinv.inputs.numbers import image_size_option, is_coordinate, is_count, is_whole
+from detinv.inputs.printable import shown, suggestion
 from detinv.layouts.coco import load_coco
 from detinv.layouts.fitting import NetworkSize, fitted
 from detinv.layouts.handwritten import load_handwritten
 from detinv.layouts.layout import Layout
-from detinv.layouts.numbers import image_size_option, is_coordinate, is_count, is_whole
 
 _SAMPLE = "sample:"
 

@@ -6,8 +6,8 @@ from itertools import islice, product
 from math import prod
 from typing import TYPE_CHECKING
 
-from detinv.config.printable import reason_of
 from detinv.errors import ConfigError
+from detinv.inputs.printable import reason_of
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

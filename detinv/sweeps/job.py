@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from detinv.config.printable import one_line, reason_of
 from detinv.errors import DetinvError
+from detinv.inputs.printable import one_line, reason_of
 from detinv.results.io.files import write_json
 
 

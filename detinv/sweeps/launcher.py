@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from detinv.config.printable import reason_of, suggestion
 from detinv.errors import ConfigError
+from detinv.inputs.printable import reason_of, suggestion
 from detinv.sweeps.job import JobOutcome, Task, run_here
 
 GROUP = "hydra/launcher"

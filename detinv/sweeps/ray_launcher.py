@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from detinv.config.printable import reason_of
 from detinv.errors import ConfigError
+from detinv.inputs.printable import reason_of
 from detinv.sweeps.job import JobOutcome, Task, run_apart
 from detinv.sweeps.launcher import AbstractLauncher
 

@@ -5,8 +5,8 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detinv.config.printable import reason_of
 from detinv.errors import ConfigError
+from detinv.inputs.printable import reason_of
 from detinv.sweeps.job import JobOutcome, Task, run_apart
 from detinv.sweeps.launcher import AbstractLauncher
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from detinv.errors import ConfigError, LayoutError
+from detinv.inputs.file_names import within
 from detinv.layouts.coco import load_coco
 from detinv.layouts.coco_file import read_coco
-from detinv.layouts.file_names import within
 from detinv.layouts.layout import Layout
 from detinv.results.io.images import read_image
 from detinv.training.data import PhotographSource, Sample, SceneSource, World

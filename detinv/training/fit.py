@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 
-from detinv.config.ranges import check_range
 from detinv.errors import ConfigError
+from detinv.inputs.ranges import check_range
 from detinv.runtime.quiet import quiet_lightning
 from detinv.training.data import PhotographSource, SceneSource, TrainingData
 from detinv.training.module import DetectorTraining

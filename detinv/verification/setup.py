@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detinv.config.ranges import check_range
 from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.setup import DetectorEntry, ExperimentSetup
+from detinv.inputs.ranges import check_range
 from detinv.inversion.preset import Preset
 from detinv.results.io.files import plain, prepare_out_dir
 from detinv.results.io.versions import versions

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from detinv.config.printable import suggestion
 from detinv.errors import ConfigError
+from detinv.inputs.printable import suggestion
 from detinv.worlds.base import AbstractWorld
 from detinv.worlds.context import ContextWorld
 from detinv.worlds.part import PartWorld

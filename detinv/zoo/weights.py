@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from detinv.config.printable import one_line, reason_of
 from detinv.errors import DetectorError
+from detinv.inputs.printable import one_line, reason_of
 
 # Number of keys that an error message lists before it gives only their number.
 _NAMED = 3

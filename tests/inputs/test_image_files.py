@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from detinv.errors import ConfigError, LayoutError
-from detinv.layouts.file_names import within
+from detinv.inputs.file_names import within
 from detinv.results.io.images import read_image, read_images
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from detinv.cli import main
 from detinv.commands.terminal import console, literal, terminal_table
-from detinv.config.printable import is_text, one_line, printable, shown
 from detinv.detectors.class_names import read_class_names
 from detinv.errors import DetectorError
+from detinv.inputs.printable import is_text, one_line, printable, shown
 from detinv.layouts.layout import Detections, Layout
 from detinv.results.io.names import file_stems
 from detinv.results.reports.findings import Figure, Findings, Table

@@ -13,10 +13,10 @@ from detectron2.modeling import build_model
 from omegaconf import OmegaConf
 from torch import nn
 
-from detinv.config.printable import suggestion
 from detinv.detectors.detectron2.common import Preprocessing
 from detinv.detectors.detectron2.quiet import quiet_log
 from detinv.errors import DetectorError
+from detinv.inputs.printable import suggestion
 
 ZOO = Path(detectron2.__file__).parent / "model_zoo" / "configs"
 """Folder of the model zoo's configurations, which are installed with the library."""

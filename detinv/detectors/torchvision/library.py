@@ -11,8 +11,8 @@ from torch import nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.ops import FrozenBatchNorm2d
 
-from detinv.config.printable import suggestion
 from detinv.errors import DetectorError
+from detinv.inputs.printable import suggestion
 
 # Epsilon of the normalisation that the library freezes in its pretrained models. Three of them were trained when frozen
 # layers had none, and their builders set it to zero together with the weights. None: nothing is frozen.

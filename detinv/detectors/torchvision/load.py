@@ -9,7 +9,6 @@ from torch import nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.ssd import SSD
 
-from detinv.config.printable import suggestion
 from detinv.detectors.class_names import COCO, COCO_CLASSES, read_class_names
 from detinv.detectors.torchvision.common import AbstractTorchvisionDetector
 from detinv.detectors.torchvision.fcos import TorchvisionFCOS
@@ -25,6 +24,7 @@ from detinv.detectors.torchvision.rcnn import TorchvisionRCNN
 from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
 from detinv.detectors.torchvision.ssd import TorchvisionSSD
 from detinv.errors import DetectorError
+from detinv.inputs.printable import suggestion
 from detinv.zoo.weights import load_weights
 
 _ADAPTERS: dict[type, Any] = {

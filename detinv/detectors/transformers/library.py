@@ -11,9 +11,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from detinv.config.printable import suggestion
 from detinv.detectors.transformers.random_weights import randomise_weights
 from detinv.errors import DetectorError
+from detinv.inputs.printable import suggestion
 from detinv.zoo.weights import require_trust
 
 _EXTRA = "pip install 'detinv[detr]'"

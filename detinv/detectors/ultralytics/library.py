@@ -19,12 +19,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from detinv.config.printable import suggestion
 from detinv.config.trust import require_trusting
 from detinv.detectors.class_names import read_class_names
 from detinv.detectors.ultralytics.network import head_of
 from detinv.detectors.ultralytics.random_weights import randomise_weights
 from detinv.errors import DetectorError
+from detinv.inputs.printable import suggestion
 from detinv.zoo.weights import load_weights
 
 RANDOM = "random"

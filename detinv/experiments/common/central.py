@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from detinv.config.printable import shown
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.candidates import read_candidates_batch
 from detinv.detectors.canvas import on_canvas
@@ -24,6 +23,8 @@ from detinv.experiments.common.cooccurrence import (
 from detinv.experiments.common.provenance import image_hash, layouts_hash
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.common.store import Images
+from detinv.inputs.numbers import image_size_option
+from detinv.inputs.printable import shown
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.preset import Preset
 from detinv.inversion.resume.fingerprint import settings_hash
@@ -32,7 +33,6 @@ from detinv.inversion.targets.single import SingleObjectRule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.labels import label_of
 from detinv.layouts.layout import Layout
-from detinv.layouts.numbers import image_size_option
 from detinv.results.io.names import file_stems
 
 _OPTION = "experiment.objects"

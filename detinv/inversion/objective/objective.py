@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detinv.config.printable import suggestion
 from detinv.detectors.heads.predictions import DensePredictions, Predictions
 from detinv.errors import ConfigError
+from detinv.inputs.printable import suggestion
 from detinv.inversion.objective.losses import TermOptions, Terms, dense_terms, proposal_terms, roi_terms
 from detinv.inversion.regularisers.base import AbstractRegulariser
 from detinv.inversion.targets.base import Targets

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from detinv.config.ranges import check_range
+from detinv.inputs.ranges import check_range
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from kornia.geometry.transform import warp_affine
 from torch import Tensor
 
-from detinv.config.ranges import check_range
+from detinv.inputs.ranges import check_range
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import clip
 from detinv.runtime.seeds import layout_generator

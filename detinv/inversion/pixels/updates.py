@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from detinv.config.ranges import check_range
+from detinv.inputs.ranges import check_range
 from detinv.inversion.pixels.pixels import AbstractPixels
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from detinv.config.ranges import check_range
+from detinv.inputs.ranges import check_range
 from detinv.inversion.regularisers.base import AbstractRegulariser
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from detinv.config.ranges import check_range
 from detinv.detectors.heads.assigners import Assignment
 from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
+from detinv.inputs.ranges import check_range
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
 from detinv.inversion.targets.shared import (
     best_candidates,

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from detinv.config.ranges import check_range
 from detinv.detectors.heads.predictions import DensePredictions
+from detinv.inputs.ranges import check_range
 from detinv.inversion.targets.base import DenseTargets
 from detinv.inversion.targets.shared import class_onehot, is_chosen, slot_of, take, top_rows
 from detinv.layouts.batch import LayoutBatch

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from detinv.config.ranges import check_range
 from detinv.detectors.heads.assigners import Assignment
 from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
+from detinv.inputs.ranges import check_range
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
 from detinv.inversion.targets.shared import class_onehot, is_chosen, roi_targets, slot_of, take, top_rows
 from detinv.layouts.batch import LayoutBatch

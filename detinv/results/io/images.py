@@ -12,9 +12,9 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from detinv.config.printable import is_text, one_line, reason_of, shown
 from detinv.errors import ConfigError
-from detinv.layouts.file_names import within
+from detinv.inputs.file_names import within
+from detinv.inputs.printable import is_text, one_line, reason_of, shown
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
 # A message quotes this many characters of a name.

@@ -7,7 +7,7 @@ data sets may contain, are written out (`\x1b`).
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from detinv.config.printable import printable
+from detinv.inputs.printable import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

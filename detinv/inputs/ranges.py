@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from detinv.config.printable import shown
 from detinv.errors import ConfigError
+from detinv.inputs.printable import shown
 
 
 def check_range(options: Any, names: str, least: float = 0.0, most: float = math.inf, *, above: bool = False) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
-from detinv.config.printable import shown
 from detinv.errors import ConfigError
+from detinv.inputs.printable import shown
 
 # No image is this large. Polygons are rasterised along their outline, so a huge coordinate would exhaust memory.
 _LARGEST_COORDINATE = 1e6

@@ -2,7 +2,7 @@
 
 import yaml
 
-from detinv.config.printable import one_line
+from detinv.inputs.printable import one_line
 
 _DEEPEST = 40
 _STARTS = (

@@ -2,8 +2,8 @@
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from detinv.config.printable import shown
 from detinv.errors import LayoutError
+from detinv.inputs.printable import shown
 
 
 def within(folder: Path, name: str) -> Path:

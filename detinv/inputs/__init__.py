@@ -1,0 +1,1 @@
+"""What users write, checked, and made safe to print: numbers, names of files, YAML."""
