@@ -1,5 +1,6 @@
 """What all tests share: settings of Hypothesis, one thread, and two processes for the whole suite."""
 
+import gc
 import os
 
 import pytest
@@ -28,3 +29,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return 0
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_PROCESSES)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of garbage collection: every inversion collects, and would walk through all of it."""
+    gc.collect()
+    gc.freeze()
