@@ -42,7 +42,7 @@ def case(name):
     """Twins of `shapes_*` with other weights, and variants of a large network, are slow tests."""
     node = detector_node(name)
     twin = node.get("weights") == "bundled" and name not in FIRST
-    large = "torchvision" in node["_target_"] and "resnet50" in name and name != "retinanet_resnet50_fpn"
+    large = "torchvision" in node["_target_"] and "resnet50" in name
     return pytest.param(name, marks=pytest.mark.slow) if twin or large else name
 
 
