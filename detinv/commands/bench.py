@@ -16,6 +16,7 @@ from detinv.inputs.printable import suggestion
 from detinv.inversion.preset import load_preset
 from detinv.inversion.requests import check_precision
 from detinv.layouts.layout import Layout
+from detinv.layouts.sources import layouts_for
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
 from detinv.runtime.devices import usable_device
 
@@ -237,8 +238,7 @@ def _build(entries: dict[str, Any], config: DictConfig) -> AbstractDetector:
 
 def _layouts(config: DictConfig, build: Build, detector: AbstractDetector, count: int) -> Sequence[Layout]:
     """Return the first layouts of the source, in pixels of the network's input."""
-    source = build(config.layout)
-    found = source.layouts(detector.class_names, detector.network_size, detector.detections_per_image)
+    found = layouts_for(build(config.layout), detector)
     if len(found) < count:
         raise ConfigError(f"the layout source gives only {len(found)} layouts, not {count}")
     return [layout.resized(detector.network_size(layout.image_size)) for layout in found[:count]]

@@ -1,7 +1,5 @@
 """`detinv detect`: run a detector's own inference on a folder of images, inverted or real."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +12,10 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import LayoutError
 from detinv.inversion.evaluation import evaluate
-from detinv.layouts.coco import load_coco
-from detinv.layouts.coco_file import read_coco
 from detinv.layouts.fitting import network_frame
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import coco_ground_truth, coco_results
+from detinv.metrics.coco_truth import load_annotated
 from detinv.results.io.files import prepare_out_dir, write_json, write_png, write_text
 from detinv.results.io.images import read_images
 from detinv.runtime.devices import usable_device
@@ -26,20 +23,10 @@ from detinv.viz.overview import detections_overview
 from detinv.zoo.weights import weight_hash
 
 
-@dataclass(frozen=True)
-class _Annotated:
-    """Layouts in the pixels of the annotated images, with the annotation file's own names and numbers."""
-
-    layouts: list[Layout]
-    file_names: list[str]
-    image_ids: list[int]
-    category_ids: list[int]
-
-
 def run(config: DictConfig, build: Build) -> None:
     """Detect in all images and write everything to `config.out_dir`."""
     detector: AbstractDetector = build_detector(config.detector).to(usable_device(config.device))
-    annotated = None if config.annotations is None else _annotated(str(config.annotations), detector)
+    annotated = None if config.annotations is None else load_annotated(str(config.annotations), detector.class_names)
     names, images = read_images(config.images, None if annotated is None else annotated.file_names)
     if annotated is not None:
         _check_sizes(annotated.layouts, images, config.annotations)
@@ -61,7 +48,7 @@ def run(config: DictConfig, build: Build) -> None:
         write_json(out_dir / "images.json", _index(names, listed, detector))
         write_json(out_dir / "detections.json", coco_results(listed, detections))
     else:
-        metrics = evaluate(annotated.layouts, detections, detector.class_names)
+        metrics = evaluate(annotated.layouts, detections, detector.class_names, annotated.crowds, annotated.truth)
         found = {**metrics, "images": len(images), "weight_hash": weight_hash(detector)}
         results = coco_results(annotated.layouts, detections, annotated.image_ids, annotated.category_ids)
         write_json(out_dir / "detections.json", results)
@@ -70,20 +57,6 @@ def run(config: DictConfig, build: Build) -> None:
     write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
     write_png(out_dir / "overview.png", picture)
     terminal.print(f"picture: {literal(out_dir / 'overview.png')}", soft_wrap=True)
-
-
-def _annotated(annotations: str, detector: AbstractDetector) -> _Annotated:
-    coco = read_coco(Path(annotations))
-    image_ids = sorted(coco.imgs)
-    known = {category["name"]: category["id"] for category in coco.cats.values()}
-    # Classes that the file does not have get numbers beyond its own.
-    beyond = max(known.values(), default=0) + 1
-    return _Annotated(
-        load_coco(annotations, detector.class_names),
-        [coco.imgs[image_id]["file_name"] for image_id in image_ids],
-        image_ids,
-        [known.get(name, beyond + label) for label, name in enumerate(detector.class_names)],
-    )
 
 
 def _listed(names: list[str], images: list[torch.Tensor]) -> list[Layout]:

@@ -20,7 +20,7 @@ from detinv.inversion.preset import Preset
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.run import InversionInterrupted, invert
 from detinv.layouts.layout import Layout
-from detinv.layouts.sources import LayoutSource
+from detinv.layouts.sources import LayoutSource, layouts_for
 from detinv.results.io.files import prepare_out_dir, write_json
 from detinv.results.io.resume import claim_folder
 from detinv.results.reports.inversion_result import InversionResult
@@ -38,7 +38,7 @@ def run(config: DictConfig, build: Build) -> int:
     """
     ensemble = _ensemble(config.detector, build)
     source = build(config.layout)
-    layouts = source.layouts(ensemble.class_names, ensemble.network_size, ensemble.detections_per_image)
+    layouts = layouts_for(source, ensemble)
     check_layouts(layouts, ensemble)
     preset: Preset = build(config.preset)
     trainer = _plain(config.trainer)

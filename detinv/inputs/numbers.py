@@ -1,4 +1,4 @@
-"""Checks of numbers in files and options: coordinates, counts, image sizes."""
+"""Numbers in files and options, checked: coordinates, counts, image sizes."""
 
 from collections.abc import Sequence
 from typing import Any, TypeGuard
@@ -10,6 +10,8 @@ from detinv.inputs.printable import shown
 _LARGEST_COORDINATE = 1e6
 # Pillow refuses to open larger images, as possible attacks, so no image can have such a size.
 _MOST_PIXELS = 89_478_485
+# From here on, a float may stand for several whole numbers.
+_EXACT = 2**53
 
 
 def is_coordinate(value: Any) -> TypeGuard[int | float]:
@@ -20,6 +22,13 @@ def is_coordinate(value: Any) -> TypeGuard[int | float]:
 def is_whole(value: Any) -> TypeGuard[int]:
     """Whether `value` is an integer, such as an id; booleans are not."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def whole(value: Any) -> int | None:
+    """Return the whole number that a file gives, also where it is written 1.0; None for anything else."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    return value if is_whole(value) else None
 
 
 def is_count(value: Any) -> TypeGuard[int]:

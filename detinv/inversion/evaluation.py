@@ -16,11 +16,21 @@ from detinv.worlds.sources import WorldLayouts, by_label
 _DECIMALS = 3
 
 
-def evaluate(layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]) -> dict[str, Any]:
-    """Compute average precision (percent) and redetection counts; "mask_AP" where layouts and detections have masks."""
-    scores = box_and_mask_ap(layouts, detections, class_names)
+def evaluate(
+    layouts: Sequence[Layout],
+    detections: Sequence[Detections],
+    class_names: Sequence[str],
+    crowds: Sequence[Layout] | None = None,
+    truth: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Compute average precision (percent) and redetection counts; "mask_AP" where layouts and detections have masks.
+
+    Args:
+        crowds, truth: of annotated photographs; see `load_annotated`.
+    """
+    scores = box_and_mask_ap(layouts, detections, class_names, truth)
     rounded = {name: round(value, _DECIMALS) for name, value in scores.items()}
-    return {**rounded, **redetection(layouts, detections)}
+    return {**rounded, **redetection(layouts, detections, crowds=crowds)}
 
 
 def evaluate_all(

@@ -16,7 +16,7 @@ from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.resume.archive import Archive
 from detinv.inversion.resume.fingerprint import settings_hash
 from detinv.layouts.layout import Layout
-from detinv.layouts.sources import LayoutSource
+from detinv.layouts.sources import LayoutSource, layouts_for
 from detinv.results.io.versions import versions
 from detinv.results.reports.inversion_result import InversionResult
 from detinv.runtime.loggers import Dashboard
@@ -93,9 +93,7 @@ def invert(
     steps = preset.steps if steps is None else steps
     source = layouts
     if isinstance(source, LayoutSource):
-        asked: Sequence[Layout] = source.layouts(
-            ensemble.class_names, ensemble.network_size, ensemble.detections_per_image
-        )
+        asked: Sequence[Layout] = layouts_for(source, ensemble)
     else:
         asked = source
     layouts = [layout.resized(ensemble.network_size(layout.image_size)) for layout in asked]

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from detinv.errors import LayoutError
+from detinv.inputs.notes import say_once
 from detinv.inputs.numbers import is_coordinate
 from detinv.inputs.printable import shown
 from detinv.layouts.coco_file import read_coco
@@ -35,6 +36,7 @@ def load_coco(
     seed: int = 0,
     min_side: float = 0.0,
     masks: bool = True,
+    masks_needed: bool = True,
     network_size: NetworkSize | None = None,
     detections_per_image: int | None = None,
 ) -> list[Layout]:
@@ -48,6 +50,8 @@ def load_coco(
         seed: of that choice.
         min_side: drop objects whose shorter side is below it, in pixels of the network's input.
         masks: read segmentations; a layout gets masks only if each of its objects has one.
+        masks_needed: whether a segmentation that cannot be read is an error, as for a detector with masks. Otherwise it
+            is left out, which is said once, with the number of such segmentations.
         network_size: (height, width) of an image to (height, width) the network receives it in; the layouts are in
             that frame, masks along. None keeps the image's own.
         detections_per_image: most objects the detector can report.
@@ -59,21 +63,23 @@ def load_coco(
     Raises:
         LayoutError: one line that names the file and the entry: for a broken file, an unknown image id, a category
             of an object that the detector does not know, a box that is not finite, reversed, empty or outside its
-            image by more than a pixel, a segmentation that cannot be read or has another size than its image, more
-            images asked for than there are, or more objects than the detector allows.
+            image by more than a pixel, a segmentation that cannot be read or has another size than its image, masks
+            that would fill the memory, more images asked for than there are, or more objects than the detector allows.
     """
     path = Path(annotations)
     coco = read_coco(path)
     names = _layout_ids(list(coco.imgs.values()))
     layouts = []
+    broken: list[LayoutError] = []
     for image_id in _chosen(path, sorted(coco.imgs), image_ids, count, seed):
         image = coco.imgs[image_id]
         objects = [entry for entry in coco.imgToAnns[image_id] if not entry.get("iscrowd", 0)]
         labels = [
-            label_of(coco.cats[entry["category_id"]]["name"], class_names, _where(path, entry)) for entry in objects
+            label_of(coco.cats[entry["category_id"]]["name"], class_names, annotation_name(path, entry))
+            for entry in objects
         ]
         layout = Layout(
-            torch.tensor([_box(path, entry, image) for entry in objects]).reshape(-1, 4),
+            torch.tensor([annotated_box(path, entry, image) for entry in objects]).reshape(-1, 4),
             torch.tensor(labels, dtype=torch.int64),
             (image["height"], image["width"]),
             names[image_id],
@@ -83,8 +89,15 @@ def load_coco(
         layout = layout.select(keep)
         if masks:
             kept = [entry for entry, long_enough in zip(objects, keep.tolist(), strict=True) if long_enough]
-            layout = _with_masks(path, layout, kept)
+            layout = _with_masks(path, layout, kept, broken)
         layouts.append(fitted(layout, network_size, detections_per_image, str(path)))
+    if broken and masks_needed:
+        raise LayoutError(f"{broken[0]}; repair it, or leave masks out with layout.masks=false")
+    if broken:
+        say_once(
+            f"{broken[0]}; {len(broken)} such segmentation{'s are' if broken[1:] else ' is'} left out, and with "
+            f"{'them' if broken[1:] else 'it'} all masks of the image, but no box"
+        )
     return layouts
 
 
@@ -125,13 +138,18 @@ def _layout_ids(images: list[dict[str, Any]]) -> dict[int, str]:
     return names
 
 
-def _where(path: Path, entry: dict[str, Any]) -> str:
+def annotation_name(path: Path, entry: dict[str, Any]) -> str:
+    """Return how a message names an annotation."""
     return f"{path}: annotation {shown(entry['id'])} of image {shown(entry['image_id'])}"
 
 
-def _box(path: Path, entry: dict[str, Any], image: dict[str, Any]) -> list[float]:
-    """Convert COCO's x, y, width, height to XYXY, clipped where rounding put it outside the image."""
-    where, given = _where(path, entry), entry["bbox"]
+def annotated_box(path: Path, entry: dict[str, Any], image: dict[str, Any]) -> list[float]:
+    """Convert COCO's x, y, width, height to XYXY, clipped where rounding put it outside the image.
+
+    Raises:
+        LayoutError: for a box that is not finite, reversed, empty, or outside its image by more than a pixel.
+    """
+    where, given = annotation_name(path, entry), entry["bbox"]
     if not isinstance(given, list) or len(given) != 4 or not all(is_coordinate(value) for value in given):
         raise LayoutError(f"{where}: its box {shown(given)} must be four finite numbers x, y, width, height")
     x, y, w, h = (float(value) for value in given)
@@ -158,8 +176,8 @@ def _long_enough(
     return (layout.boxes[:, 2:] - layout.boxes[:, :2]).amin(dim=1) >= min_side
 
 
-def _with_masks(path: Path, layout: Layout, entries: list[dict[str, Any]]) -> Layout:
-    """Add the masks of the objects, if all of them have one."""
+def _with_masks(path: Path, layout: Layout, entries: list[dict[str, Any]], broken: list[LayoutError]) -> Layout:
+    """Add the masks of the objects, if all of them have one; what is wrong with the others is added to `broken`."""
     height, width = layout.image_size
     if len(entries) * height * width > _MOST_MASK_BYTES:
         raise LayoutError(
@@ -168,10 +186,11 @@ def _with_masks(path: Path, layout: Layout, entries: list[dict[str, Any]]) -> La
         )
     found = []
     for entry in entries:
-        mask = rasterised(entry.get("segmentation"), layout.image_size, _where(path, entry))
-        if mask is None:
-            return layout
-        found.append(mask)
-    if not found:
-        return layout
-    return replace(layout, masks=torch.stack(found))
+        try:
+            mask = rasterised(entry.get("segmentation"), layout.image_size, annotation_name(path, entry))
+        except LayoutError as error:
+            broken.append(error)
+            continue
+        if mask is not None:
+            found.append(mask)
+    return replace(layout, masks=torch.stack(found)) if found and len(found) == len(entries) else layout

@@ -11,15 +11,22 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from detinv.errors import LayoutError
-from detinv.inputs.numbers import is_image_size, is_whole
+from detinv.inputs.numbers import is_image_size, whole
 from detinv.inputs.printable import is_text, reason_of, shown
 
 # Nanoseconds after which another change of a file shows in its time, however coarse the clock of the file system.
 _SETTLED = 2_000_000_000
+# Digits of an id that is written as text.
+_LONGEST_NUMBER = 18
+
+WRITTEN_ID = "written_id"
+"""Key under which images and categories have their id as the file writes it, in quotes or not."""
 
 
 def read_coco(path: Path) -> COCO:
     """Read and index a COCO file; every entry has the keys that a layout needs, and ids refer to each other.
+
+    Ids and sizes are whole numbers, also where the file writes `1.0`, or an id as `"1"`.
 
     The last file is remembered until it changes on disk, because every detector of a run asks for it. The result is
     shared: do not change it.
@@ -52,10 +59,12 @@ def _indexed(path: Path) -> COCO:
         where = f"{path}: images[{number}]"
         _require(where, image, "id", "file_name", "width", "height")
         _check_named(where, image, "file_name")
+        width, height = image["width"], image["height"]
+        image["width"], image["height"] = whole(width), whole(height)
         if not is_image_size(image["height"], image["width"]):
             raise LayoutError(
-                f"{where}: width {shown(image['width'])} and height {shown(image['height'])} must be positive numbers "
-                "that an image can have"
+                f"{where}: width {shown(width)} and height {shown(height)} must be positive whole numbers that an "
+                "image can have"
             )
         _add(where, "image", image["id"], image_ids)
     category_ids: set[int] = set()
@@ -64,11 +73,14 @@ def _indexed(path: Path) -> COCO:
         _require(where, category, "id", "name")
         _check_named(where, category, "name")
         _add(where, "category", category["id"], category_ids)
-    for number, annotation in enumerate(annotations):
-        where = f"{path}: annotations[{number}]"
+    for place, annotation in enumerate(annotations):
+        where = f"{path}: annotations[{place}]"
         _require(where, annotation, "id", "image_id", "category_id", "bbox")
-        if not all(is_whole(annotation[key]) for key in ("id", "image_id", "category_id")):
-            raise LayoutError(f"{where}: id, image_id and category_id must be whole numbers")
+        for key in ("id", "image_id", "category_id"):
+            referred = _number(annotation[key])
+            if referred is None:
+                raise LayoutError(f"{where}: its {key} {shown(annotation[key])} must be a whole number")
+            annotation[key] = referred
         if annotation["image_id"] not in image_ids:
             raise LayoutError(f"{where}: image {shown(annotation['image_id'])} is not among the file's images")
         if annotation["category_id"] not in category_ids:
@@ -118,10 +130,21 @@ def _require(where: str, entry: dict[str, Any], *keys: str) -> None:
 
 
 def _check_named(where: str, entry: dict[str, Any], key: str) -> None:
-    if not is_whole(entry["id"]) or not isinstance(entry[key], str):
-        raise LayoutError(f"{where}: its id must be a whole number and its {key} a text")
+    number = _number(entry["id"])
+    if number is None or not isinstance(entry[key], str):
+        raise LayoutError(
+            f"{where}: its id {shown(entry['id'])} must be a whole number and its {key} {shown(entry[key])} a text"
+        )
+    entry[WRITTEN_ID], entry["id"] = entry["id"], number
     if not is_text(entry[key]):
         raise LayoutError(f"{where}: its {key} {shown(entry[key])} is no text that could be written to a file")
+
+
+def _number(written: Any) -> int | None:
+    """Return the whole number that an id is; some programs put it in quotes, or add `.0`."""
+    if isinstance(written, str) and len(written) <= _LONGEST_NUMBER and written.isascii() and written.isdigit():
+        return int(written)
+    return whole(written)
 
 
 def _add(where: str, what: str, number: int, seen: set[int]) -> None:

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from detinv.errors import LayoutError
-from detinv.inputs.numbers import is_image_size, is_whole
+from detinv.inputs.numbers import is_image_size, whole
 from detinv.inputs.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
 from detinv.inputs.printable import reason_of, shown, suggestion
 from detinv.layouts.layout import Layout
@@ -127,14 +127,16 @@ def _object(where: str, thing: Any, class_names: Sequence[str], image_size: tupl
 
 def _image_size(where: str, entry: dict[str, Any], default: tuple[int, int]) -> tuple[int, int]:
     given = entry.get("image_size", default)
-    if not isinstance(given, list | tuple) or len(given) != 2 or not is_image_size(*given):
+    height, width = map(whole, given) if isinstance(given, list | tuple) and len(given) == 2 else (None, None)
+    if height is None or width is None or not is_image_size(height, width):
         raise LayoutError(f"{where}: image_size {shown(given)} must be [height, width] in whole pixels")
-    return given[0], given[1]
+    return height, width
 
 
 def _name(where: str, given: Any) -> str:
     # Files are named after the id.
-    name = str(given) if isinstance(given, str) or (is_whole(given) and abs(given) < _LARGEST_ID) else ""
+    number = whole(given)
+    name = given if isinstance(given, str) else "" if number is None or abs(number) >= _LARGEST_ID else str(number)
     if not name.strip() or not name.isprintable() or name.startswith(".") or set(name) & set('/\\:*?"<>|'):
         raise LayoutError(f"{where}: id {shown(given)} must be a name that a file can have")
     return name

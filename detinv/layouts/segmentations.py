@@ -13,7 +13,7 @@ from pycocotools import mask as rle
 from torch import Tensor
 
 from detinv.errors import LayoutError
-from detinv.inputs.numbers import is_coordinate, is_whole
+from detinv.inputs.numbers import is_coordinate, whole
 from detinv.inputs.printable import shown
 
 _LONGEST_OUTLINE = 10_000_000
@@ -23,15 +23,16 @@ def rasterised(segmentation: Any, image_size: tuple[int, int], where: str) -> Bo
     """Rasterise one annotation; None where it has no segmentation or covers no pixel.
 
     Args:
-        segmentation: the annotation's entry as read from JSON: absent (None), a list of polygons
-            [x0, y0, x1, y1, ...], or {"size": [H, W], "counts": list or string}.
+        segmentation: the annotation's entry as read from JSON: absent (None or empty), a list of polygons
+            [x0, y0, x1, y1, ...], or {"size": [H, W], "counts": list or string}. Polygons of one or two points, which
+            have no area, are passed over beside others.
         image_size: (height, width) of the image.
         where: file and annotation; opens the error message.
 
     Raises:
         LayoutError: for a segmentation that is there but cannot be read, or belongs to an image of another size.
     """
-    if segmentation is None or segmentation == []:
+    if segmentation is None or segmentation == [] or segmentation == {}:
         return None
     if isinstance(segmentation, list):
         runs = _runs_of_polygons(segmentation, image_size, where)
@@ -45,7 +46,10 @@ def rasterised(segmentation: Any, image_size: tuple[int, int], where: str) -> Bo
     return torch.from_numpy(inside.reshape(width, height).T.copy()) if inside.any() else None
 
 
-def _runs_of_polygons(polygons: list[Any], image_size: tuple[int, int], where: str) -> list[int]:
+def _runs_of_polygons(given: list[Any], image_size: tuple[int, int], where: str) -> list[int]:
+    polygons = [polygon for polygon in given if not (isinstance(polygon, list) and len(polygon) in (0, 2, 4))]
+    if not polygons:
+        raise LayoutError(f"{where}: no polygon of its segmentation has three points")
     for number, polygon in enumerate(polygons):
         entry = f"{where}: polygon {number} of its segmentation"
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
@@ -75,10 +79,11 @@ def _runs(segmentation: dict[str, Any], image_size: tuple[int, int], where: str)
         )
     if isinstance(counts, str):
         runs = _run_lengths(counts, where)
-    elif isinstance(counts, list) and all(is_whole(run) for run in counts):
-        runs = counts
     else:
-        raise LayoutError(f"{where}: the counts of its mask must be a string or a list of whole numbers")
+        given = counts if isinstance(counts, list) else []
+        runs = [run for run in map(whole, given) if run is not None]
+        if not runs or len(runs) < len(given):
+            raise LayoutError(f"{where}: the counts of its mask must be a string or a list of whole numbers")
     if any(run < 0 for run in runs) or sum(runs) != height * width:
         raise LayoutError(
             f"{where}: the runs of its mask cover {shown(sum(runs))} pixels, its image has {height * width}; encode it "

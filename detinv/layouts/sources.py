@@ -1,6 +1,7 @@
 """Sources of layouts, as options of a run: one class for each kind of `configs/layout`."""
 
 from collections.abc import Sequence
+from copy import copy
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -35,6 +36,34 @@ class LayoutSource(Protocol):
         ...
 
 
+@runtime_checkable
+class LayoutReader(Protocol):
+    """What layouts are made for: a detector, or several of the same classes; see `AbstractDetector`."""
+
+    class_names: tuple[str, ...]
+    detections_per_image: int
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether masks are predicted."""
+        ...
+
+    def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return (height, width) to which an image of `image_size` is resized."""
+        ...
+
+
+def layouts_for(source: LayoutSource, reader: LayoutReader, network_size: NetworkSize | None = None) -> list[Layout]:
+    """Return the layouts of a source for a detector; without masks, a detector can do without broken segmentations.
+
+    Args:
+        network_size: the frame to make them in, by default the detector's own.
+    """
+    if isinstance(source, CocoLayouts) and not reader.has_masks:
+        source = source.with_masks_optional()
+    return source.layouts(reader.class_names, network_size or reader.network_size, reader.detections_per_image)
+
+
 class CocoLayouts:
     """Layouts of a COCO annotation file; see `load_coco` for the options.
 
@@ -66,6 +95,13 @@ class CocoLayouts:
         self.seed = seed
         self.min_side = min_side
         self.masks = masks
+        self._masks_needed = True
+
+    def with_masks_optional(self) -> "CocoLayouts":
+        """Return the same source, with segmentations that cannot be read left out instead of refused."""
+        source = copy(self)
+        source._masks_needed = False
+        return source
 
     def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
         """See `LayoutSource`."""
@@ -77,6 +113,7 @@ class CocoLayouts:
             seed=self.seed,
             min_side=self.min_side,
             masks=self.masks,
+            masks_needed=self._masks_needed,
             network_size=network_size,
             detections_per_image=detections_per_image,
         )

@@ -37,7 +37,7 @@ def coco_ground_truth(layouts: Sequence[Layout], class_names: Sequence[str]) -> 
                 "iscrowd": 0,
             }
             if layout.masks is not None:
-                annotation["segmentation"] = _encoded(layout.masks[row])
+                annotation["segmentation"] = encoded_mask(layout.masks[row])
                 annotation["area"] = int(layout.masks[row].sum())
             annotations.append(annotation)
     return {
@@ -88,7 +88,7 @@ def coco_results(
             if found.regions is not None and found.regions[row].isfinite().all():
                 result["region"] = _xywh(found.regions[row].tolist())
             if found.masks is not None:
-                result["segmentation"] = _encoded(found.masks[row])
+                result["segmentation"] = encoded_mask(found.masks[row])
             results.append(result)
     return results
 
@@ -98,12 +98,14 @@ def average_precision(
     detections: Sequence[Detections],
     class_names: Sequence[str],
     iou_type: Literal["bbox", "segm"] = "bbox",
+    truth: dict[str, Any] | None = None,
 ) -> dict[str, float]:
     """Return average precision over classes and IoU 0.50 to 0.95, in percent, as pycocotools computes it.
 
     Args:
         detections: one entry for each layout, in pixels of the layout's image; at most 100 per image are counted.
         iou_type: whether boxes or masks are compared; masks must then be given for all objects and detections.
+        truth: an annotation file's own version of the layouts, see `load_annotated`; by default `coco_ground_truth`.
 
     Returns:
         AP, AP50, AP75; APs, APm, APl of objects below 32^2, between, and above 96^2 pixels; `AP/<class>` of each
@@ -112,7 +114,7 @@ def average_precision(
     Raises:
         ValueError: when layouts and detections differ in number or size, or masks are missing.
     """
-    truth, results = coco_ground_truth(layouts, class_names), coco_results(layouts, detections)
+    truth, results = truth or coco_ground_truth(layouts, class_names), coco_results(layouts, detections)
     if iou_type == "segm":
         if any("segmentation" not in entry for entry in (*truth["annotations"], *results)):
             raise ValueError("mask AP needs masks of every object and every detection")
@@ -130,13 +132,16 @@ def average_precision(
 
 
 def box_and_mask_ap(
-    layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str]
+    layouts: Sequence[Layout],
+    detections: Sequence[Detections],
+    class_names: Sequence[str],
+    truth: dict[str, Any] | None = None,
 ) -> dict[str, float]:
     """Return `average_precision` of boxes and, as `mask_AP` and so on, of masks where both sides have them."""
-    scores = average_precision(layouts, detections, class_names)
+    scores = average_precision(layouts, detections, class_names, truth=truth)
     wanted = [layout for layout in layouts if len(layout)]
     if wanted and all(layout.masks is not None for layout in wanted) and all(d.masks is not None for d in detections):
-        masked = average_precision(layouts, detections, class_names, iou_type="segm")
+        masked = average_precision(layouts, detections, class_names, "segm", truth)
         scores |= {f"mask_{name}": value for name, value in masked.items()}
     return scores
 
@@ -169,7 +174,8 @@ def _xywh(box: list[float]) -> list[float]:
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def _encoded(mask: Bool[Tensor, "height width"]) -> dict[str, Any]:
+def encoded_mask(mask: Bool[Tensor, "height width"]) -> dict[str, Any]:
+    """Return the mask as COCO's compressed run-length encoding, ready for JSON."""
     encoded = rle.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))
     return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
 

@@ -2,12 +2,16 @@
 
 import copy
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from detinv.errors import LayoutError
 from detinv.layouts.coco import load_coco
+from detinv.layouts.sources import CocoLayouts, layouts_for
 from tests.inputs.conftest import QUIET
 
 GOOD = {
@@ -97,7 +101,10 @@ CONTENTS = {
     "image without id": (without("images", 0, "id"), "images[0]: 'id' is missing"),
     "image without name": (without("images", 1, "file_name"), "images[1]: 'file_name' is missing"),
     "image without width": (without("images", 0, "width"), "images[0]: 'width' is missing"),
-    "image id is text": (changed("images", 0, "id", to="1"), "images[0]: its id"),
+    "image id is text": (changed("images", 0, "id", to="one"), "images[0]: its id 'one' must be a whole number"),
+    "image id is nothing in quotes": (changed("images", 0, "id", to=""), "images[0]: its id"),
+    "image id is negative in quotes": (changed("images", 0, "id", to="-1"), "images[0]: its id"),
+    "image id twice, once in quotes": (changed("images", 0, "id", to="2"), "image id 2 occurs twice"),
     "image id is true": (changed("images", 0, "id", to=True), "images[0]: its id"),
     "image id is a fraction": (changed("images", 0, "id", to=1.5), "images[0]: its id"),
     "image id is a list": (changed("images", 0, "id", to=[1]), "images[0]: its id"),
@@ -106,7 +113,7 @@ CONTENTS = {
     "image name is half a character": (changed("images", 0, "file_name", to="a\ud800.png"), "images[0]: its file_name"),
     "width zero": (changed("images", 0, "width", to=0), "images[0]: width 0"),
     "height negative": (changed("images", 0, "height", to=-48), "height -48"),
-    "width a fraction": (changed("images", 0, "width", to=64.0), "width 64.0"),
+    "width a fraction": (changed("images", 0, "width", to=64.5), "width 64.5"),
     "width text": (changed("images", 0, "width", to="64"), "width '64'"),
     "width not a number": (changed("images", 0, "width", to=float("nan")), "width nan"),
     "height infinite": (changed("images", 0, "height", to=float("inf")), "height inf"),
@@ -126,7 +133,7 @@ CONTENTS = {
     "annotation without image": (without("annotations", 0, "image_id"), "annotations[0]: 'image_id' is missing"),
     "annotation of no image": (changed("annotations", 0, "image_id", to=9), "image 9 is not among"),
     "annotation of no category": (changed("annotations", 0, "category_id", to=4), "category 4 is not among"),
-    "annotation id is text": (changed("annotations", 0, "id", to="one"), "annotations[0]: id"),
+    "annotation id is text": (changed("annotations", 0, "id", to="one"), "annotations[0]: its id"),
     "crowd is text": (changed("annotations", 0, "iscrowd", to="no"), "iscrowd 'no' must be 0 or 1"),
     "box of three": (box(1, 2, 3), "annotation 1 of image 1: its box [1, 2, 3]"),
     "box of five": (box(1, 2, 3, 4, 5), "four finite numbers"),
@@ -144,8 +151,13 @@ CONTENTS = {
     "box a hair's breadth": (box(1, 2, 1e-30, 4), "reversed or empty"),
     "box beyond the image": (box(50, 5, 20, 20), "outside its image of 64 x 48"),
     "box left of the image": (box(-9, 5, 20, 20), "outside its image"),
+}
+
+
+MASKS = {
     "mask is a number": (mask(7), "segmentation is a int"),
-    "mask of two points": (mask([[1, 1, 2, 2]]), "polygon 0 of its segmentation"),
+    "mask of two points": (mask([[1, 1, 2, 2]]), "no polygon of its segmentation has three points"),
+    "mask of no point": (mask([[]]), "no polygon of its segmentation has three points"),
     "mask of odd numbers": (mask([[1, 1, 2, 2, 3, 3, 4]]), "polygon 0"),
     "mask of text": (mask([["1", 1, 2, 2, 3, 3]]), "not a finite number"),
     "mask not flat": (mask([[[1, 1], [2, 2], [3, 3]]]), "must be a list of x, y pairs"),
@@ -158,7 +170,7 @@ CONTENTS = {
     "runs negative": (rle([4000, -928]), "cover 3072 pixels"),
     "runs of truth values": (rle([True, 3071]), "must be a string or a list"),
     "runs of 4000 digits": (rle([10**4000]), "the runs of its mask cover 1000"),
-    "runs of fractions": (rle([3072.0]), "must be a string or a list"),
+    "runs of fractions": (rle([3071.5, 0.5]), "must be a string or a list"),
 }
 
 
@@ -176,6 +188,67 @@ def test_what_is_no_json_is_refused(data, naming, refused, tmp_path: Path):
 def test_what_is_no_coco_file_is_refused(content, naming, refused, tmp_path: Path):
     (tmp_path / "instances.json").write_text(json.dumps(content))
     invert(refused, "instances.json", naming)
+
+
+@pytest.mark.parametrize(("content", "problem"), MASKS.values(), ids=MASKS)
+def test_a_broken_segmentation_costs_a_detector_without_masks_no_box(content, problem, tmp_path: Path, caplog):
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(LayoutError, match=f"annotation 1 of image 1: .*{re.escape(problem)}.*layout.masks=false"):
+        load_coco(tmp_path / "instances.json", ("star", "ring"))
+    assert not caplog.records
+    for _ in range(2):
+        layouts = load_coco(tmp_path / "instances.json", ("star", "ring"), masks_needed=False)
+        assert [(len(layout), layout.masks) for layout in layouts] == [(1, None), (1, None)]
+    (said,) = caplog.messages
+    assert problem in said and "1 such segmentation is left out" in said and said.isprintable()
+
+
+def test_broken_segmentations_are_counted(tmp_path: Path, caplog):
+    content = copy.deepcopy(GOOD)
+    for entry in content["annotations"]:
+        entry["segmentation"] = [[]]
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    source = CocoLayouts(tmp_path / "instances.json")
+    detector = SimpleNamespace(class_names=("star", "ring"), detections_per_image=5, has_masks=True)
+    detector.network_size = lambda size: size
+    with pytest.raises(LayoutError, match="no polygon"):
+        layouts_for(source, detector)
+    detector.has_masks = False
+    assert [len(layout) for layout in layouts_for(source, detector)] == [1, 1]
+    assert "2 such segmentations are left out" in caplog.text
+    with pytest.raises(LayoutError, match="no polygon"):
+        source.layouts(("star", "ring"), lambda size: size, 5)
+
+
+def test_polygons_without_area_are_passed_over_beside_others(tmp_path: Path):
+    square = [4, 5, 24, 5, 24, 26, 4, 26]
+    for segmentation in ([square], [[], square, [7, 7], [9, 9, 12, 12]]):
+        (tmp_path / "instances.json").write_text(json.dumps(mask(segmentation)))
+        (first, _) = load_coco(tmp_path / "instances.json", ("star", "ring"))
+        assert first.masks is not None and int(first.masks.sum()) == 20 * 21
+
+
+def written(number: int, form: str) -> int | float | str:
+    return {"1": number, "1.0": float(number), '"1"': str(number), '"01"': f"0{number}"}[form]
+
+
+@pytest.mark.parametrize("form", ["1.0", '"1"', '"01"'])
+def test_whole_numbers_may_be_written_otherwise(form, tmp_path: Path):
+    """Tables of numbers turn 1 into 1.0, and keys of JSON objects into "1"."""
+    content = copy.deepcopy(GOOD)
+    for section, keys in {"images": "id", "categories": "id", "annotations": "id image_id category_id"}.items():
+        for entry in content[section]:
+            entry |= {key: written(entry[key], form) for key in keys.split()}
+    content["images"][0] |= {"width": 64.0, "height": 48.0}
+    content["annotations"][0] |= {"iscrowd": 0.0, "segmentation": {"size": [48.0, 64.0], "counts": [72.0, 3000.0]}}
+    for name, some in (("plain.json", rle([72, 3000])), ("other.json", content)):
+        (tmp_path / name).write_text(json.dumps(some))
+    (mine, second), (expected, _) = (
+        load_coco(tmp_path / name, ("star", "ring"), image_ids=[1, 2]) for name in ("other.json", "plain.json")
+    )
+    assert mine.masks is not None and torch.equal(mine.masks, expected.masks)
+    assert torch.equal(mine.boxes, expected.boxes) and torch.equal(mine.labels, expected.labels)
+    assert second.labels.tolist() == [1] and mine.image_size == (48, 64)
 
 
 def test_a_folder_is_refused(refused, tmp_path: Path):

@@ -165,6 +165,16 @@ def test_a_palette_with_transparent_colours_does_no_harm(tmp_path: Path):
     assert read_image(tmp_path / "a.png").shape == (3, 48, 64)
 
 
+def test_of_a_jpeg_with_a_second_picture_the_first_is_read(tmp_path: Path):
+    """As telephones write them, with a map of depth or of brightness."""
+    first, second = Image.fromarray(PIXELS), Image.fromarray(PIXELS[::2, ::2])
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second], quality=90)
+    (tmp_path / "b.jpg").write_bytes(encoded(first, "JPEG", quality=90))
+    with Image.open(tmp_path / "a.jpg") as file:
+        assert (file.format, file.n_frames) == ("MPO", 2)
+    assert np.array_equal(read_image(tmp_path / "a.jpg").numpy(), read_image(tmp_path / "b.jpg").numpy())
+
+
 def test_the_smallest_image_is_an_image(folder: Path):
     (folder / "a.png").write_bytes(encoded(Image.new("RGB", (1, 1), (1, 2, 3))))
     _, (image,) = read_images(folder)

@@ -104,3 +104,8 @@ def test_file_that_cannot_be_read(tmp_path):
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(LayoutError, match="not a text file"):
         load_handwritten(tmp_path / "binary.yaml", NAMES, (8, 8))
+
+
+def test_whole_numbers_may_be_written_with_a_point(load):
+    (layout,) = load("{image_size: [8.0, 9.0], id: 7.0, objects: []}")
+    assert layout.image_size == (8, 9) and layout.id == "7"

@@ -22,7 +22,7 @@ from detinv.inversion.preset import Preset
 from detinv.inversion.resume.fingerprint import layout_hash, settings_hash
 from detinv.inversion.run import invert
 from detinv.layouts.layout import Detections, Layout
-from detinv.layouts.sources import LayoutSource
+from detinv.layouts.sources import LayoutSource, layouts_for
 from detinv.results.io.names import file_stems
 from detinv.runtime.processes import Processes
 from detinv.types import PRECISIONS
@@ -141,8 +141,7 @@ class ExperimentSetup:
         Args:
             masks: false leaves them out.
         """
-        detector = self.detector(label)
-        found = self.source.layouts(detector.class_names, detector.network_size, detector.detections_per_image)
+        found = layouts_for(self.source, self.detector(label))
         return found if masks else [layout.without_masks() for layout in found]
 
     @property
@@ -156,8 +155,7 @@ class ExperimentSetup:
         Raises:
             ConfigError: when there are none, because the layouts are written by hand or `images` is not given.
         """
-        detector = self.detector(label)
-        layouts = self.source.layouts(detector.class_names, lambda size: size, detector.detections_per_image)
+        layouts = layouts_for(self.source, self.detector(label), lambda size: size)
         if hasattr(self.source, "scenes"):
             return [scene.image for scene in self.source.scenes()], layouts
         if self.images is None:

@@ -173,6 +173,11 @@ class Ensemble(nn.Module):
         return self
 
     @property
+    def has_masks(self) -> bool:
+        """Whether any of its detectors reports masks."""
+        return any(member.detector.has_masks for member in self)
+
+    @property
     def is_compiled(self) -> bool:
         """Whether any of its networks is compiled."""
         return any(member.network.compile_mode is not None for member in self)

@@ -61,9 +61,11 @@ def read_images(
 def read_image(path: str | Path) -> UInt8[Tensor, "3 height width"]:
     """Read a PNG or JPEG file as 8-bit RGB, pixels as stored; grey values are repeated, transparency is dropped.
 
+    Of a JPEG with further pictures behind the first (MPO), that is the first.
+
     Raises:
-        ConfigError: naming the file, if it is missing or broken, contains several images, or has more than 8 bits per
-            channel, which a conversion would cut off.
+        ConfigError: naming the file, if it is missing or broken, is an animation, or has more than 8 bits per channel,
+            which a conversion would cut off.
     """
     try:
         with warnings.catch_warnings():
@@ -71,7 +73,8 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 height width"]:
             # A file of a few bytes can claim to have more pixels than memory can hold.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG")) as file:
-                kind, frames = file.mode, getattr(file, "n_frames", 1)
+                # Telephones put further pictures behind that of a JPEG: depth, a larger preview.
+                kind, frames = file.mode, 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
                 pixels = np.array(file.convert("RGB"))
     except FileNotFoundError as error:
         raise ConfigError(f"image {path} does not exist; check the path") from error

@@ -1,0 +1,157 @@
+"""An annotation file as COCO's evaluation uses it: with crowds, its own areas and boxes, and its own ids."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from pycocotools.coco import COCO
+from torch import Tensor
+
+from detinv.errors import LayoutError
+from detinv.inputs.notes import say_once
+from detinv.inputs.printable import shown
+from detinv.layouts.coco import annotated_box, annotation_name, load_coco
+from detinv.layouts.coco_file import WRITTEN_ID, read_coco
+from detinv.layouts.layout import Layout
+from detinv.layouts.segmentations import rasterised
+from detinv.metrics.coco_ap import coco_ground_truth, encoded_mask
+
+
+@dataclass(frozen=True)
+class AnnotatedImages:
+    """All images of an annotation file, by ascending id.
+
+    Args:
+        layouts: their objects, without crowds, in pixels of the annotated images.
+        crowds: for each image, the regions in which objects of a class were not told apart.
+        truth: what average precision is computed from, in the numbering of `coco_ground_truth`.
+        file_names: as the file gives them.
+        image_ids: of the images, as the file writes them.
+        category_ids: of the detector's classes, likewise; classes that the file lacks have numbers beyond its own.
+    """
+
+    layouts: list[Layout]
+    crowds: list[Layout]
+    truth: dict[str, Any]
+    file_names: list[str]
+    image_ids: list[Any]
+    category_ids: list[Any]
+
+
+def load_annotated(annotations: str | Path, class_names: Sequence[str]) -> AnnotatedImages:
+    """Read all images of an annotation file to judge detections by; see `load_coco` for what is refused.
+
+    Crowds of classes that the detector does not know are left out, and segmentations that cannot be read.
+
+    Raises:
+        LayoutError: also when a crowd has no proper box, and when two categories of one name both have objects, as
+            results can name only one of them.
+    """
+    path = Path(annotations)
+    coco = read_coco(path)
+    category_ids = _category_ids(path, coco, class_names)
+    layouts = load_coco(path, class_names, masks_needed=False)
+    images = [coco.imgs[image_id] for image_id in sorted(coco.imgs)]
+    crowds = [_crowds(path, coco, image, class_names, layouts) for image in images]
+    return AnnotatedImages(
+        layouts,
+        crowds,
+        _truth(coco, images, layouts, crowds, class_names),
+        [image["file_name"] for image in images],
+        [image[WRITTEN_ID] for image in images],
+        category_ids,
+    )
+
+
+def _category_ids(path: Path, coco: COCO, class_names: Sequence[str]) -> list[Any]:
+    beyond = max(coco.cats, default=0) + 1
+    used = {entry["category_id"] for entry in coco.dataset["annotations"]}
+    ids = []
+    for label, name in enumerate(class_names):
+        same = [number for number, category in coco.cats.items() if category["name"] == name]
+        # Roboflow lists a data set's own name as a category without objects, beside a class of that name.
+        with_objects = [number for number in same if number in used]
+        if len(with_objects) > 1:
+            raise LayoutError(
+                f"{path}: categories {with_objects[0]} and {with_objects[1]} are both called {shown(name)} and both "
+                "have objects, but results can name only one of them; give their objects one category"
+            )
+        chosen = (with_objects or same or [None])[0]
+        ids.append(beyond + label if chosen is None else coco.cats[chosen][WRITTEN_ID])
+    return ids
+
+
+def _crowds(path: Path, coco: COCO, image: dict[str, Any], class_names: Sequence[str], layouts: list[Layout]) -> Layout:
+    """Return the crowds of an image, with masks if any layout has some."""
+    entries = [
+        entry
+        for entry in coco.imgToAnns[image["id"]]
+        if entry.get("iscrowd", 0) and coco.cats[entry["category_id"]]["name"] in class_names
+    ]
+    boxes = [annotated_box(path, entry, image) for entry in entries]
+    labels = [class_names.index(coco.cats[entry["category_id"]]["name"]) for entry in entries]
+    size = (image["height"], image["width"])
+    masks = None
+    if entries and any(layout.masks is not None for layout in layouts):
+        masks = torch.stack([_crowd_mask(path, entry, box, size) for entry, box in zip(entries, boxes, strict=True)])
+    name = Path(image["file_name"]).stem
+    return Layout(torch.tensor(boxes).reshape(-1, 4), torch.tensor(labels, dtype=torch.int64), size, name, masks)
+
+
+def _crowd_mask(
+    path: Path, entry: dict[str, Any], box: list[float], size: tuple[int, int]
+) -> Bool[Tensor, "height width"]:
+    """Return the region of a crowd, its box where it has no other."""
+    try:
+        mask = rasterised(entry.get("segmentation"), size, annotation_name(path, entry))
+    except LayoutError as error:
+        say_once(f"{error}; its box counts as the region of this crowd")
+        mask = None
+    if mask is None:
+        mask = torch.zeros(size, dtype=torch.bool)
+        x0, y0, x1, y1 = (round(value) for value in box)
+        mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def _truth(
+    coco: COCO,
+    images: Sequence[dict[str, Any]],
+    layouts: Sequence[Layout],
+    crowds: Sequence[Layout],
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    """Return the file's annotations, numbered as in `coco_ground_truth`.
+
+    Numbers of the file's own may be anything; COCO's evaluation takes an object with id 0 for one that was not found.
+    """
+    annotations: list[dict[str, Any]] = []
+    for image_id, (image, layout, crowd) in enumerate(zip(images, layouts, crowds, strict=True), 1):
+        entries = coco.imgToAnns[image["id"]]
+        for is_crowd, group in ((0, layout), (1, crowd)):
+            known = [entry for entry in entries if int(entry.get("iscrowd") or 0) == is_crowd]
+            known = [entry for entry in known if coco.cats[entry["category_id"]]["name"] in class_names]
+            for row, (entry, label) in enumerate(zip(known, group.labels.tolist(), strict=True)):
+                annotation = {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": label + 1,
+                    "bbox": entry["bbox"],
+                    "area": entry.get("area"),
+                    "iscrowd": is_crowd,
+                }
+                if group.masks is not None:
+                    annotation["segmentation"] = encoded_mask(group.masks[row])
+                if not _is_area(annotation["area"]):
+                    sides = entry["bbox"][2] * entry["bbox"][3]
+                    annotation["area"] = sides if group.masks is None else int(group.masks[row].sum())
+                annotations.append(annotation)
+    return coco_ground_truth(layouts, class_names) | {"annotations": annotations}
+
+
+def _is_area(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
