@@ -4,6 +4,7 @@ import inspect
 import types
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -27,6 +28,33 @@ def annotations_of(target: str) -> Mapping[str, Any]:
     from detinv.config.instantiate import locate
 
     return annotations(locate(target))
+
+
+def annotations_of_own(constructor: str | None) -> Mapping[str, Any]:
+    """Return the annotations of what takes a command's own options, given by its dotted name; empty for None."""
+    if constructor is None:
+        return {}
+    module, _, name = constructor.rpartition(".")
+    return annotations(getattr(import_module(module), name))
+
+
+def annotation_of_option(values: Mapping[str, Any], key: str) -> Any:
+    """Return the annotation of what the target of an option's group takes; None where there is none.
+
+    Args:
+        values: flat values of a configuration.
+        key: dotted.
+
+    Raises:
+        ConfigError: see `annotations_of`.
+    """
+    group, _, name = key.rpartition(".")
+    node = values.get(group)
+    target = node.get("_target_") if isinstance(node, Mapping) else None
+    # What is interpolated is known only when it is resolved.
+    if not isinstance(target, str) or "${" in target:
+        return None
+    return annotations_of(target).get(name)
 
 
 @cache

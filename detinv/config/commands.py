@@ -2,6 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+Text = Literal["path", "text", "texts", "text or texts", "entries"]
+"""What a text of an option is: a path, another text, a list of texts, either, or a list of names and of entries."""
+
+_OUT_DIR: Mapping[str, Text] = {"out_dir": "path"}
 
 
 @dataclass(frozen=True)
@@ -13,6 +19,7 @@ class Command:
         summary: one line for `detinv --help`.
         subject: the option that a bare word sets, as in `detinv bench step`.
         flags: overrides that a word with two dashes stands for, as in `detinv verify --quick`.
+        texts: those of the command's own options that are texts, where neither a default nor an annotation says so.
         constructor: dotted name of what takes the command's own options; its annotations say of what kinds they are.
     """
 
@@ -20,6 +27,7 @@ class Command:
     summary: str
     subject: str | None = None
     flags: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, Text] = field(default_factory=lambda: _OUT_DIR)
     constructor: str | None = None
 
 
@@ -27,14 +35,28 @@ COMMANDS = {
     command.name: command
     for command in (
         Command("invert", "make images that a frozen detector reads as the layouts you ask for"),
-        Command("run", "run one of the paper's experiments: detinv run table1_transfer", "experiment"),
+        Command(
+            "run",
+            "run one of the paper's experiments: detinv run table1_transfer",
+            "experiment",
+            texts={**_OUT_DIR, "images": "path", "detectors": "entries"},
+        ),
         Command(
             "verify",
             "check the paper's claims on detectors with planted priors: detinv verify --quick",
             flags={"--quick": "size=quick"},
+            texts={**_OUT_DIR, "claims": "texts"},
         ),
-        Command("detect", "run a detector's own inference over a folder of images and judge it"),
-        Command("check", "try an adapter: does it keep the contract that inversions rely on?"),
+        Command(
+            "detect",
+            "run a detector's own inference over a folder of images and judge it",
+            texts={**_OUT_DIR, "images": "path", "annotations": "path"},
+        ),
+        Command(
+            "check",
+            "try an adapter: does it keep the contract that inversions rely on?",
+            texts={**_OUT_DIR, "images": "path"},
+        ),
         Command(
             "train", "train a bundled detector again and measure it", constructor="detinv.training.fit.TrainingOptions"
         ),

@@ -3,6 +3,7 @@
 Hydra neither changes the working directory nor sets up logging here. Everything heavy is imported late.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,16 @@ from detinv.config.folders import FILE_ENDINGS, choices, config_dir, package_of
 from detinv.config.kinds import check_kinds, check_numbers, flat_values
 from detinv.config.out_dir import dated_folder
 from detinv.config.renamed import current_words
+from detinv.config.texts import as_typed
+from detinv.config.words import (
+    bracketed,
+    lists_for_sweep,
+    names_in,
+    several_values,
+    split_words,
+    unquoted,
+    unreadable,
+)
 from detinv.errors import ConfigError
 from detinv.inputs.printable import suggestion
 
@@ -43,13 +54,10 @@ def compose_config(
     from detinv.config.trust import check_decisions, check_resolved
 
     overrides = [_registered(command, word) for word in current_words(command, overrides)]
-    chosen = chosen_groups(overrides)
-    for group, choice in chosen.items():
-        _check_choice(command, group, choice)
-    _store_experiment(command, chosen)
-    base = _compose(command, [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen], chosen)
+    choosing, chosen, base = _chosen_base(command, overrides)
     check_decisions(OmegaConf.to_container(base), chosen.get(_EXPERIMENT, "configuration"))
-    config = _compose(command, overrides, chosen)
+    own = [word for word in overrides if word not in choosing]
+    config = _compose(command, [*choosing, *as_typed(command, own, flat_values(base))], chosen)
     try:
         defaults = flat_values(_resolved(base))
         constructor = COMMANDS[command].constructor
@@ -67,13 +75,30 @@ def compose_config(
     return config
 
 
+def composed_values(command: str, choosing: Sequence[str]) -> dict[str, Any]:
+    """Return the flat values of a command when only choices of groups are given; see `compose_config`."""
+    overrides = [_registered(command, word) for word in current_words(command, choosing)]
+    return flat_values(_chosen_base(command, overrides)[2])
+
+
+def _chosen_base(command: str, overrides: Sequence[str]) -> tuple[list[str], dict[str, str], "DictConfig"]:
+    """Return the overrides that choose from groups, what they choose, and the configuration of these alone."""
+    chosen = chosen_groups(overrides)
+    for group, choice in chosen.items():
+        _check_choice(command, group, choice)
+    _store_experiment(command, chosen)
+    choosing = [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen]
+    return choosing, chosen, _compose(command, choosing, chosen)
+
+
 def chosen_groups(overrides: Sequence[str]) -> dict[str, str]:
     """Find the overrides that choose from a configuration group."""
     pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
-    return {key: value for key, value in pairs if _is_group(key)}
+    return {key: value for key, value in pairs if is_group(key)}
 
 
-def _is_group(key: str) -> bool:
+def is_group(key: str) -> bool:
+    """Tell whether an option chooses from a configuration group."""
     return key == _EXPERIMENT or bool(choices(config_dir(), key))
 
 
@@ -81,8 +106,10 @@ def _registered(command: str, override: str) -> str:
     """Register with Hydra what `override` chooses from elsewhere, and choose it by the name it has there."""
     key, equals, value = override.partition("=")
     group = key.lstrip("+")
-    if not equals or not _is_group(group):
+    if not equals or not is_group(group):
         return override
+    if len(split_words(value)) > 1 and unquoted(value) is None and not os.path.exists(value) or lists_for_sweep(value):
+        raise several_values(command, override)
     if group == "detector":
         from detinv.config.detectors import detector_choice
 
@@ -90,23 +117,16 @@ def _registered(command: str, override: str) -> str:
         if node is not None:
             _store(group, choice, node)
         return f"{key}={choice}"
-    names = [_stored(command, group, name) if name.endswith(FILE_ENDINGS) else name for name in _listed(value)]
+    names = [_stored(command, group, name) if name.endswith(FILE_ENDINGS) else name for name in names_in(value)]
     joined = ",".join(names)
-    return f"{key}=[{joined}]" if value.startswith("[") else f"{key}={joined}"
-
-
-def _listed(value: str) -> list[str]:
-    """Split a choice into its names: several stand in square brackets."""
-    if not (value.startswith("[") and value.endswith("]")):
-        return [value.strip("'\"")]
-    return [name.strip().strip("'\"") for name in value[1:-1].split(",") if name.strip()]
+    return f"{key}={joined}" if bracketed(value) is None else f"{key}=[{joined}]"
 
 
 def _stored(command: str, group: str, path: str) -> str:
     """Register a file of one's own as a choice of `group`, under a name that no file of detinv has."""
-    from detinv.config.own_files import read_own_file
+    from detinv.config.own_files import choice_of, read_own_file
 
-    node, name = read_own_file(Path(path)), f"_{Path(path).stem}"
+    node, name = read_own_file(Path(path)), choice_of(path)
     if group == _EXPERIMENT:
         _check_command(command, path, _EXPERIMENT in node)
     _store(group, name, node)
@@ -126,7 +146,7 @@ def _check_choice(command: str, group: str, choice: str) -> None:
     if choice == "null":
         raise ConfigError(f"{group}=null: detinv {command} needs one of its choices; see detinv {command} --help")
     known = choices(config_dir(), group)
-    for name in _listed(choice):
+    for name in names_in(choice):
         # Hydra would take anything else for a path and read a file outside its folder.
         if name not in known and not name.startswith("_"):
             raise ConfigError(_unknown_choice(group, name))
@@ -178,7 +198,7 @@ def _compose(command: str, overrides: Sequence[str], chosen: Mapping[str, str]) 
         with detinv_hydra():
             return compose(command, list(overrides))
     except OverrideParseException as error:
-        raise ConfigError(f"cannot read {error.override!r}: {_first_line(error)}; write name=value") from error
+        raise unreadable(str(error.override), _first_line(error)) from error
     except MissingConfigException as error:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         raise ConfigError(_unknown_choice(group, choice)) from error

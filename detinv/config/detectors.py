@@ -9,8 +9,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from detinv.config.folders import FILE_ENDINGS, choices, config_dir
-from detinv.config.own_files import read_own_file
+from detinv.config.own_files import choice_of, read_own_file
 from detinv.config.trust import ENTRY_POINTS
+from detinv.config.words import names_in
 from detinv.errors import DetectorError
 from detinv.inputs.printable import is_text, shown, suggestion
 
@@ -72,15 +73,13 @@ def detector_choice(value: str) -> tuple[str, dict[str, Any] | None]:
     Args:
         value: a name, a path, or several in square brackets. A name that is not registered is returned as it is.
     """
-    if value.startswith("[") and value.endswith("]"):
-        names = [word.strip().strip("'\"") for word in value[1:-1].split(",") if word.strip()]
-        if len(names) > 1:
-            return "_joint", joint_node(names)
-        value = names[0] if names else value
-    if value in choices(config_dir(), "detector") or not (value.endswith(FILE_ENDINGS) or value in _entry_points()):
-        return value, None
-    # A name of its own, which no file of the package has.
-    return f"_{Path(value).stem}", detector_node(value)
+    names = names_in(value)
+    if len(names) > 1:
+        return "_joint", joint_node(names)
+    name = names[0] if names else value
+    if name in choices(config_dir(), "detector") or not (name.endswith(FILE_ENDINGS) or name in _entry_points()):
+        return name, None
+    return choice_of(name), detector_node(name)
 
 
 def _entry_points() -> dict[str, EntryPoint]:

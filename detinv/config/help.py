@@ -13,6 +13,7 @@ import yaml
 from detinv.config.commands import COMMANDS
 from detinv.config.folders import FILE_ENDINGS, choices, experiment_dir
 from detinv.config.own_options import foreign_groups
+from detinv.config.words import names_in
 
 _MISSING = "???"
 _WIDTH = 40
@@ -62,7 +63,7 @@ def experiments() -> list[Experiment]:
     found = []
     for path in sorted(experiment_dir().glob("*.yaml")):
         comment = [line for line in _description(path) if line and not line.startswith("@package")]
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         found.append(Experiment(path.stem, comment[0] if comment else "", "experiment" in values))
     return found
 
@@ -88,7 +89,7 @@ def options(folder: Path, command: str, chosen: Mapping[str, str] | None = None)
     # An experiment comes last: it overrides what all other choices say.
     for group in sorted(selected, key=lambda name: name == _EXPERIMENTS):
         for path in _files(folder, group, selected[group]):
-            content = yaml.safe_load(path.read_text()) if group == _EXPERIMENTS else {}
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) if group == _EXPERIMENTS else {}
             foreign = foreign_groups(folder, command, content, given)
             for option in _values(path, _prefix(path, group)):
                 if option.key.partition(".")[0] in foreign:
@@ -150,8 +151,8 @@ def _selected(folder: Path, command: str, given: Mapping[str, str]) -> dict[str,
 def _files(folder: Path, group: str, choice: str | None) -> list[Path]:
     """Find the files of a choice, those that it builds on first."""
     found: list[Path] = []
-    for name in (choice or "").strip("[]").split(","):
-        path = (experiment_dir() if group == _EXPERIMENTS else folder / group) / f"{name.strip()}.yaml"
+    for name in names_in(choice or ""):
+        path = (experiment_dir() if group == _EXPERIMENTS else folder / group) / f"{name}.yaml"
         if name.endswith(FILE_ENDINGS):
             path = Path(name)
         if path.is_file():
@@ -170,7 +171,7 @@ def _bases(path: Path) -> Iterator[str]:
 
 def _description(path: Path) -> list[str]:
     lines = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         lines.append(line[1:].removeprefix(" "))
@@ -178,7 +179,7 @@ def _description(path: Path) -> list[str]:
 
 
 def _defaults_list(path: Path) -> list[Any]:
-    return (yaml.safe_load(path.read_text()) or {}).get("defaults", [])
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("defaults", [])
 
 
 def _defaults(path: Path) -> Iterator[tuple[str, str | None]]:
@@ -210,7 +211,7 @@ def _prefix(path: Path, group: str) -> str:
 
 
 def _values(path: Path, prefix: str) -> Iterator[Option]:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     root = yaml.compose(text)
     if isinstance(root, yaml.MappingNode):
         root.value = [(key, value) for key, value in root.value if key.value != "defaults"]

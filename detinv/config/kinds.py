@@ -5,10 +5,9 @@ of the default.
 """
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from detinv.config.annotations import annotations, annotations_of, fits, said
+from detinv.config.annotations import annotation_of_option, annotations_of, annotations_of_own, fits, said
 from detinv.errors import ConfigError
 from detinv.inputs.printable import shown
 
@@ -20,6 +19,7 @@ _KINDS = (bool, int, float, str, list, dict)
 _LARGEST = 2**32 - 1
 # Options of libraries and of other people's detectors, and numbers that a file gave to its images.
 FOREIGN = ("trainer.", "detector.", "layout.image_ids")
+_DETECTOR = "detector."
 
 
 def check_kinds(defaults: Mapping[str, Any], config: "DictConfig", constructor: str | None = None) -> None:
@@ -44,6 +44,11 @@ def check_kinds(defaults: Mapping[str, Any], config: "DictConfig", constructor: 
             continue
         if value is None and key.startswith(FOREIGN):
             continue
+        if key.startswith(_DETECTOR) and (annotated := annotation_of_option(values, key)) is not None:
+            # The default is one of several kinds, as a list of class names is next to the name of a file.
+            if fits(value, annotated):
+                continue
+            kind = annotated
         hint = "" if default in ("???", None) else f", such as its default {default}"
         if isinstance(default, dict) and default:
             hint = f", such as {key}.{next(iter(default))}=..."
@@ -81,10 +86,7 @@ def flat_values(node: "DictConfig") -> dict[str, Any]:
 
 def _kinds(values: Mapping[str, Any], constructor: str | None) -> dict[str, Any]:
     """Find the annotations of all options that a constructor takes, by dotted key."""
-    found: dict[str, Any] = {}
-    if constructor is not None:
-        module, _, name = constructor.rpartition(".")
-        found |= annotations(getattr(import_module(module), name))
+    found = dict(annotations_of_own(constructor))
     for key, value in values.items():
         if isinstance(value, Mapping) and isinstance(value.get("_target_"), str) and not key.startswith(FOREIGN):
             target = value["_target_"]

@@ -1,7 +1,9 @@
 """Choices that are files of one's own: `GROUP=PATH/mine.yaml`, for every group of the command line."""
 
 import os
+import re
 import sys
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,15 @@ def read_own_file(
         check_targets(node, str(path))
         check_decisions(node, str(path))
     return {str(key): value for key, value in node.items()}
+
+
+def choice_of(path: str) -> str:
+    """Return the name that stands for a file of one's own among the choices of its group, which no file of detinv has.
+
+    Files of one name in different folders are two, and the name needs no quotes.
+    """
+    stem = re.sub(r"\W", "_", Path(path).stem, flags=re.ASCII)
+    return f"_{stem}_{zlib.crc32(os.path.abspath(path).encode(errors='surrogateescape')):08x}"
 
 
 def _dotted(node: Mapping[Any, Any], prefix: str = "") -> list[str]:

@@ -1,11 +1,15 @@
 """The runs that the overrides of a sweep describe, by Hydra's own grammar."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice, product
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from detinv.config.composition import composed_values, is_group
+from detinv.config.texts import text_of
+from detinv.config.words import lists_for_sweep, split_words, unreadable
 from detinv.errors import ConfigError
 from detinv.inputs.printable import reason_of
 
@@ -44,12 +48,14 @@ def combinations(command: str, overrides: Sequence[str]) -> list[Combination]:
     """
     axes: dict[str, list[str]] = {}
     swept: set[str] = set()
-    for override in _parsed(overrides):
-        key = override.get_key_element()
+    values = _first_values(command, overrides)
+    for word in overrides:
+        key, found, several = _axis(command, word, values)
+        # Of an override that is given twice, the last one counts, in its place.
         axes.pop(key, None)
         swept.discard(key)
-        axes[key] = _values(command, override)
-        if override.is_sweep_override():
+        axes[key] = found
+        if several:
             swept.add(key)
     count = prod(len(words) for words in axes.values())
     if count > _MOST:
@@ -60,21 +66,42 @@ def combinations(command: str, overrides: Sequence[str]) -> list[Combination]:
     ]
 
 
-def quoted(key: str, value: str) -> str:
-    """Return the override that sets `key` to the text `value`, quoted as needed."""
-    from hydra.core.override_parser.types import Quote, QuotedString
+def _axis(command: str, word: str, values: Mapping[str, Any]) -> tuple[str, list[str], bool]:
+    """Return the key of an override, `key=value` for each of its values, and whether there may be several."""
+    key, equals, value = word.partition("=")
+    listed = lists_for_sweep(value) or not equals or key.startswith("~")
+    if not listed and (is_group(key.lstrip("+")) or text_of(key.lstrip("+"), command, values) is not None):
+        # Paths and other texts are split as they are typed: Hydra would read some as numbers, and some not at all.
+        found = split_words(value)
+        return key, [f"{key}={one}" for one in dict.fromkeys(found)], len(found) > 1
+    override = _parsed(word)
+    return override.get_key_element(), _values(command, override), override.is_sweep_override()
 
-    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+
+def _first_values(command: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Compose the first choice of each group; the kinds of options are those of that."""
+    firsts = []
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if equals and is_group(key.lstrip("+")):
+            found = [word] if not lists_for_sweep(value) else _values(command, _parsed(word))
+            firsts += [f"{key}={split_words(one.partition('=')[2])[0]}" for one in found[:1]]
+    return composed_values(command, firsts) if firsts else _default_values(command)
 
 
-def _parsed(overrides: Sequence[str]) -> "list[Override]":
+@cache
+def _default_values(command: str) -> dict[str, Any]:
+    return composed_values(command, [])
+
+
+def _parsed(word: str) -> "Override":
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
 
     try:
-        return OverridesParser.create().parse_overrides(list(overrides))
+        return OverridesParser.create().parse_overrides([word])[0]
     except OverrideParseException as error:
-        raise ConfigError(f"cannot read {error.override!r}: {reason_of(error)}; write name=value") from error
+        raise unreadable(word, reason_of(error)) from error
 
 
 def _values(command: str, override: "Override") -> list[str]:

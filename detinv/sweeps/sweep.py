@@ -11,9 +11,10 @@ from rich.table import Column, Table
 
 from detinv.commands.execute import check_command
 from detinv.config.out_dir import claim_dated_folder
+from detinv.config.words import quoted
 from detinv.errors import ConfigError, DetinvError
 from detinv.sweeps.folder import JobRecord, SweepFolder
-from detinv.sweeps.grammar import Combination, combinations, key_of, quoted
+from detinv.sweeps.grammar import Combination, combinations, key_of
 from detinv.sweeps.job import Task
 from detinv.sweeps.launcher import AbstractLauncher, choose_launcher, is_launcher_option
 

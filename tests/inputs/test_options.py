@@ -69,7 +69,7 @@ INVERT = {
     "steps=": "steps",
     "steps=[": "cannot read 'steps=['",
     "steps=${": "cannot read",
-    "steps=1,2": "Ambiguous value",
+    "steps=1,2": "steps=1,2 lists several values",
     "steps=${steps}": "steps",
     "steps=${nothing}": "steps: Interpolation key 'nothing' not found",
     "steps=${oc.nothing:1}": "steps: Unsupported interpolation type",

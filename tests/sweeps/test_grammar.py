@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 
 from detinv.config.detectors import detector_names
 from detinv.config.folders import choices, config_dir
+from detinv.config.words import quoted
 from detinv.errors import ConfigError
-from detinv.sweeps.grammar import combinations, key_of, quoted
+from detinv.sweeps.grammar import combinations, key_of
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ["seed=1,2", "steps=3"],
-        ["steps=3", "detector=a,b,c", "seed=range(1,4)"],
+        ["steps=3", "detector=shapes_fcos,shapes_retinanet", "seed=range(1,4)"],
         ["x=range(0,1,0.25)", "+y=choice(true,false)", "z=null,1"],
         ["a='x y','p,q'", "b=[1,2],[3]", "c={d:1},{d:2}"],
         ["a=PATH/x.yaml,b.yaml", "preset.objective.weights.reg=0,30"],
@@ -55,6 +56,28 @@ def test_what_is_taken_away_stays_as_it_is_typed():
 
 def test_a_value_listed_twice_is_one_run():
     assert len(combinations("invert", ["seed=1,1,2"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("word", "values"),
+    [
+        ("out_dir=2024_01_01", ["2024_01_01"]),
+        ("detector.weights=1e3,007,true", ["1e3", "007", "true"]),
+        ("detector.weights=epoch=1.ckpt,epoch=2.ckpt", ["epoch=1.ckpt", "epoch=2.ckpt"]),
+        ("logger.group='a,b',c", ["'a,b'", "c"]),
+        ("logger.group=a\\,b", ["a\\,b"]),
+        ("detector.class_names=[1e3,on],[x]", ["[1e3,on]", "[x]"]),
+        ("detector.weights=choice(a,b)", ["a", "b"]),
+        ("experiment=my experiment (1).yaml,b=2.yaml", ["my experiment (1).yaml", "b=2.yaml"]),
+    ],
+)
+def test_texts_are_listed_as_they_are_typed(word, values, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my experiment (1).yaml", "b=2.yaml"):
+        (tmp_path / name).write_text("steps: 1\n")
+    found = combinations("invert", [word])
+    assert [one.overrides[0].partition("=")[2] for one in found] == values
+    assert {bool(one.swept) for one in found} == {len(values) > 1}
 
 
 def test_patterns_match_groups_detectors_and_experiments():

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from detinv.cli import main
+from detinv.config.words import quoted
 from detinv.errors import ConfigError
-from detinv.sweeps.grammar import quoted
 from tests.sweeps.stand_ins import leave_results, stand_in
 
 TINY = ("layout=plain", "layout.count=1", "steps=2", "trainer.accelerator=cpu")
