@@ -16,6 +16,7 @@ from detinv.errors import ConfigError
 from detinv.inputs.printable import shown
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
 from detinv.results.io.names import file_stems
+from detinv.results.io.resume import claim_folder
 from detinv.results.io.versions import versions
 from detinv.training.card import Training, model_card
 from detinv.training.datasets import TrainingSet
@@ -50,7 +51,7 @@ def run(config: DictConfig, build: Build) -> None:
     # What is measured in the end is tried now, with other weights: a mistake shows before anything is learnt.
     build_detector(OmegaConf.merge(config.detector, {"weights": RANDOM}))
     out_dir = prepare_out_dir(config.out_dir)
-    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
+    claim_folder(out_dir, config)
     where = literal(f"{name} in {out_dir}")
     terminal.print(f"training {where}; interrupt at will: the same out_dir continues", **_PLAIN)
     begun = fit(model, data.source, options, out_dir)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from detinv.detectors.base import AbstractDetector
+from detinv.inputs.fingerprint import settings_hash
 from detinv.inversion.evaluation import evaluate_all, planted_cues
 from detinv.inversion.fit import device_of
 from detinv.inversion.job import Gathered, Job
@@ -14,7 +15,7 @@ from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.preset import Preset, load_preset
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.resume.archive import Archive
-from detinv.inversion.resume.fingerprint import settings_hash
+from detinv.inversion.resume.fingerprint import detector_hash
 from detinv.layouts.layout import Layout
 from detinv.layouts.sources import LayoutSource, layouts_for
 from detinv.results.io.versions import versions
@@ -114,7 +115,7 @@ def invert(
         Dashboard(loggers if team.first else ()),
         log_images_every_n_steps,
         checkpoint_every_n_seconds,
-        _archive(folder, layouts, preset, before, steps, seed, trainer or {}, compile_mode, team),
+        _archive(folder, ensemble, layouts, preset, before, steps, seed, trainer or {}, compile_mode, team),
     )
     started = time.perf_counter()
     with team.failing_together():
@@ -156,6 +157,7 @@ def invert(
 
 def _archive(
     folder: str | Path | None,
+    ensemble: Ensemble,
     layouts: Sequence[Layout],
     preset: Preset,
     hashes: Mapping[str, str],
@@ -167,8 +169,13 @@ def _archive(
 ) -> Archive | None:
     if folder is None:
         return None
+    described: list[object] = [[detector_hash(member.detector), ensemble.shares[member.name]] for member in ensemble]
+    if len(ensemble) > 1:
+        described.append(ensemble.balance)
     source = {
         "weights": ",".join(hashes.values()),
+        "classes": ", ".join(ensemble.class_names),
+        "detector options": settings_hash(described),
         "preset": settings_hash(preset),
         "steps": steps,
         "seed": seed,

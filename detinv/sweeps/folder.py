@@ -1,7 +1,7 @@
 """The folder of a sweep: its jobs, where each one lies, and how it ended."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,12 +10,11 @@ from detinv.errors import OutputError
 from detinv.results.io.files import prepare_out_dir, write_json
 from detinv.results.io.names import file_stems
 from detinv.sweeps.grammar import Combination, key_of
+from detinv.sweeps.inputs import IGNORED
 from detinv.sweeps.job import JobOutcome, Task
 
 _RECORD = "sweep.json"
 _OUTCOMES, _LOGS = "outcomes", "logs"
-# Options that do not make a job a different one: where it is logged, where it lies, whether its files are trusted.
-_IGNORED = ("out_dir", "logger", "trust_config")
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class JobRecord:
         overrides, swept: see `Combination`.
         status: "missing" until it has ended.
         error, seconds: see `JobOutcome`.
+        inputs: what it was last started with, see `inputs_of`; None where that is not known.
     """
 
     folder: str
@@ -35,6 +35,7 @@ class JobRecord:
     status: Literal["ok", "failed", "missing"] = "missing"
     error: str | None = None
     seconds: float | None = None
+    inputs: Mapping[str, str] | None = None
 
 
 class SweepFolder:
@@ -74,12 +75,37 @@ class SweepFolder:
         outcome = self.path / _OUTCOMES / f"{name}.json"
         return Task(self.command, tuple(overrides), Path.cwd(), outcome, self.path / _LOGS / f"{name}.log")
 
-    def begin(self, names: Sequence[str]) -> None:
-        """Create the folder and mark these jobs as missing."""
+    def check_unchanged(self, inputs: Mapping[str, Mapping[str, str]]) -> None:
+        """Check that jobs which have succeeded were made from the same inputs.
+
+        Args:
+            inputs: of jobs, by the names of their folders.
+
+        Raises:
+            OutputError: naming the first job that was not, and what has changed.
+        """
+        for name, now in inputs.items():
+            job = self._jobs[name]
+            if job.status != "ok" or job.inputs is None:
+                continue
+            before = job.inputs
+            changed = [path for path in sorted({*before, *now}) if before.get(path) != now.get(path)]
+            if changed:
+                raise OutputError(
+                    f"out_dir {self.path} holds results of the job {name} from before {' and '.join(changed)} changed; "
+                    "choose another out_dir"
+                )
+
+    def begin(self, inputs: Mapping[str, Mapping[str, str]]) -> None:
+        """Create the folder and mark jobs as missing.
+
+        Args:
+            inputs: of these jobs, by the names of their folders; see `inputs_of`.
+        """
         for folder in (self.path, self.path / _OUTCOMES, self.path / _LOGS):
             prepare_out_dir(folder)
-        for name in names:
-            self._jobs[name] = replace(self._jobs[name], status="missing", error=None, seconds=None)
+        for name, found in inputs.items():
+            self._jobs[name] = replace(self._jobs[name], status="missing", error=None, seconds=None, inputs=found)
         self._write()
 
     def note(self, name: str, outcome: JobOutcome) -> None:
@@ -129,7 +155,7 @@ class SweepFolder:
 def _identity(job: JobRecord | Combination) -> tuple[str, ...]:
     """Return the overrides that distinguish a job from all others."""
     kept = [
-        word for word in job.overrides if word in job.swept or key_of(word).split(".")[0].split("@")[0] not in _IGNORED
+        word for word in job.overrides if word in job.swept or key_of(word).split(".")[0].split("@")[0] not in IGNORED
     ]
     return tuple(sorted(kept))
 

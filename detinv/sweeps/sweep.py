@@ -15,6 +15,7 @@ from detinv.config.words import quoted
 from detinv.errors import ConfigError, DetinvError
 from detinv.sweeps.folder import JobRecord, SweepFolder
 from detinv.sweeps.grammar import Combination, combinations, key_of
+from detinv.sweeps.inputs import inputs_of
 from detinv.sweeps.job import Task
 from detinv.sweeps.launcher import AbstractLauncher, choose_launcher, is_launcher_option
 
@@ -36,7 +37,8 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
         0 if all jobs succeeded, 1 if one did not.
 
     Raises:
-        DetinvError: for a mistake in the input of any job, before one is run.
+        DetinvError: before any job is run: for a mistake in the input of one; when a job that has succeeded before was
+            made from files that have changed since.
         KeyboardInterrupt: after the table of jobs, when interrupted.
     """
     launcher = choose_launcher([word for word in overrides if is_launcher_option(word)])
@@ -45,11 +47,14 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
     folder = SweepFolder(_path(command, asked, configs), command)
     names = folder.enlist([_without_out_dir(combination) for combination in asked])
     groups = dict(zip(names, configs, strict=True))
+    known: dict[str, str | None] = {}
+    inputs = {name: inputs_of(config, known) for name, config in groups.items()}
+    folder.check_unchanged(inputs)
     todo = [name for name in names if folder.job(name).status != "ok"]
     tasks = {name: folder.task(name, _own_words(folder, name, groups[name])) for name in todo}
     console = Console()
     interrupted = False
-    folder.begin(todo)
+    folder.begin({name: inputs[name] for name in todo})
     if tasks:
         try:
             _launch(launcher, tasks, folder, console)

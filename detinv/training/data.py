@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from detinv.inputs.fingerprint import settings_hash
 from detinv.layouts.layout import Layout
 from detinv.worlds.scene import Scene
 
@@ -43,6 +44,10 @@ class SceneSource:
         """Return image and layout of scene `index`."""
         scene = self.world.scene(index)
         return scene.image, scene.layout
+
+    def fingerprint(self) -> str:
+        """Return a hash that is the same for sources of the same samples."""
+        return settings_hash(self.world)
 
 
 class PhotographSource:
@@ -82,6 +87,10 @@ class PhotographSource:
         number = int(np.random.default_rng((self.seed, epoch)).permutation(len(self._images))[position])
         generator = np.random.default_rng((self.seed, epoch, position))
         return _augment(self._images[number], self._layouts[number], generator)
+
+    def fingerprint(self) -> str:
+        """Return a hash that is the same for sources of the same samples."""
+        return settings_hash([self.class_names, self.image_size, self.seed, self._layouts, self._images])
 
 
 def _augment(image: np.ndarray, layout: Layout, generator: np.random.Generator) -> Sample:

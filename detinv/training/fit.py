@@ -13,12 +13,14 @@ from detinv.errors import ConfigError
 from detinv.inputs.ranges import check_range
 from detinv.runtime.quiet import quiet_lightning
 from detinv.training.data import PhotographSource, SceneSource, TrainingData
-from detinv.training.module import DetectorTraining
+from detinv.training.module import MADE_FROM, DetectorTraining
 from detinv.training.progress import TrainingProgress
 from detinv.types import PRECISIONS, canonical_precision
 
 CHECKPOINT = "last.ckpt"
 _LOG_EVERY = 50
+# Options that the weights depend on.
+_DECISIVE = ("steps", "batch_size", "learning_rate", "weight_decay", "gradient_clip", "precision")
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
@@ -69,7 +71,7 @@ def fit(
     Args:
         model: one of torchvision's detection models.
         source: of samples, with as many classes as the model.
-        options: the same as before when a run is continued.
+        options: when a run is continued the same as before, but for `steps_per_epoch`, `accelerator` and `workers`.
         out_dir: existing folder of the checkpoint, and of `losses/`.
         progress: show a progress bar.
 
@@ -77,10 +79,12 @@ def fit(
         The step the run was continued from: 0 for a new one, `options.steps` if there was nothing left to do.
 
     Raises:
-        ConfigError: when the checkpoint cannot be read or belongs to another model.
+        ConfigError: when the checkpoint cannot be read, or belongs to another model, other data or other options.
         KeyboardInterrupt: when interrupted; the checkpoint of the last epoch stays.
     """
-    module = DetectorTraining(model, options.steps, options.learning_rate, options.weight_decay)
+    made_from = {"data": source.fingerprint()} | {name: getattr(options, name) for name in _DECISIVE}
+    made_from["precision"] = canonical_precision(options.precision)
+    module = DetectorTraining(model, options.steps, options.learning_rate, options.weight_decay, made_from)
     checkpoint = out_dir / CHECKPOINT
     done = _restore(module, checkpoint) if checkpoint.exists() else 0
     if done >= options.steps:
@@ -142,4 +146,11 @@ def _restore(module: DetectorTraining, checkpoint: Path) -> int:
         raise ConfigError(
             f"{checkpoint}: belongs to another detector; choose another out_dir, or the training that wrote it"
         ) from error
+    before = content.get(MADE_FROM)
+    if not isinstance(before, dict):
+        raise ConfigError(f"{checkpoint}: written by an earlier version of detinv; choose another out_dir")
+    for name, now in module.made_from.items():
+        if before.get(name) != now:
+            change = "the data has changed since" if name == "data" else f"{name} was {before.get(name)}, is {now}"
+            raise ConfigError(f"{checkpoint}: belongs to another training: {change}; choose another out_dir")
     return steps

@@ -1,5 +1,6 @@
 """A LightningModule that trains one of torchvision's detectors."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,6 +9,8 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 _RANDOM_STATE = "torch_random_state"
+MADE_FROM = "made_from"
+"""Entry of a checkpoint: what the run depends on."""
 
 
 class DetectorTraining(pl.LightningModule):
@@ -21,14 +24,23 @@ class DetectorTraining(pl.LightningModule):
         steps: optimiser updates of the whole run.
         learning_rate: at the end of the warm-up.
         weight_decay: of AdamW.
+        made_from: what else the run depends on, plain values by name; it is stored in checkpoints.
     """
 
-    def __init__(self, model: nn.Module, steps: int, learning_rate: float = 2e-3, weight_decay: float = 1e-4) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        steps: int,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-4,
+        made_from: Mapping[str, str | float | None] | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.steps = steps
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.made_from = dict(made_from or {})
 
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> Tensor:
         """Return the sum of the model's losses for one batch of images and targets in torchvision's format."""
@@ -41,6 +53,7 @@ class DetectorTraining(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[_RANDOM_STATE] = torch.get_rng_state()
+        checkpoint[MADE_FROM] = self.made_from
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if _RANDOM_STATE in checkpoint:

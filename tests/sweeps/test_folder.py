@@ -25,7 +25,7 @@ def one(path, status=None):
     """A sweep of one job that ended as told, or did not begin."""
     folder = SweepFolder(path, "train")
     (name,) = folder.enlist([job("seed=1")])
-    folder.begin([name])
+    folder.begin({name: {}})
     if status:
         (path / name).mkdir()
         folder.note(name, JobOutcome(status, None if status == "ok" else "broken", 1.5))
@@ -38,7 +38,7 @@ def test_names_are_safe_unique_and_stay_when_jobs_are_added(values, first):
     with tempfile.TemporaryDirectory() as path:
         folder = SweepFolder(Path(path), "invert")
         before = folder.enlist(combinations[-first:])
-        folder.begin(before)
+        folder.begin({name: {} for name in before})
         after = SweepFolder(Path(path), "invert").enlist(combinations)
     assert after[-first:] == before
     assert len({name.lower() for name in after}) == len(values)

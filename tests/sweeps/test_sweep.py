@@ -83,6 +83,33 @@ def test_a_sweep_grows_in_its_folder(monkeypatch, tmp_path):
     assert statuses(tmp_path) == {"seed_1": "ok", "seed_2": "ok", "seed_3": "ok"}
 
 
+def test_a_job_made_from_a_file_that_changed_is_not_passed_over(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("one")
+
+    def run(config, build):
+        leave_results(config)
+        return int(Path("mine.yaml").read_text() == "one")
+
+    stand_in(monkeypatch, "invert", run)
+    words = ["invert", "-m", "layout=file", "layout.path=mine.yaml", "out_dir=study"]
+    assert main(words) == 1
+    Path("mine.yaml").write_text("two")
+    assert main(words) == main(words) == 0, "a job that did not succeed is run with the new file"
+    record, times = Path("study/sweep.json").read_bytes(), times_run(Path("study"))
+    assert list(times.values()) == [2]
+    capsys.readouterr()
+    Path("mine.yaml").write_text("three")
+    assert main(words) == 2
+    found = capsys.readouterr().err
+    assert found.count("\n") == 1
+    assert re.search(
+        r"out_dir study holds results of the job \S+ from before mine\.yaml changed; choose another", found
+    )
+    assert Path("study/sweep.json").read_bytes() == record
+    assert times_run(Path("study")) == times
+
+
 def test_the_record_is_kept_as_jobs_end(monkeypatch, tmp_path):
     seen = []
 

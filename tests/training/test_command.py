@@ -63,6 +63,15 @@ def test_a_finished_run_is_only_measured_again(tmp_path, capsys):
     assert (tmp_path / "metrics.json").read_text() == metrics
 
 
+def test_a_folder_of_another_training_is_refused(tmp_path, capsys):
+    assert train(tmp_path) == 0
+    card = (tmp_path / "shapes_retinanet.md").read_text()
+    capsys.readouterr()
+    assert train(tmp_path, "seed=5") == 2
+    assert "seed was 0, is 5; choose another out_dir" in capsys.readouterr().err
+    assert (tmp_path / "shapes_retinanet.md").read_text() == card
+
+
 @pytest.mark.parametrize("folder", ["file", "file/inside"])
 def test_an_out_dir_that_is_a_file_is_one_line(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from detinv.errors import ConfigError
-from detinv.training.data import SceneSource
+from detinv.layouts.layout import Layout
+from detinv.results.io.files import write_png
+from detinv.training.data import PhotographSource, SceneSource
 from detinv.training.fit import CHECKPOINT, TrainingOptions, fit
+from detinv.training.module import MADE_FROM
 from detinv.worlds.plain import PlainWorld
 from detinv.zoo.models import build_fasterrcnn, build_maskrcnn, build_retinanet
 
@@ -96,6 +99,51 @@ def test_a_checkpoint_of_another_detector_is_named(tmp_path):
     fit(fresh(build_retinanet), source(), options(steps=1), tmp_path, progress=False)
     with pytest.raises(ConfigError, match=r"last\.ckpt: belongs to another detector"):
         fit(fresh(build_fasterrcnn), source(), options(steps=1), tmp_path, progress=False)
+
+
+def photographs(folder, seed=0, x=2.0):
+    """A source of one photograph with one box."""
+    path = folder / "a.png"
+    if not path.exists():
+        write_png(path, torch.full((3, 64, 64), 128, dtype=torch.uint8))
+    layout = Layout(torch.tensor([[x, 2.0, 40.0, 40.0]]), torch.tensor([0]), SIZE, "a")
+    return PhotographSource([layout], [path], PlainWorld.class_names, SIZE, seed=seed)
+
+
+def test_scenes_of_another_world_are_not_learnt_on(tmp_path):
+    fit(fresh(build_retinanet), source(), options(steps=1), tmp_path, progress=False)
+    for change in ({"seed": 4}, {"max_objects": 2}):
+        other = SceneSource(PlainWorld(**({"image_size": SIZE, "seed": 3, "max_side": 30} | change)))
+        with pytest.raises(ConfigError, match=r"last\.ckpt: belongs to another training: the data has changed since"):
+            fit(fresh(build_retinanet), other, options(steps=1), tmp_path, progress=False)
+
+
+def test_photographs_or_annotations_that_changed_are_not_learnt_on(tmp_path):
+    out_dir = tmp_path / "run"
+    out_dir.mkdir()
+    fit(fresh(build_retinanet), photographs(tmp_path), options(steps=1), out_dir, progress=False)
+    assert fit(fresh(build_retinanet), photographs(tmp_path), options(steps=1), out_dir, progress=False) == 1
+    with pytest.raises(ConfigError, match="the data has changed since"):
+        fit(fresh(build_retinanet), photographs(tmp_path, x=3.0), options(steps=1), out_dir, progress=False)
+    write_png(tmp_path / "a.png", torch.full((3, 64, 64), 129, dtype=torch.uint8))
+    with pytest.raises(ConfigError, match="the data has changed since"):
+        fit(fresh(build_retinanet), photographs(tmp_path), options(steps=1), out_dir, progress=False)
+
+
+def test_a_run_is_continued_with_its_own_options(tmp_path):
+    fit(fresh(build_retinanet), source(), options(steps=1), tmp_path, progress=False)
+    with pytest.raises(ConfigError, match=r"belongs to another training: learning_rate was 0\.001, is 0\.002; choose"):
+        fit(fresh(build_retinanet), source(), options(steps=1, learning_rate=2e-3), tmp_path, progress=False)
+    assert fit(fresh(build_retinanet), source(), options(steps=1, precision="32"), tmp_path, progress=False) == 1
+
+
+def test_a_checkpoint_that_does_not_say_what_it_was_made_from_is_refused(tmp_path):
+    fit(fresh(build_retinanet), source(), options(steps=1), tmp_path, progress=False)
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    del content[MADE_FROM]
+    torch.save(content, tmp_path / CHECKPOINT)
+    with pytest.raises(ConfigError, match=r"last\.ckpt: written by an earlier version of detinv"):
+        fit(fresh(build_retinanet), source(), options(steps=1), tmp_path, progress=False)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])

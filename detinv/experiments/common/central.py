@@ -23,11 +23,11 @@ from detinv.experiments.common.cooccurrence import (
 from detinv.experiments.common.provenance import image_hash, layouts_hash
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.common.store import Images
+from detinv.inputs.fingerprint import settings_hash
 from detinv.inputs.numbers import image_size_option
 from detinv.inputs.printable import shown
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.preset import Preset
-from detinv.inversion.resume.fingerprint import settings_hash
 from detinv.inversion.targets.base import Targets
 from detinv.inversion.targets.single import SingleObjectRule
 from detinv.layouts.batch import LayoutBatch

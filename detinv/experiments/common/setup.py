@@ -13,13 +13,14 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError, OutputError
 from detinv.experiments.common.photographs import read_photographs
-from detinv.experiments.common.provenance import Provenance, detector_hash, package_versions
+from detinv.experiments.common.provenance import Provenance, package_versions
 from detinv.experiments.common.store import NAME, Images, ResultStore
+from detinv.inputs.fingerprint import settings_hash
 from detinv.inversion.fit import device_of
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.pixels.pixels import batches_by_canvas
 from detinv.inversion.preset import Preset
-from detinv.inversion.resume.fingerprint import layout_hash, settings_hash
+from detinv.inversion.resume.fingerprint import detector_hash, layout_hash
 from detinv.inversion.run import invert
 from detinv.layouts.layout import Detections, Layout
 from detinv.layouts.sources import LayoutSource, layouts_for

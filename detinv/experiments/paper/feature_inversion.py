@@ -19,11 +19,11 @@ from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.provenance import image_hash
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.common.store import Images
+from detinv.inputs.fingerprint import settings_hash
 from detinv.inversion.features import feature_errors, invert_features
 from detinv.inversion.regularisers.alpha_norm import AlphaNorm
 from detinv.inversion.regularisers.base import AbstractRegulariser
 from detinv.inversion.regularisers.total_variation import TotalVariation
-from detinv.inversion.resume.fingerprint import settings_hash
 from detinv.layouts.boxes import area
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision

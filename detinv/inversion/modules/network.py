@@ -24,10 +24,10 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import whole_canvas
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.regions import Regions
+from detinv.inversion.resume.fingerprint import detector_hash
 from detinv.types import Pixels
-from detinv.zoo.weights import weight_hash
 
-# By detector: the copy that steps run, with the weights, device and compile mode it was made for.
+# By detector: the copy that steps run, with the detector's hash, its device and the compile mode it was made for.
 _Copy = tuple[tuple[str, torch.device, str | None], AbstractDetector | None]
 _COPIES: WeakKeyDictionary[AbstractDetector, _Copy] = WeakKeyDictionary()
 # From this many pixels on, one image keeps all threads busy.
@@ -56,7 +56,7 @@ class Network(nn.Module):
 
     def prepare(self) -> None:
         """Switch to an accelerated copy of the detector, made for the device where it is now."""
-        made_of = (weight_hash(self.detector), self.detector.device, self.compile_mode)
+        made_of = (detector_hash(self.detector), self.detector.device, self.compile_mode)
         if self.detector not in _COPIES or _COPIES[self.detector][0] != made_of:
             copy = accelerated(self.detector, self.compile_mode)
             # The table must not keep alive a detector that runs unchanged.

@@ -204,7 +204,9 @@ class Archive:
             write_json(path, self._source)
             return
         for name, value in self._source.items():
-            if before.get(name) != value:
+            if name not in before:
+                raise OutputError(f"{self.folder} holds images of an earlier version of detinv; choose another out_dir")
+            if before[name] != value:
                 raise OutputError(
                     f"{self.folder} holds images with {name} {before.get(name)}, this run has {value}; choose another "
                     "out_dir"

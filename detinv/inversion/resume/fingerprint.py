@@ -1,16 +1,18 @@
-"""Short hashes of everything that an image depends on, by which saved images are recognised."""
+"""Short hashes of layouts and detectors, by which saved images are recognised."""
 
 import hashlib
-import inspect
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Size, nn
 
+from detinv.detectors.base import AbstractDetector
+from detinv.inputs.fingerprint import LENGTH, settings_hash
 from detinv.layouts.layout import Layout
+from detinv.zoo.weights import weight_hash
 
-_LENGTH = 16
+# What every module has; it says nothing about what the module computes.
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
 def layout_hash(layout: Layout) -> str:
@@ -18,28 +20,38 @@ def layout_hash(layout: Layout) -> str:
     digest = hashlib.sha256(repr(layout.image_size).encode())
     for tensor in (layout.boxes, layout.labels, layout.masks):
         digest.update(b"none" if tensor is None else tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:_LENGTH]
+    return digest.hexdigest()[:LENGTH]
 
 
-def settings_hash(settings: object) -> str:
-    """Hash every value in `settings`, a preset or an experiment for instance, whatever its parts are."""
-    return hashlib.sha256(repr(_described(settings)).encode()).hexdigest()[:_LENGTH]
+def detector_hash(detector: AbstractDetector) -> str:
+    """Hash all that decides what a detector computes: weights, buffers, and class and options of every module.
+
+    Options are plain values, and objects such as box coders whose attributes are plain. Running the detector does not
+    change the hash, and neither does moving it to another device.
+    """
+    described: list[object] = [weight_hash(detector)]
+    for path, module in detector.named_modules():
+        options = {
+            name: value if _is_plain(value) else [type(value), vars(value)]
+            for name, value in vars(module).items()
+            if name not in _OF_EVERY_MODULE and _is_option(value)
+        }
+        # Those that are not saved with the weights, such as the mean colour.
+        buffers = dict(module.named_buffers(recurse=False))
+        described.append([path, type(module), options, buffers])
+    return settings_hash(described)
 
 
-def _described(value: Any) -> Any:
-    """Nested plain values that are equal for equal settings, without addresses."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
+def _is_option(value: object) -> bool:
+    """Tell options from what running leaves in attributes: caches, empty at first, and sizes of the last image."""
+    if value is None or isinstance(value, Size) or (isinstance(value, Mapping | list | tuple) and not value):
+        return False
+    return _is_plain(value) or (hasattr(value, "__dict__") and not callable(value) and _is_plain(vars(value)))
+
+
+def _is_plain(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return sorted((str(key), _described(item)) for key, item in value.items())
+        return all(isinstance(name, str | int) and _is_plain(item) for name, item in value.items())
     if isinstance(value, list | tuple):
-        return [_described(item) for item in value]
-    if isinstance(value, Tensor):
-        return value.tolist()
-    if isinstance(value, partial):
-        return [_described(value.func), _described(value.args), _described(value.keywords)]
-    if inspect.isroutine(value) or inspect.isclass(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    # Private attributes are derived from the public ones.
-    settings = {name: item for name, item in vars(value).items() if not name.startswith("_")}
-    return [f"{type(value).__module__}.{type(value).__qualname__}", _described(settings)]
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

@@ -1,4 +1,8 @@
-"""Which run a folder belongs to: a run may be resumed in its own folder, and in no other."""
+"""Which run a folder belongs to: a run may be resumed in its own folder, and in no other.
+
+Only options are compared here. Whether the files that they name have changed is for those to tell who keep results: the
+archive of an inversion, the store of an experiment and the checkpoint of a training go by contents.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ _IRRELEVANT = (
     "trust_config",
     "trainer.devices",
     "trainer.num_nodes",
+    "workers",
 )
 # Lightning has two names for one precision.
 _PRECISION = "trainer.precision"

@@ -1,18 +1,14 @@
 """What is kept is found again, whole; what is broken, or of another job, is not taken for it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from detinv.errors import OutputError
-from detinv.inversion.preset import load_preset
 from detinv.inversion.resume import archive as module
 from detinv.inversion.resume.archive import Archive, BatchResult
-from detinv.inversion.resume.fingerprint import layout_hash, settings_hash
 from detinv.layouts.layout import Layout
-from tests.pretended_device import DEVICE, PretendedDevice
 
 SOURCE = {"weights": "abc", "steps": 5}
 
@@ -65,6 +61,12 @@ def test_images_of_another_source_are_refused(tmp_path: Path, name: str):
     Archive(tmp_path, LAYOUTS, SOURCE)
     with pytest.raises(OutputError, match=name):
         Archive(tmp_path, LAYOUTS, {**SOURCE, name: "other"})
+
+
+def test_a_folder_that_does_not_say_all_that_counts_is_refused(tmp_path: Path):
+    Archive(tmp_path, LAYOUTS, SOURCE)
+    with pytest.raises(OutputError, match="holds images of an earlier version of detinv; choose another out_dir"):
+        Archive(tmp_path, LAYOUTS, {**SOURCE, "new": 1})
 
 
 def test_an_image_of_another_layout_of_that_id_is_refused(tmp_path: Path):
@@ -156,24 +158,3 @@ def test_finishing_a_batch_forgets_its_state(tmp_path: Path):
     archive.save_state([0, 1], lambda path, entries: torch.save(entries, path))
     archive.keep([0, 1], batch_result(2))
     assert archive.interrupted() == []
-
-
-def test_hashes_tell_presets_and_layouts_apart():
-    default, again, paper = load_preset("default"), load_preset("default"), load_preset("paper")
-    assert settings_hash(default) == settings_hash(again) != settings_hash(paper)
-    object.__setattr__(again, "objective", again.objective.reweighted({"cls": 31}))
-    assert settings_hash(default) != settings_hash(again)
-    assert layout_hash(layout("a")) == layout_hash(layout("b")) != layout_hash(layout("a", 2.0))
-
-
-def test_a_layout_on_another_device_has_the_same_hash():
-    one = layout("a")
-    with PretendedDevice():
-        there = replace(one, boxes=one.boxes.to(DEVICE), labels=one.labels.to(DEVICE))
-        assert layout_hash(there) == layout_hash(one)
-
-
-def test_parts_of_one_name_in_two_modules_differ():
-    """Two packages may call their parts alike."""
-    here, there = (type("Part", (), {"__module__": module})() for module in ("one", "another"))
-    assert settings_hash(here) != settings_hash(there)

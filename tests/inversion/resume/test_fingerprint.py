@@ -1,0 +1,119 @@
+"""An inversion is resumed only with the same detector, layouts and settings."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from detinv.detectors.base import AbstractDetector
+from detinv.errors import OutputError
+from detinv.inputs.fingerprint import settings_hash
+from detinv.inversion.modules.ensemble import Ensemble
+from detinv.inversion.modules.network import Network
+from detinv.inversion.preset import load_preset
+from detinv.inversion.resume.fingerprint import detector_hash, layout_hash
+from detinv.inversion.run import invert
+from detinv.layouts.layout import Layout
+from tests.fakes import FAMILIES, block_image, tiny_detector
+from tests.inversion.modules.test_inversion import LAYOUTS
+from tests.pretended_device import DEVICE, PretendedDevice
+
+OPTIONS = {"steps": 0, "trainer": {"accelerator": "cpu"}, "progress": False}
+
+
+def layout(name: str, x: float = 1.0) -> Layout:
+    return Layout(torch.tensor([[x, 1.0, 9.0, 9.0]]), torch.tensor([0]), (16, 16), name)
+
+
+def lower_threshold(detector: AbstractDetector) -> None:
+    detector.model.score_thresh = 0.01
+
+
+def shift_mean(detector: AbstractDetector) -> None:
+    detector.pixel_mean += 0.1
+
+
+def box_weights(detector: AbstractDetector) -> None:
+    detector.model.box_coder.weights = (2.0, 2.0, 1.0, 1.0)
+
+
+CHANGES = [lower_threshold, shift_mean, box_weights]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_option_of_a_detector_counts(change: Callable):
+    one, other = tiny_detector("retinanet"), tiny_detector("retinanet")
+    assert detector_hash(one) == detector_hash(other)
+    change(other)
+    assert detector_hash(one) != detector_hash(other)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "ssd"])
+def test_running_a_detector_does_not_change_its_hash(family: str):
+    detector = tiny_detector(family)
+    before = detector_hash(detector)
+    detector.detect([block_image((48, 64))])
+    detector(torch.rand(1, 3, 64, 64))
+    assert detector_hash(detector) == before
+
+
+def test_images_of_other_options_are_not_resumed(tmp_path: Path):
+    detector = tiny_detector("retinanet")
+    invert(detector, LAYOUTS, folder=tmp_path, **OPTIONS)
+    invert(detector, LAYOUTS, folder=tmp_path, **OPTIONS)
+    lower_threshold(detector)
+    with pytest.raises(OutputError, match="holds images with detector options"):
+        invert(detector, LAYOUTS, folder=tmp_path, **OPTIONS)
+
+
+def test_images_of_other_class_names_are_not_resumed(tmp_path: Path):
+    detector = tiny_detector("retinanet")
+    invert(detector, LAYOUTS, folder=tmp_path, **OPTIONS)
+    detector.class_names = tuple(f"other {name}" for name in detector.class_names)
+    with pytest.raises(OutputError, match="holds images with classes .*, this run has other"):
+        invert(detector, LAYOUTS, folder=tmp_path, **OPTIONS)
+
+
+@pytest.mark.parametrize("options", [{"shares": {"b": 2.0}}, {"balance": "none"}])
+def test_images_of_another_balance_of_detectors_are_not_resumed(options: dict, tmp_path: Path):
+    members = {"a": tiny_detector("retinanet"), "b": tiny_detector("fcos")}
+    invert(Ensemble(members), LAYOUTS, folder=tmp_path, **OPTIONS)
+    with pytest.raises(OutputError, match="holds images with detector options"):
+        invert(Ensemble(members, **options), LAYOUTS, folder=tmp_path, **OPTIONS)
+
+
+def test_a_faster_copy_has_the_options_of_its_detector():
+    detector = tiny_detector("retinanet")
+    network = Network(detector)
+    network.prepare()
+    copy = network.runs
+    Network(detector).prepare()
+    network.prepare()
+    assert network.runs is copy is not detector
+    box_weights(detector)
+    network.prepare()
+    assert network.runs is not copy
+    assert network.runs.model.box_coder.weights == detector.model.box_coder.weights
+
+
+def test_hashes_tell_presets_and_layouts_apart():
+    default, again, paper = load_preset("default"), load_preset("default"), load_preset("paper")
+    assert settings_hash(default) == settings_hash(again) != settings_hash(paper)
+    object.__setattr__(again, "objective", again.objective.reweighted({"cls": 31}))
+    assert settings_hash(default) != settings_hash(again)
+    assert layout_hash(layout("a")) == layout_hash(layout("b")) != layout_hash(layout("a", 2.0))
+
+
+def test_a_layout_on_another_device_has_the_same_hash():
+    one = layout("a")
+    with PretendedDevice():
+        there = replace(one, boxes=one.boxes.to(DEVICE), labels=one.labels.to(DEVICE))
+        assert layout_hash(there) == layout_hash(one)
+
+
+def test_parts_of_one_name_in_two_modules_differ():
+    """Two packages may call their parts alike."""
+    here, there = (type("Part", (), {"__module__": module})() for module in ("one", "another"))
+    assert settings_hash(here) != settings_hash(there)
