@@ -13,7 +13,7 @@ from detinv.commands.terminal import console, literal
 from detinv.detectors.class_names import read_class_names
 from detinv.detectors.load import RANDOM, build_detector
 from detinv.errors import ConfigError
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
 from detinv.results.io.names import file_stems
 from detinv.results.io.resume import claim_folder
@@ -42,7 +42,7 @@ def run(config: DictConfig, build: Build) -> None:
     model = build(config.detector.model)
     name, class_names = config.detector.name, list(read_class_names(config.detector.class_names))
     if not isinstance(name, str) or file_stems([name]) != [name]:
-        raise ConfigError(f"detector.name={shown(name)}: the weights' file is named after it; take letters and digits")
+        raise ConfigError(f"detector.name={quoted(name)}: the weights' file is named after it; take letters and digits")
     if list(data.source.class_names) != class_names:
         raise ConfigError(
             f"{name} knows the classes {', '.join(class_names)}, but the data has "

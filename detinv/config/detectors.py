@@ -13,7 +13,7 @@ from detinv.config.own_files import choice_of, read_own_file
 from detinv.config.trust import ENTRY_POINTS
 from detinv.config.words import names_in
 from detinv.errors import DetectorError
-from detinv.inputs.printable import is_text, shown, suggestion
+from detinv.inputs.printable import is_text, quoted, suggestion
 
 _EXPECTED = "describes no detector; it needs an entry _target_, a function that returns one"
 
@@ -93,7 +93,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise DetectorError(f"{path}: {_EXPECTED}")
     name = node.get("name", path.stem)
     if not isinstance(name, str) or not name or not is_text(name):
-        raise DetectorError(f"{path}: its name {shown(name)} must be a text")
+        raise DetectorError(f"{path}: its name {quoted(name)} must be a text")
     return {"name": name, **node}
 
 

@@ -11,7 +11,7 @@ from detinv.config.folders import config_dir, package_of
 from detinv.config.targets import moved_to
 from detinv.config.trust import TARGET, check_resolved, check_target, is_trusting
 from detinv.errors import ConfigError, DetinvError
-from detinv.inputs.printable import reason_of, shown
+from detinv.inputs.printable import quoted, reason_of
 
 # What our constructors raise when they are given something of another kind.
 _UNUSABLE = (AttributeError, ArithmeticError, LookupError)
@@ -91,7 +91,7 @@ def _resolved(node: Any) -> Any:
 
     if node is not None and not isinstance(node, Mapping | list | tuple) and not OmegaConf.is_config(node):
         # A text would be read as YAML.
-        raise ConfigError(f"{shown(node)}: expected entries with a {TARGET}")
+        raise ConfigError(f"{quoted(node)}: expected entries with a {TARGET}")
     try:
         config = node if OmegaConf.is_config(node) else OmegaConf.create(node)
         return None if node is None else OmegaConf.to_container(config, resolve=True)

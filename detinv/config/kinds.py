@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from detinv.config.annotations import annotation_of_option, annotations_of, annotations_of_own, fits, said
 from detinv.errors import ConfigError
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -52,7 +52,7 @@ def check_kinds(defaults: Mapping[str, Any], config: "DictConfig", constructor: 
         hint = "" if default in ("???", None) else f", such as its default {default}"
         if isinstance(default, dict) and default:
             hint = f", such as {key}.{next(iter(default))}=..."
-        raise ConfigError(f"{key}={'null' if value is None else shown(value)}: expected {said(kind)}{hint}")
+        raise ConfigError(f"{key}={'null' if value is None else quoted(value)}: expected {said(kind)}{hint}")
 
 
 def check_numbers(values: Mapping[str, Any]) -> None:
@@ -63,7 +63,7 @@ def check_numbers(values: Mapping[str, Any]) -> None:
                 continue
             if not key.startswith(FOREIGN) and not 0 <= number <= _LARGEST:
                 end = "0 or more" if number < 0 else f"a number of at most {_LARGEST}"
-                raise ConfigError(f"{key}={shown(number)}: choose {end}")
+                raise ConfigError(f"{key}={quoted(number)}: choose {end}")
 
 
 def flat_values(node: "DictConfig") -> dict[str, Any]:

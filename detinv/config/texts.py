@@ -17,7 +17,7 @@ from detinv.config.words import (
     in_home,
     lists_for_sweep,
     plain_text,
-    quoted,
+    quoted_override,
     several_values,
     split_words,
     typed,
@@ -88,11 +88,11 @@ def _as_typed(command: str, key: str, value: str, kind: Text) -> str:
         return f"{key}={value}"
     if kind != "path" and len(split_words(value)) > 1 and not os.path.exists(in_home(value)):
         raise several_values(command, f"{key}={value}", f"; if it is one: {typed(key, value)}")
-    return quoted(key, plain_text(value))
+    return quoted_override(key, plain_text(value))
 
 
 def _quoted(word: str) -> str:
-    return quoted("", plain_text(word)).removeprefix("=")
+    return quoted_override("", plain_text(word)).removeprefix("=")
 
 
 def _entry(word: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from detinv.config.targets import allowed_targets, moved_to
 from detinv.errors import ConfigError
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 
 ENTRY_POINTS = "detinv.detectors"
 """Group of the entry points: each is a function that returns an `AbstractDetector`; its parameters are options."""
@@ -80,7 +80,7 @@ def check_decisions(node: Any, where: str) -> None:
     """
     for entry in () if is_trusting() else _decisions(node):
         raise ConfigError(
-            f"{where}: {shown(entry)} may not be set by a file; leave it out and give it on the command line, or "
+            f"{where}: {quoted(entry)} may not be set by a file; leave it out and give it on the command line, or "
             f"trust the whole file with {TRUST}"
         )
 
@@ -90,7 +90,7 @@ def check_resolved(node: Any) -> None:
     check_targets(node)
     for text in _texts(node):
         if "${" in text:
-            require_trusting(f"{shown(text)} hides an interpolation in a text")
+            require_trusting(f"{quoted(text)} hides an interpolation in a text")
 
 
 def check_target(target: Any, where: str = "") -> None:
@@ -104,9 +104,9 @@ def check_target(target: Any, where: str = "") -> None:
         return
     new = moved_to(target) if isinstance(target, str) else None
     if new is not None:
-        raise ConfigError(f"{_opening(where)}{TARGET} {shown(target)} has moved; write {new}")
+        raise ConfigError(f"{_opening(where)}{TARGET} {quoted(target)} has moved; write {new}")
     require_trusting(
-        f"{_opening(where)}{TARGET} {shown(target)} is code beyond what a configuration may name, and would be run"
+        f"{_opening(where)}{TARGET} {quoted(target)} is code beyond what a configuration may name, and would be run"
     )
 
 

@@ -17,7 +17,7 @@ _IN_QUOTES = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
 _SWEEPS = re.compile(r"(choice|range|glob|sort|shuffle|interval)\(.*\)", re.DOTALL)
 
 
-def quoted(key: str, value: str) -> str:
+def quoted_override(key: str, value: str) -> str:
     """Return the override that sets `key` to the text `value`."""
     from hydra.core.override_parser.types import Quote, QuotedString
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detinv.errors import DetectorError
-from detinv.inputs.printable import is_text, shown
+from detinv.inputs.printable import is_text, quoted
 
 # fmt: off
 COCO_CLASSES = (
@@ -38,14 +38,14 @@ def read_class_names(names: str | Sequence[str]) -> tuple[str, ...]:
     elif isinstance(names, Sequence):
         found = tuple(str(name) for name in names)
     else:
-        raise DetectorError(f"class_names={shown(names)}: give a list of names, {COCO!r} or the path of a text file")
+        raise DetectorError(f"class_names={quoted(names)}: give a list of names, {COCO!r} or the path of a text file")
     if not found or not all(map(str.strip, found)):
-        raise DetectorError(f"class_names={shown(names)}: there must be at least one name, and none may be empty")
+        raise DetectorError(f"class_names={quoted(names)}: there must be at least one name, and none may be empty")
     for name, uses in Counter(found).items():
         if uses > 1:
-            raise DetectorError(f"class_names={shown(names)}: {shown(name)} occurs twice")
+            raise DetectorError(f"class_names={quoted(names)}: {quoted(name)} occurs twice")
         if not is_text(name):
-            raise DetectorError(f"class_names={shown(names)}: {shown(name)} cannot be written to a file")
+            raise DetectorError(f"class_names={quoted(names)}: {quoted(name)} cannot be written to a file")
     return found
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from detinv.errors import LayoutError
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 
 
 def within(folder: Path, name: str) -> Path:
@@ -15,6 +15,6 @@ def within(folder: Path, name: str) -> Path:
     for path in (PurePosixPath(name), PureWindowsPath(name)):
         if path.anchor or ".." in path.parts or "\0" in name:
             raise LayoutError(
-                f"file_name {shown(name)} of the annotations leads out of {folder}; it must name a file in that folder"
+                f"file_name {quoted(name)} of the annotations leads out of {folder}; it must name a file in that folder"
             )
     return folder / name

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from detinv.errors import ConfigError
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 
 # No image is this large. Polygons are rasterised along their outline, so a huge coordinate would exhaust memory.
 _LARGEST_COORDINATE = 1e6
@@ -49,5 +49,5 @@ def image_size_option(given: Any, option: str = "layout.image_size") -> tuple[in
     """
     sides = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
     if len(sides) != 2 or not is_image_size(*sides):
-        raise ConfigError(f"{option}={shown(given)}: give [height,width] in whole pixels, such as [128,128]")
+        raise ConfigError(f"{option}={quoted(given)}: give [height,width] in whole pixels, such as [128,128]")
     return sides[0], sides[1]

@@ -26,7 +26,7 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
     return line if len(line) <= longest else f"{line[: longest - tail - 5]} ... {line[-tail:]}"
 
 
-def shown(value: Any, longest: int = _VALUE) -> str:
+def quoted(value: Any, longest: int = _VALUE) -> str:
     """`value` as an error message quotes it: like `repr`, printable, and cut where it is long."""
     try:
         text = repr(value)

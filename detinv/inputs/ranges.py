@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from detinv.errors import ConfigError
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 
 
 def check_range(options: Any, names: str, least: float = 0.0, most: float = math.inf, *, above: bool = False) -> None:
@@ -19,4 +19,4 @@ def check_range(options: Any, names: str, least: float = 0.0, most: float = math
         if value is None or (math.isfinite(value) and (least < value if above else least <= value) and value <= most):
             continue
         upper = "" if most == math.inf else f", at most {most:g}"
-        raise ConfigError(f"{name}={shown(value)}: choose {'more than' if above else 'at least'} {least:g}{upper}")
+        raise ConfigError(f"{name}={quoted(value)}: choose {'more than' if above else 'at least'} {least:g}{upper}")

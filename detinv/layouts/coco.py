@@ -13,7 +13,7 @@ from torch import Tensor
 from detinv.errors import LayoutError
 from detinv.inputs.notes import say_once
 from detinv.inputs.numbers import is_coordinate
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 from detinv.layouts.coco_file import read_coco
 from detinv.layouts.fitting import NetworkSize, fitted, network_frame
 from detinv.layouts.labels import label_of
@@ -107,9 +107,9 @@ def _chosen(
     pool = existing if image_ids is None else list(image_ids)
     missing = sorted(set(pool) - set(existing))
     if missing:
-        raise LayoutError(f"{path}: no image with id {shown(missing[0])} (the file has {len(existing)} images)")
+        raise LayoutError(f"{path}: no image with id {quoted(missing[0])} (the file has {len(existing)} images)")
     if len(set(pool)) < len(pool):
-        raise LayoutError(f"{path}: image id {shown(Counter(pool).most_common(1)[0][0])} is given twice")
+        raise LayoutError(f"{path}: image id {quoted(Counter(pool).most_common(1)[0][0])} is given twice")
     if not pool:
         raise LayoutError(f"{path}: no image to make a layout of")
     if count is None:
@@ -140,7 +140,7 @@ def _layout_ids(images: list[dict[str, Any]]) -> dict[int, str]:
 
 def annotation_name(path: Path, entry: dict[str, Any]) -> str:
     """Return how a message names an annotation."""
-    return f"{path}: annotation {shown(entry['id'])} of image {shown(entry['image_id'])}"
+    return f"{path}: annotation {quoted(entry['id'])} of image {quoted(entry['image_id'])}"
 
 
 def annotated_box(path: Path, entry: dict[str, Any], image: dict[str, Any]) -> list[float]:
@@ -151,7 +151,7 @@ def annotated_box(path: Path, entry: dict[str, Any], image: dict[str, Any]) -> l
     """
     where, given = annotation_name(path, entry), entry["bbox"]
     if not isinstance(given, list) or len(given) != 4 or not all(is_coordinate(value) for value in given):
-        raise LayoutError(f"{where}: its box {shown(given)} must be four finite numbers x, y, width, height")
+        raise LayoutError(f"{where}: its box {quoted(given)} must be four finite numbers x, y, width, height")
     x, y, w, h = (float(value) for value in given)
     height, width = image["height"], image["width"]
     if w <= 0 or h <= 0:

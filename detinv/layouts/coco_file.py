@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from detinv.errors import LayoutError
 from detinv.inputs.numbers import is_image_size, whole
-from detinv.inputs.printable import is_text, reason_of, shown
+from detinv.inputs.printable import is_text, quoted, reason_of
 
 # Nanoseconds after which another change of a file shows in its time, however coarse the clock of the file system.
 _SETTLED = 2_000_000_000
@@ -63,7 +63,7 @@ def _indexed(path: Path) -> COCO:
         image["width"], image["height"] = whole(width), whole(height)
         if not is_image_size(image["height"], image["width"]):
             raise LayoutError(
-                f"{where}: width {shown(width)} and height {shown(height)} must be positive whole numbers that an "
+                f"{where}: width {quoted(width)} and height {quoted(height)} must be positive whole numbers that an "
                 "image can have"
             )
         _add(where, "image", image["id"], image_ids)
@@ -79,15 +79,15 @@ def _indexed(path: Path) -> COCO:
         for key in ("id", "image_id", "category_id"):
             referred = _number(annotation[key])
             if referred is None:
-                raise LayoutError(f"{where}: its {key} {shown(annotation[key])} must be a whole number")
+                raise LayoutError(f"{where}: its {key} {quoted(annotation[key])} must be a whole number")
             annotation[key] = referred
         if annotation["image_id"] not in image_ids:
-            raise LayoutError(f"{where}: image {shown(annotation['image_id'])} is not among the file's images")
+            raise LayoutError(f"{where}: image {quoted(annotation['image_id'])} is not among the file's images")
         if annotation["category_id"] not in category_ids:
-            unknown = shown(annotation["category_id"])
+            unknown = quoted(annotation["category_id"])
             raise LayoutError(f"{where}: category {unknown} is not among the file's categories")
         if annotation.get("iscrowd") not in (None, 0, 1):
-            raise LayoutError(f"{where}: iscrowd {shown(annotation['iscrowd'])} must be 0 or 1")
+            raise LayoutError(f"{where}: iscrowd {quoted(annotation['iscrowd'])} must be 0 or 1")
     coco = COCO()
     coco.dataset = content
     # pycocotools reports its progress with print.
@@ -133,11 +133,11 @@ def _check_named(where: str, entry: dict[str, Any], key: str) -> None:
     number = _number(entry["id"])
     if number is None or not isinstance(entry[key], str):
         raise LayoutError(
-            f"{where}: its id {shown(entry['id'])} must be a whole number and its {key} {shown(entry[key])} a text"
+            f"{where}: its id {quoted(entry['id'])} must be a whole number and its {key} {quoted(entry[key])} a text"
         )
     entry[WRITTEN_ID], entry["id"] = entry["id"], number
     if not is_text(entry[key]):
-        raise LayoutError(f"{where}: its {key} {shown(entry[key])} is no text that could be written to a file")
+        raise LayoutError(f"{where}: its {key} {quoted(entry[key])} is no text that could be written to a file")
 
 
 def _number(written: Any) -> int | None:
@@ -149,5 +149,5 @@ def _number(written: Any) -> int | None:
 
 def _add(where: str, what: str, number: int, seen: set[int]) -> None:
     if number in seen:
-        raise LayoutError(f"{where}: {what} id {shown(number)} occurs twice; give each {what} its own")
+        raise LayoutError(f"{where}: {what} id {quoted(number)} occurs twice; give each {what} its own")
     seen.add(number)

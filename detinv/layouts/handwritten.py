@@ -11,7 +11,7 @@ import yaml
 from detinv.errors import LayoutError
 from detinv.inputs.numbers import is_image_size, whole
 from detinv.inputs.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
-from detinv.inputs.printable import reason_of, shown, suggestion
+from detinv.inputs.printable import quoted, reason_of, suggestion
 from detinv.layouts.layout import Layout
 from detinv.layouts.objects import parse_object
 
@@ -117,7 +117,7 @@ def _layout(where: str, entry: Any, class_names: Sequence[str], image_size: tupl
 
 def _object(where: str, thing: Any, class_names: Sequence[str], image_size: tuple[int, int]) -> tuple[int, list[float]]:
     if not isinstance(thing, dict):
-        raise LayoutError(f"{where}: expected `{{label: star, box: [x0, y0, x1, y1]}}`, got {shown(thing)}")
+        raise LayoutError(f"{where}: expected `{{label: star, box: [x0, y0, x1, y1]}}`, got {quoted(thing)}")
     _check_keys(where, thing, _OBJECT_KEYS)
     for key in _OBJECT_KEYS:
         if key not in thing:
@@ -129,7 +129,7 @@ def _image_size(where: str, entry: dict[str, Any], default: tuple[int, int]) -> 
     given = entry.get("image_size", default)
     height, width = map(whole, given) if isinstance(given, list | tuple) and len(given) == 2 else (None, None)
     if height is None or width is None or not is_image_size(height, width):
-        raise LayoutError(f"{where}: image_size {shown(given)} must be [height, width] in whole pixels")
+        raise LayoutError(f"{where}: image_size {quoted(given)} must be [height, width] in whole pixels")
     return height, width
 
 
@@ -138,15 +138,15 @@ def _name(where: str, given: Any) -> str:
     number = whole(given)
     name = given if isinstance(given, str) else "" if number is None or abs(number) >= _LARGEST_ID else str(number)
     if not name.strip() or not name.isprintable() or name.startswith(".") or set(name) & set('/\\:*?"<>|'):
-        raise LayoutError(f"{where}: id {shown(given)} must be a name that a file can have")
+        raise LayoutError(f"{where}: id {quoted(given)} must be a name that a file can have")
     return name
 
 
 def _check_keys(where: str, entry: dict[Any, Any], known: tuple[str, ...]) -> None:
     for key in entry:
         if not isinstance(key, str):
-            raise LayoutError(f"{where}: unknown entry {shown(key)} (expected {', '.join(known)})")
+            raise LayoutError(f"{where}: unknown entry {quoted(key)} (expected {', '.join(known)})")
         if key not in known:
             raise LayoutError(
-                f"{where}: unknown entry {shown(key)}{suggestion(key, known)} (expected {', '.join(known)})"
+                f"{where}: unknown entry {quoted(key)}{suggestion(key, known)} (expected {', '.join(known)})"
             )

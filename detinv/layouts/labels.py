@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from detinv.errors import LayoutError
-from detinv.inputs.printable import shown, suggestion
+from detinv.inputs.printable import quoted, suggestion
 
 # A detector may have ninety classes; a message lists this many.
 _LISTED = 10
@@ -23,4 +23,4 @@ def label_of(name: str, class_names: Sequence[str], where: str) -> int:
             return number
     listed = ", ".join(class_names[:_LISTED]) + (", ..." if len(class_names) > _LISTED else "")
     hint = suggestion(name, class_names)
-    raise LayoutError(f"{where}: unknown class {shown(name)}{hint} (the detector knows {listed})")
+    raise LayoutError(f"{where}: unknown class {quoted(name)}{hint} (the detector knows {listed})")

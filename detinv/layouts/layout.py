@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detinv.errors import LayoutError
 from detinv.inputs.numbers import is_image_size
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 from detinv.layouts.objects import box_problem, parse_object
 
 
@@ -83,7 +83,7 @@ class Layout:
                 a box that is not finite, is reversed or empty, or lies outside the image; for an impossible size.
         """
         if not is_image_size(*size):
-            raise LayoutError(f"layout {id}: size {shown(size)} must be (height, width) in whole pixels")
+            raise LayoutError(f"layout {id}: size {quoted(size)} must be (height, width) in whole pixels")
         labels, boxes = [], []
         for row, (label, box) in enumerate(objects):
             numbers = [value.item() if isinstance(value, np.generic | Tensor) else value for value in box]

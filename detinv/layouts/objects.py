@@ -7,7 +7,7 @@ import torch
 
 from detinv.errors import LayoutError
 from detinv.inputs.numbers import is_coordinate
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 from detinv.layouts.labels import label_of
 
 # Annotation files round to two decimals, so a box may stick out of its image by that much.
@@ -31,9 +31,9 @@ def parse_object(
             finite numbers, is reversed or empty, or lies outside the image.
     """
     if not isinstance(label, str):
-        raise LayoutError(f"{where}: its label {shown(label)} must be a class name; put quotes around it")
+        raise LayoutError(f"{where}: its label {quoted(label)} must be a class name; put quotes around it")
     if not isinstance(box, list | tuple) or len(box) != 4 or not all(is_coordinate(value) for value in box):
-        raise LayoutError(f"{where}: its box {shown(box)} must be four finite numbers x0, y0, x1, y1")
+        raise LayoutError(f"{where}: its box {quoted(box)} must be four finite numbers x0, y0, x1, y1")
     # In float32, as in the layout, where a sliver may vanish.
     corners = torch.tensor([float(value) for value in box]).tolist()
     problem = box_problem(corners, *image_size)
@@ -45,12 +45,12 @@ def parse_object(
 def box_problem(box: list[float], height: int, width: int) -> str:
     """Return what is wrong with an XYXY box in an image of `height` x `width` pixels; an empty text if nothing is."""
     x0, y0, x1, y1 = box
-    quoted = "[" + ", ".join(f"{value:g}" for value in box) + "]"
+    numbers = "[" + ", ".join(f"{value:g}" for value in box) + "]"
     if not all(-1e9 < value < 1e9 for value in box):
-        return f"box {quoted} is not finite"
+        return f"box {numbers} is not finite"
     if x1 <= x0 or y1 <= y0:
-        return f"box {quoted} is reversed or empty (expected x0 < x1 and y0 < y1)"
+        return f"box {numbers} is reversed or empty (expected x0 < x1 and y0 < y1)"
     edge = _BORDER_TOLERANCE
     if x0 < -edge or y0 < -edge or x1 > width + edge or y1 > height + edge:
-        return f"box {quoted} lies outside its image of {width} x {height} pixels"
+        return f"box {numbers} lies outside its image of {width} x {height} pixels"
     return ""

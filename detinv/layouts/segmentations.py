@@ -14,7 +14,7 @@ from torch import Tensor
 
 from detinv.errors import LayoutError
 from detinv.inputs.numbers import is_coordinate, whole
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 
 _LONGEST_OUTLINE = 10_000_000
 
@@ -74,7 +74,7 @@ def _runs(segmentation: dict[str, Any], image_size: tuple[int, int], where: str)
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size != [height, width]:
         raise LayoutError(
-            f"{where}: its mask has size {shown(size)}, but its image is {height} high and {width} wide "
+            f"{where}: its mask has size {quoted(size)}, but its image is {height} high and {width} wide "
             f"(expected [{height}, {width}])"
         )
     if isinstance(counts, str):
@@ -86,7 +86,7 @@ def _runs(segmentation: dict[str, Any], image_size: tuple[int, int], where: str)
             raise LayoutError(f"{where}: the counts of its mask must be a string or a list of whole numbers")
     if any(run < 0 for run in runs) or sum(runs) != height * width:
         raise LayoutError(
-            f"{where}: the runs of its mask cover {shown(sum(runs))} pixels, its image has {height * width}; encode it "
+            f"{where}: the runs of its mask have {quoted(sum(runs))} pixels, its image has {height * width}; encode it "
             "again"
         )
     return runs

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from detinv.errors import ConfigError, LayoutError
 from detinv.inputs.numbers import image_size_option, is_coordinate, is_count, is_whole
-from detinv.inputs.printable import shown, suggestion
+from detinv.inputs.printable import quoted, suggestion
 from detinv.layouts.coco import load_coco
 from detinv.layouts.fitting import NetworkSize, fitted
 from detinv.layouts.handwritten import load_handwritten
@@ -81,13 +81,13 @@ class CocoLayouts:
         masks: bool = True,
     ) -> None:
         if count is not None and not is_count(count):
-            raise ConfigError(f"layout.count={shown(count)}: choose a number of images of at least 1, or null for all")
+            raise ConfigError(f"layout.count={quoted(count)}: choose a number of images of at least 1, or null for all")
         if not is_whole(seed) or seed < 0:
-            raise ConfigError(f"layout.seed={shown(seed)}: choose a seed of 0 or more")
+            raise ConfigError(f"layout.seed={quoted(seed)}: choose a seed of 0 or more")
         if not is_coordinate(min_side) or min_side < 0:
-            raise ConfigError(f"layout.min_side={shown(min_side)}: choose a number of pixels of 0 or more")
+            raise ConfigError(f"layout.min_side={quoted(min_side)}: choose a number of pixels of 0 or more")
         if image_ids is not None and not (isinstance(image_ids, Sequence) and all(map(is_whole, image_ids))):
-            raise ConfigError(f"layout.image_ids={shown(image_ids)}: give a list of whole numbers, such as [7,12]")
+            raise ConfigError(f"layout.image_ids={quoted(image_ids)}: give a list of whole numbers, such as [7,12]")
         # The command line parses a name of digits as a number.
         self.annotations = str(annotations)
         self.image_ids = None if image_ids is None else list(image_ids)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detinv.errors import LayoutError
 from detinv.inputs.notes import say_once
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 from detinv.layouts.coco import annotated_box, annotation_name, load_coco
 from detinv.layouts.coco_file import WRITTEN_ID, read_coco
 from detinv.layouts.layout import Layout
@@ -77,7 +77,7 @@ def _category_ids(path: Path, coco: COCO, class_names: Sequence[str]) -> list[An
         with_objects = [number for number in same if number in used]
         if len(with_objects) > 1:
             raise LayoutError(
-                f"{path}: categories {with_objects[0]} and {with_objects[1]} are both called {shown(name)} and both "
+                f"{path}: categories {with_objects[0]} and {with_objects[1]} are both called {quoted(name)} and both "
                 "have objects, but results can name only one of them; give their objects one category"
             )
         chosen = (with_objects or same or [None])[0]

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from detinv.commands.execute import check_command
 from detinv.config.out_dir import claim_dated_folder
-from detinv.config.words import quoted
+from detinv.config.words import quoted_override
 from detinv.errors import ConfigError, DetinvError
 from detinv.sweeps.folder import JobRecord, SweepFolder
 from detinv.sweeps.grammar import Combination, combinations, key_of
@@ -94,10 +94,10 @@ def _without_out_dir(combination: Combination) -> Combination:
 
 def _own_words(folder: SweepFolder, name: str, config: DictConfig) -> list[str]:
     """Return the overrides of a job alone: its own folder, and the sweep as its group in the dashboard."""
-    words = [*folder.job(name).overrides, quoted("out_dir", str(folder.path / name))]
+    words = [*folder.job(name).overrides, quoted_override("out_dir", str(folder.path / name))]
     logger = config.get("logger") or {}
     if "group" in logger and logger["group"] is None:
-        words.append(quoted("logger.group", folder.path.resolve().name))
+        words.append(quoted_override("logger.group", folder.path.resolve().name))
     return words
 
 

@@ -15,7 +15,7 @@ from detinv.verification.setup import VerificationSetup
 from detinv.worlds.context import Companion, ContextWorld
 
 Images = Sequence[Sequence[str]]
-"""Of each image of one driven class: names of the classes that appear as its context."""
+"""Of each image of one target class: names of the classes that appear as its context."""
 
 _GROUP, _ALONE_SIZE = "context", "context_alone"
 _DETECTOR = "context_retinanet"
@@ -39,7 +39,7 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
     """Run figures 10 and 11 on the world `context`, and figure 10 on a network that learnt nothing.
 
     Returns:
-        "context": by driven class, the names of the context in each image; "sides": by driven class, by context class,
+        "context": by target class, the names of the context in each image; "sides": by target class, by context class,
         counts of images in which it lies above, below, left and right; "random": as "context", of a network with random
         weights, judged by the trained one.
     """
@@ -162,7 +162,7 @@ def without(images: Images) -> Claim:
     """What tells a ring with a peg from one without does not appear with the one without.
 
     Args:
-        images: of driven hoops.
+        images: with a hoop as the target.
     """
     companion = _PLANTED[_WITH].name
     return share_claim(

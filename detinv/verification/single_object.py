@@ -1,4 +1,4 @@
-"""Single objects: one candidate, driven towards one class, becomes sure of that class."""
+"""Single objects: one candidate, optimised towards one class, becomes sure of that class."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ _SIDE = 32.0
 
 
 def measure(setup: VerificationSetup) -> dict[str, Any]:
-    """Run figure 8 on three families; return the driven candidate's probability in every image, by detector."""
+    """Run figure 8 on three families; return the target candidate's probability in every image, by detector."""
     local = setup.experiment_setup(_GROUP, _GROUP, _DETECTORS, setup.layouts("plain", _GROUP))
     experiment = SingleObject(CentralObjects(seeds=setup.sample_sizes[_GROUP].count, side=_SIDE))
     images = setup.run(experiment, local)["images"]
@@ -34,7 +34,7 @@ def sure(label: str, probabilities: list[float]) -> Claim:
     """Nearly every saved image is detected as the class it was made for."""
     return share_claim(
         f"{_GROUP}/{label}",
-        f"on the saved image {label}'s driven candidate is sure of its class (p > {_SURE:g})",
+        f"on the saved image {label}'s target candidate is sure of its class (p > {_SURE:g})",
         f"in at least {_SHARE:.0%} of the images",
         successes=sum(value > _SURE for value in probabilities),
         trials=len(probabilities),

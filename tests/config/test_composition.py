@@ -217,6 +217,11 @@ def test_worlds_are_layouts_by_their_old_names(world):
 @pytest.mark.parametrize(
     ("command", "word", "new"),
     [
+        (
+            "run",
+            "experiment.shown=2",
+            "experiment.shown is called experiment.examples now; write experiment.examples=2",
+        ),
         ("run", "protocol.joint=true", "protocol.joint is called experiment.joint now; write experiment.joint=true"),
         ("train", "training=shapes_fcos", "training is called model now; write model=shapes_fcos"),
         (

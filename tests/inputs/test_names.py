@@ -15,7 +15,7 @@ from detinv.cli import main
 from detinv.commands.terminal import console, literal, terminal_table
 from detinv.detectors.class_names import read_class_names
 from detinv.errors import DetectorError
-from detinv.inputs.printable import is_text, one_line, printable, shown
+from detinv.inputs.printable import is_text, one_line, printable, quoted
 from detinv.layouts.layout import Detections, Layout
 from detinv.results.io.names import file_stems
 from detinv.results.reports.findings import Figure, Findings, Table
@@ -115,9 +115,9 @@ def test_lines_are_short_and_keep_their_end():
     line = one_line("begin " + "x" * 5000 + " end", 100)
     assert len(line) == 100 and line.startswith("begin ") and line.endswith(" end") and " ... " in line
     assert len(one_line("x" * 100, 100)) == 100
-    assert shown([1, "a"]) == "[1, 'a']"
-    assert len(shown("x" * 5000)) == 80
-    assert shown(10**5000) == "a int"
+    assert quoted([1, "a"]) == "[1, 'a']"
+    assert len(quoted("x" * 5000)) == 80
+    assert quoted(10**5000) == "a int"
 
 
 def test_half_a_character_is_no_text():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from detinv.config.detectors import detector_names
 from detinv.config.folders import choices, config_dir
-from detinv.config.words import quoted
+from detinv.config.words import quoted_override
 from detinv.errors import ConfigError
 from detinv.sweeps.grammar import combinations, key_of
 
@@ -110,4 +110,4 @@ def test_mistakes_are_told(words, told):
 
 @given(st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs"))))
 def test_a_quoted_text_is_read_as_it_is(text):
-    assert OverridesParser.create().parse_override(quoted("out_dir", text)).value() == text
+    assert OverridesParser.create().parse_override(quoted_override("out_dir", text)).value() == text

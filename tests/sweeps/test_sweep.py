@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from detinv.cli import main
-from detinv.config.words import quoted
+from detinv.config.words import quoted_override
 from detinv.errors import ConfigError
 from tests.sweeps.stand_ins import leave_results, stand_in
 
@@ -197,7 +197,7 @@ def test_every_command_can_be_swept(monkeypatch, tmp_path):
     seen = []
     stand_in(monkeypatch, "run", lambda config, build: seen.append((config.experiment["_target_"], config.steps)))
     out = tmp_path / "a b, c='d'"
-    assert main(["run", "-m", "fig10_context,fig11_position", quoted("out_dir", str(out))]) == 0
+    assert main(["run", "-m", "fig10_context,fig11_position", quoted_override("out_dir", str(out))]) == 0
     assert [name.rpartition(".")[2] for name, _ in seen] == ["Context", "Position"]
     assert statuses(out) == {"experiment_fig10_context": "ok", "experiment_fig11_position": "ok"}
 

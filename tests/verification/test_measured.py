@@ -147,7 +147,7 @@ def another_companion(measured):
     context["foot"] = [["bulb", "ball"]] * len(context["foot"])
 
 
-def driven_to_nothing(measured):
+def no_target_is_sure(measured):
     """Candidates that start where random ones do: as probable as each of seven classes."""
     probabilities = measured["single_object"]["probabilities"]
     for label in probabilities:
@@ -204,7 +204,7 @@ COUNTER_EXAMPLES: dict[Callable[[Any], None], set[str]] = {
         "context/bulb-asymmetry",
         "context/ball-asymmetry",
     },
-    driven_to_nothing: {f"single_object/shapes_{family}" for family in ("retinanet", "fcos", "fasterrcnn")},
+    no_target_is_sure: {f"single_object/shapes_{family}" for family in ("retinanet", "fcos", "fasterrcnn")},
 }
 
 

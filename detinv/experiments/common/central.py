@@ -25,7 +25,7 @@ from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.common.store import Images
 from detinv.inputs.fingerprint import settings_hash
 from detinv.inputs.numbers import image_size_option
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.preset import Preset
 from detinv.inversion.targets.base import Targets
@@ -77,7 +77,7 @@ class CentralObjects:
         image_size_option(list(self.image_size), f"{_OPTION}.image_size")
         for option, names in (("classes", self.classes), ("terms", self.terms)):
             if names is not None and (isinstance(names, str) or not all(isinstance(name, str) for name in names)):
-                raise ConfigError(f"{_OPTION}.{option}={shown(names)}: give a list of names")
+                raise ConfigError(f"{_OPTION}.{option}={quoted(names)}: give a list of names")
         if self.classes is not None and not self.classes:
             raise ConfigError(f"{_OPTION}.classes=[]: name at least one, or write null for all")
         # A mistake shows here, before anything is loaded.
@@ -93,8 +93,8 @@ class CentralObjects:
             "or its logit the preset's positive_cap, so that nothing is drawn only to raise it further",
             "images": "the last iterate, rounded to 8 bit",
             "seen": "detections with score > 0.5 of the detector's own inference on the saved images",
-            "the driven object": "detections of the driven class that overlap its anchor or the box it reports",
-            "another name": "a detection of another class with IoU > 0.5 with the driven object is no context",
+            "the target object": "detections of the target class that overlap its anchor or the box it reports",
+            "another name": "a detection of another class with IoU > 0.5 with the target object is no context",
         }
 
     def of_side(self, side: float) -> "CentralObjects":
@@ -131,7 +131,7 @@ class CentralObjects:
         return [Layout(box, label, (height, width), f"{name}-{seed}") for seed in range(self.seeds)]
 
     def preset(self, preset: Preset) -> Preset:
-        """Change a preset so that one candidate is driven and everything else is free.
+        """Change a preset so that one candidate is optimised and everything else is free.
 
         Raises:
             ConfigError: when the preset gives none of `terms` a weight, or one is no term.
@@ -147,7 +147,7 @@ class CentralObjects:
         return setup.invert(self.key(setup, label, name), label, layouts, self.preset(setup.preset))
 
     def targeted(self, setup: ExperimentSetup, label: str, name: str) -> list[TargetedObject]:
-        """Read the driven candidate in each of the class's images."""
+        """Read the target candidate in each of the class's images."""
         detector = setup.detector(label)
         layouts, images = self.layouts(detector, name), self.images(setup, label, name)
 
@@ -220,7 +220,7 @@ def targeted_rows(
     images: Sequence[UInt8[Tensor, "3 height width"]],
     layouts: Sequence[Layout],
 ) -> list[Int64[Tensor, " _object"]] | None:
-    """Find the driven rows of a dense head, or tokens of queries, in these images; None for a second stage.
+    """Find the target rows of a dense head, or tokens of queries, in these images; None for a second stage.
 
     Args:
         preset: whose matching serves heads without suppression.

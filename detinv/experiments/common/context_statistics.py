@@ -13,30 +13,30 @@ from detinv.metrics.intervals import two_proportions_p
 Run = tuple[TargetedObject, Sequence[NamedDetection]]
 """One image: the output of its candidate, and all detections."""
 Counts = dict[str, dict[str, tuple[int, int]]]
-"""By driven class, by context class: images that show it, and images."""
+"""By target class, by context class: images that show it, and images."""
 
 
 def context_counts(runs: Sequence[Run], class_names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Count the images in which each class is context, and all images, by class.
 
     Args:
-        runs: of one driven class: the output of its candidate, and all detections in the image.
+        runs: of one target class: the output of its candidate, and all detections in the image.
         class_names: of the detector that reported them.
     """
-    appearing = [{one.name for one in group_detections(driven, seen).context} for driven, seen in runs]
+    appearing = [{one.name for one in group_detections(target, seen).context} for target, seen in runs]
     return {name: (sum(name in names for names in appearing), len(runs)) for name in class_names}
 
 
-def top(counts: Mapping[str, tuple[int, int]], driven: str, most: int) -> list[str]:
-    """List the classes that most often appear with `driven`, itself left out, most frequent first."""
-    seen = [name for name, (count, _) in counts.items() if count and name != driven]
+def top(counts: Mapping[str, tuple[int, int]], target: str, most: int) -> list[str]:
+    """List the classes that most often appear with `target`, itself left out, most frequent first."""
+    seen = [name for name, (count, _) in counts.items() if count and name != target]
     return sorted(seen, key=lambda name: -counts[name][0])[:most]
 
 
 def asymmetries(counts: Counts) -> list[dict[str, Any]]:
-    """Compare the rates of pairs of driven classes in both directions, smallest p-value first.
+    """Compare the rates of pairs of target classes in both directions, smallest p-value first.
 
-    Each has the class `context`, which appears more often with `driven` than the other way round: both rates, and the
+    Each has the class `context`, which appears more often with `target` than the other way round: both rates, and the
     one-sided p-value of their difference, for one pair alone. Pairs that never appear together are left out.
     """
     found = []
@@ -46,12 +46,12 @@ def asymmetries(counts: Counts) -> list[dict[str, Any]]:
         there, back = counts[first][second], counts[second][first]
         if not there[0] and not back[0]:
             continue
-        driven, context = first, second
+        target, context = first, second
         if back[0] * there[1] > there[0] * back[1]:
-            driven, context, there, back = second, first, back, there
+            target, context, there, back = second, first, back, there
         found.append(
             {
-                "driven": driven,
+                "target": target,
                 "context": context,
                 "rate": there[0] / there[1],
                 "reverse": back[0] / back[1],

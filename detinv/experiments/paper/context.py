@@ -32,16 +32,16 @@ _MOST_CLASSES, _MOST_BARS = 24, 12
 class Context(AbstractExperiment):
     """P(k' | k): the share of the images made for class k in which k' is detected as well.
 
-    Each class counts once an image. More objects of the driven class itself, apart from the driven one, are counted as
-    k' = k; they are no context in the list of the most frequent ones.
+    Each class counts once per image. Further objects of the target class are counted as k' = k, but are left out of the
+    list of the most frequent context classes.
 
     Args:
         objects: what is asked for.
         judge: detector that is run on the images instead of the one they were made for: a second opinion.
-        top: context classes listed for each driven class.
+        top: context classes listed for each target class.
         control: whether the context is compared with the co-occurrence of classes in the layouts; needs layouts of
             a world or of annotations.
-        shown: images of each class in the picture; 0 for no picture.
+        examples: images of each class in the picture; 0 for no picture.
 
     Raises:
         ConfigError: for a negative number of images.
@@ -57,18 +57,18 @@ class Context(AbstractExperiment):
         judge: str | None = None,
         top: int = 6,
         control: bool = True,
-        shown: int = 3,
+        examples: int = 3,
     ) -> None:
         self.objects = objects
         self.judge = judge
         self.top = top
         self.control = control
-        self.shown = shown
-        if shown < 0:
-            raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
+        self.examples = examples
+        if examples < 0:
+            raise ConfigError(f"experiment.examples={examples}: choose 0 or more")
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """Count the context of every driven class, and compare directions and the layouts' own co-occurrence."""
+        """Count the context of every target class, and compare directions and the layouts' own co-occurrence."""
         counts, images, figures = {}, {}, []
         for label in setup.labels:
             names = self.objects.names(setup.detector(label))
@@ -123,27 +123,27 @@ class Context(AbstractExperiment):
         label: str,
         runs: Mapping[str, Sequence[Run]],
     ) -> list[Figure]:
-        if not self.shown:
+        if not self.examples:
             return []
         judge = self.judge or label
         class_names = setup.detector(judge).class_names
-        shown = min(self.shown, self.objects.seeds)
+        count = min(self.examples, self.objects.seeds)
         rows = []
         for name, mine in runs.items():
-            images = self.objects.images(setup, label, name, shown)
+            images = self.objects.images(setup, label, name, count)
             cells = [
                 detections_picture(image, seen, class_names) for image, (_, seen) in zip(images, mine, strict=False)
             ]
             rows.append(SheetRow(name, cells))
-        headings = [f"image {k}: detections of {judge} (contrast stretched for viewing)" for k in range(shown)]
+        headings = [f"image {k}: detections of {judge} (contrast stretched for viewing)" for k in range(count)]
         return [Figure(f"context_{label}", f"Single objects of {label} and their context", sheet(headings, rows))]
 
 
-def _record(driven: TargetedObject, seen: Sequence[NamedDetection]) -> dict[str, Any]:
-    found = group_detections(driven, seen)
+def _record(target: TargetedObject, seen: Sequence[NamedDetection]) -> dict[str, Any]:
+    found = group_detections(target, seen)
     return {
-        "id": driven.id,
-        "score": driven.score,
+        "id": target.id,
+        "score": target.score,
         "seen": bool(found.target),
         "context": sorted({one.name for one in found.context}),
         "confusions": sorted({one.name for one in found.confusions}),
@@ -161,16 +161,16 @@ def _percent(count: tuple[int, int]) -> Interval:
 def _top_table(tops: Mapping[str, Mapping[str, Sequence[str]]], counts: Mapping[str, Counts]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for label, by_class in tops.items():
-        for driven, names in by_class.items():
+        for target, names in by_class.items():
             if not names:
-                rows.append((label, driven, None, None, None, None, 0, next(iter(counts[label][driven].values()))[1]))
+                rows.append((label, target, None, None, None, None, 0, next(iter(counts[label][target].values()))[1]))
             for name in names:
-                count = counts[label][driven][name]
-                rows.append((label, driven, name, *_percent(count), *count))
+                count = counts[label][target][name]
+                rows.append((label, target, name, *_percent(count), *count))
     return Table(
         "top",
         "The most frequent context of each class",
-        ("detector", "driven", "context", "% of images", "low", "high", "images with it", "images"),
+        ("detector", "target", "context", "% of images", "low", "high", "images with it", "images"),
         rows,
         "Each class counts once an image. Wilson intervals of 95 %.",
     )
@@ -181,7 +181,7 @@ def _matrix_table(label: str, counts: Counts) -> Table:
     return Table(
         f"rates_{label}",
         f"Percent of {label}'s images of the row's class that show the column's class as well",
-        ("driven", *columns),
+        ("target", *columns),
         [(name, *(100 * rate(by[column]) for column in columns)) for name, by in counts.items()],
     )
 
@@ -190,9 +190,9 @@ def _asymmetry_table(asymmetry: Mapping[str, Sequence[Mapping[str, Any]]]) -> Ta
     return Table(
         "asymmetry",
         "Context in one direction and the other",
-        ("detector", "driven", "context", "% of images", "% the other way round", "p"),
+        ("detector", "target", "context", "% of images", "% the other way round", "p"),
         [
-            (label, pair["driven"], pair["context"], 100 * pair["rate"], 100 * pair["reverse"], pair["p"])
+            (label, pair["target"], pair["context"], 100 * pair["rate"], 100 * pair["reverse"], pair["p"])
             for label, pairs in asymmetry.items()
             for pair in pairs
         ],
@@ -216,15 +216,15 @@ def _control_table(control: Mapping[str, tuple[Mapping[str, Any], Counts]]) -> T
 def _confusion_table(images: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for label, by_class in images.items():
-        for driven, mine in by_class.items():
+        for target, mine in by_class.items():
             names = Counter(name for image in mine for name in image["confusions"])
-            rows += [(label, driven, name, count, len(mine)) for name, count in names.most_common()]
+            rows += [(label, target, name, count, len(mine)) for name, count in names.most_common()]
     return Table(
         "confusions",
-        "Other names for the driven object",
-        ("detector", "driven", "seen in its place, too", "in images", "of"),
+        "Other names for the target object",
+        ("detector", "target", "seen in its place, too", "in images", "of"),
         rows,
-        "Not counted as context: another class at the very place of the driven object.",
+        "Not counted as context: another class at the very place of the target object.",
     )
 
 
@@ -238,7 +238,7 @@ def _matrix_figure(label: str, counts: Counts) -> Figure:
     return Figure(
         f"matrix_{label}",
         f"Context of {label}'s single objects, percent of images",
-        heat_map(values, rows, columns, row_title="driven", column_title="seen besides"),
+        heat_map(values, rows, columns, row_title="target", column_title="seen besides"),
         note,
     )
 
@@ -246,21 +246,21 @@ def _matrix_figure(label: str, counts: Counts) -> Figure:
 def _bar_figure(tops: Mapping[str, Mapping[str, Sequence[str]]], counts: Mapping[str, Counts]) -> Figure:
     best: dict[tuple[str, str], float] = {}
     for label, by_class in tops.items():
-        for driven, names in by_class.items():
+        for target, names in by_class.items():
             for name in names:
-                best[driven, name] = max(best.get((driven, name), 0), rate(counts[label][driven][name]))
+                best[target, name] = max(best.get((target, name), 0), rate(counts[label][target][name]))
     pairs = sorted(best, key=lambda pair: -best[pair])[:_MOST_BARS]
     series = {
         label: {
-            f"{driven}: {name}": _percent(mine[driven][name])
-            for driven, name in pairs
-            if driven in mine and name in mine[driven]
+            f"{target}: {name}": _percent(mine[target][name])
+            for target, name in pairs
+            if target in mine and name in mine[target]
         }
         for label, mine in counts.items()
     }
     return Figure(
         "top",
-        "The most frequent pairs of driven class and context",
+        "The most frequent pairs of target class and context",
         bars(series, value_title="percent of images", limits=(0, 105)),
         "With Wilson intervals of 95 %.",
     )

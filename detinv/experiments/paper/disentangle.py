@@ -84,7 +84,7 @@ class Disentangle(AbstractExperiment):
         score_thresh: boxes of the judge count from a score above this one. Lower ones than the default let chance in:
             at 0.1 some one-stage detectors report boxes wherever there is noise.
         references: whether noise (start images) and the layouts' photographs, where there are any, are judged as well.
-        shown: layouts in the picture.
+        examples: layouts in the picture.
 
     Raises:
         ConfigError: for a condition that cannot be read, or a number out of range.
@@ -101,20 +101,20 @@ class Disentangle(AbstractExperiment):
         judge: str | None = None,
         score_thresh: float = 0.3,
         references: bool = True,
-        shown: int = 6,
+        examples: int = 6,
     ) -> None:
         if not conditions and not rpn_off:
             raise ConfigError("experiment.conditions=[]: name at least one, such as cls or reg")
         if not 0 <= score_thresh < 1:
             raise ConfigError(f"experiment.score_thresh={score_thresh}: choose a number from 0 to below 1")
-        if shown < 0:
-            raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
+        if examples < 0:
+            raise ConfigError(f"experiment.examples={examples}: choose 0 or more")
         self.conditions = tuple(_read(text) for text in conditions)
         self.rpn_off = tuple(replace(_read(text), proposals=False) for text in rpn_off)
         self.judge = judge
         self.score_thresh = score_thresh
         self.references = references
-        self.shown = shown
+        self.examples = examples
 
     def run(self, setup: ExperimentSetup) -> Findings:
         """Invert every detector under all conditions that it has terms for, and judge the images.
@@ -242,7 +242,7 @@ class Disentangle(AbstractExperiment):
                 "Means over objects with 95 % intervals.",
             )
         ]
-        if self.shown:
+        if self.examples:
             picture = self._picture(setup.detector(label).class_names, layouts, images)
             title = f"{label} inverted with parts of its loss"
             found.insert(0, Figure(f"images_{stem}", title, picture, "The images as they are saved."))
@@ -257,7 +257,7 @@ class Disentangle(AbstractExperiment):
         """Arrange layouts in rows and conditions in columns; noise is left out, as it is the same everywhere."""
         columns = {name: made for name, (made, _) in images.items() if name != NOISE}
         rows = []
-        for number, layout in enumerate(layouts[: self.shown]):
+        for number, layout in enumerate(layouts[: self.examples]):
             made = [of_condition[number] for of_condition in columns.values()]
             cells = [rescale(image, scale_within((image.shape[1], image.shape[2]), _CELL)) for image in made]
             drawn = draw_layout(layout, class_names, scale=scale_within(layout.image_size, _CELL))

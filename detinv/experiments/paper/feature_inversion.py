@@ -77,7 +77,7 @@ class FeatureReconstruction(AbstractExperiment):
         total_variation, alpha_norm: weights of the regularisers, sums over the image, added to a feature error whose
             square is 1 for features that are all zero.
         score_thresh: a detection finds an object from a score above this one.
-        shown: images in the picture.
+        examples: images in the picture.
 
     Raises:
         ConfigError: for a number out of range.
@@ -93,19 +93,19 @@ class FeatureReconstruction(AbstractExperiment):
         total_variation: float = 1e-5,
         alpha_norm: float = 1e-5,
         score_thresh: float = 0.5,
-        shown: int = 6,
+        examples: int = 6,
     ) -> None:
         for name, value in (("total_variation", total_variation), ("alpha_norm", alpha_norm)):
             if value < 0:
                 raise ConfigError(f"experiment.{name}={value}: choose 0 or more")
         if not 0 <= score_thresh < 1:
             raise ConfigError(f"experiment.score_thresh={score_thresh}: choose a number from 0 to below 1")
-        if shown < 0:
-            raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
+        if examples < 0:
+            raise ConfigError(f"experiment.examples={examples}: choose 0 or more")
         self.layers = None if layers is None else tuple(layers)
         self.priors = {"total_variation": total_variation, "alpha_norm": alpha_norm}
         self.score_thresh = score_thresh
-        self.shown = shown
+        self.examples = examples
 
     def run(self, setup: ExperimentSetup) -> Findings:
         """Invert every layer of every detector.
@@ -254,7 +254,7 @@ class FeatureReconstruction(AbstractExperiment):
             bars(series),
             "Means over images with 95 % intervals; inside and outside the objects' boxes.",
         )
-        if not self.shown:
+        if not self.examples:
             return [chart]
         picture = self._picture(detector.class_names, scenes, reconstructed)
         note = "The images as they are saved; the box that a layer's features are about is drawn on its image."
@@ -265,7 +265,7 @@ class FeatureReconstruction(AbstractExperiment):
     ) -> Picture:
         """Arrange photographs in rows and layers in columns."""
         rows = []
-        for number, layout in enumerate(scenes.layouts[: self.shown]):
+        for number, layout in enumerate(scenes.layouts[: self.examples]):
             scale = scale_within(layout.image_size, _CELL)
             cells = [rescale(scenes.images[number], scale)]
             for images, about in reconstructed.values():

@@ -36,7 +36,7 @@ class Gallery(AbstractExperiment):
     Args:
         score_thresh: a detection counts from a score above this one.
         iou_thresh: an object is found by a detection of its class that overlaps it by more than this.
-        shown: layouts in the picture.
+        examples: layouts in the picture.
 
     Raises:
         ConfigError: for a number out of range.
@@ -46,15 +46,15 @@ class Gallery(AbstractExperiment):
 
     title = "Layout gallery (paper, figure 4)"
 
-    def __init__(self, score_thresh: float = 0.5, iou_thresh: float = 0.5, shown: int = 8) -> None:
+    def __init__(self, score_thresh: float = 0.5, iou_thresh: float = 0.5, examples: int = 8) -> None:
         for name, value in (("score_thresh", score_thresh), ("iou_thresh", iou_thresh)):
             if not 0 <= value < 1:
                 raise ConfigError(f"experiment.{name}={value}: choose a number from 0 to below 1")
-        if shown < 0:
-            raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
+        if examples < 0:
+            raise ConfigError(f"experiment.examples={examples}: choose 0 or more")
         self.score_thresh = score_thresh
         self.iou_thresh = iou_thresh
-        self.shown = shown
+        self.examples = examples
 
     def run(self, setup: ExperimentSetup) -> Findings:
         """Measure every detector on its own inversions and, where there are any, on the photographs."""
@@ -134,7 +134,7 @@ class Gallery(AbstractExperiment):
             bars(series, limits=(0.0, 1.0)),
             "With 95 % intervals.",
         )
-        if not self.shown:
+        if not self.examples:
             return [chart]
         return [Figure("gallery", "The same layouts through all detectors", self._picture(setup, images)), chart]
 
@@ -147,9 +147,9 @@ class Gallery(AbstractExperiment):
             columns["photograph"], _ = setup.photographs(first)
         columns |= images
         rows = []
-        for number, layout in enumerate(setup.layouts(first)[: self.shown]):
-            shown = [made[number] for made in columns.values()]
-            cells = [rescale(image, scale_within((image.shape[1], image.shape[2]), _CELL)) for image in shown]
+        for number, layout in enumerate(setup.layouts(first)[: self.examples]):
+            row = [made[number] for made in columns.values()]
+            cells = [rescale(image, scale_within((image.shape[1], image.shape[2]), _CELL)) for image in row]
             drawn = draw_layout(layout, names, scale=scale_within(layout.image_size, _CELL))
             rows.append(SheetRow(layout.id, [drawn, *cells]))
         return sheet(("layout", *columns), rows)

@@ -18,12 +18,12 @@ DETECTION, ANCHOR = "detection", "anchor"
 
 @dataclass(frozen=True)
 class Offset:
-    """Where one context detection lies relative to the driven object.
+    """Where one context detection lies relative to the target object.
 
     Args:
         name: of the context's class.
-        x, y: its centre minus the driven object's, in pixels; y points down.
-        measured_from: the driven object's "detection", or its "anchor" where it was not detected.
+        x, y: its centre minus the target object's, in pixels; y points down.
+        measured_from: the target object's "detection", or its "anchor" where it was not detected.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Sides:
 
 
 class Position(AbstractExperiment):
-    """Above or below, left or right: sides of the driven object on which each class of context appears.
+    """Above or below, left or right: sides of the target object on which each class of context appears.
 
     Args:
         objects: what is asked for.
@@ -64,17 +64,17 @@ class Position(AbstractExperiment):
         self.least = least
 
     def run(self, setup: ExperimentSetup) -> Findings:
-        """Count the sides of every pair of driven class and context, with exact binomial tests against one half."""
+        """Count the sides of every pair of target class and context, with exact binomial tests against one half."""
         found: dict[str, dict[str, list[Offset]]] = {}
         figures = []
         for label in setup.labels:
             detector = setup.detector(label)
             found[label] = {}
             for name in self.objects.names(detector):
-                driven = self.objects.targeted(setup, label, name)
+                targets = self.objects.targeted(setup, label, name)
                 seen = self.objects.detections(setup, label, name, self.judge)
                 found[label][name] = [
-                    offset for pair in zip(driven, seen, strict=True) for offset in offsets(*pair, once=self.once)
+                    offset for pair in zip(targets, seen, strict=True) for offset in offsets(*pair, once=self.once)
                 ]
             size = self.objects.layouts(detector, self.objects.names(detector)[0])[0].image_size
             classes = setup.detector(self.judge or label).class_names
@@ -86,8 +86,8 @@ class Position(AbstractExperiment):
             numbers={
                 "sides": {
                     label: {
-                        driven: {name: _numbers(sides(mine)) for name, mine in by.items()}
-                        for driven, by in by_class.items()
+                        target: {name: _numbers(sides(mine)) for name, mine in by.items()}
+                        for target, by in by_class.items()
                     }
                     for label, by_class in pairs.items()
                 },
@@ -105,7 +105,7 @@ class Position(AbstractExperiment):
             decided={
                 **self.objects.decided,
                 "seen by": self.judge or "the detector that the image was made for",
-                "centre of the driven object": "of its most certain detection, or of the anchor where there is none",
+                "centre of the target object": "of its most certain detection, or of the anchor where there is none",
                 "counted": "of each class the most certain detection in an image" if self.once else "all detections",
             },
         )
@@ -114,7 +114,7 @@ class Position(AbstractExperiment):
         figures = []
         for label, by_class in pairs.items():
             often = sorted(
-                ((driven, name) for driven, by in by_class.items() for name in by if len(by[name]) >= self.least),
+                ((target, name) for target, by in by_class.items() for name in by if len(by[name]) >= self.least),
                 key=lambda pair: -len(by_class[pair[0]][pair[1]]),
             )[:_MOST_BARS]
             if often:
@@ -135,15 +135,15 @@ class Position(AbstractExperiment):
         return figures
 
 
-def offsets(driven: TargetedObject, seen: Sequence[NamedDetection], once: bool = True) -> list[Offset]:
-    """Find where the context in one image lies relative to the driven object.
+def offsets(target: TargetedObject, seen: Sequence[NamedDetection], once: bool = True) -> list[Offset]:
+    """Find where the context in one image lies relative to the target object.
 
     Args:
         seen: most certain first.
         once: only the first of each class.
     """
-    found = group_detections(driven, seen)
-    x, y = centre(found.target[0].box if found.target else driven.anchor)
+    found = group_detections(target, seen)
+    x, y = centre(found.target[0].box if found.target else target.anchor)
     measured_from = DETECTION if found.target else ANCHOR
     lying: list[Offset] = []
     for one in found.context:
@@ -191,14 +191,14 @@ def _share(count: int, other: int) -> Interval:
 
 def _panels(label: str, found: Mapping[str, Sequence[Offset]], class_names: Sequence[str], reach: float) -> Figure:
     places = {
-        driven: {name: [(one.x, one.y) for one in mine] for name, mine in by_name(offsets_).items()}
-        for driven, offsets_ in found.items()
+        target: {name: [(one.x, one.y) for one in mine] for name, mine in by_name(offsets_).items()}
+        for target, offsets_ in found.items()
     }
     return Figure(
         f"positions_{label}",
         f"Centres of the context around {label}'s objects, in pixels",
         offset_panels(places, class_names, reach),
-        "The driven object is in the middle of its panel.",
+        "The target object is in the middle of its panel.",
     )
 
 
@@ -214,15 +214,15 @@ def _table(
 ) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for label, by_class in pairs.items():
-        for driven, by in by_class.items():
+        for target, by in by_class.items():
             for context, mine in by.items():
                 counted = asdict(sides(mine))
                 one, two = counted[side], counted[other]
-                rows.append((label, driven, context, one, two, *_share(one, two), binomial_p(one, one + two)))
+                rows.append((label, target, context, one, two, *_share(one, two), binomial_p(one, one + two)))
     return Table(
         name,
         title,
-        ("detector", "driven", "context", side, other, f"{side} %", "low", "high", "p"),
+        ("detector", "target", "context", side, other, f"{side} %", "low", "high", "p"),
         rows,
         "p: exact binomial test against one half, two-sided, for one pair alone. Wilson intervals of 95 %.",
         digits=3,

@@ -35,14 +35,14 @@ class Measured:
     """What is measured of one image.
 
     Args:
-        driven: what its candidate says.
-        context: detections besides the driven object.
+        target: what its candidate says.
+        context: detections besides the target object.
         agreed: whether the second detector finds the object; None without one.
         energy_outside: share of the image's energy outside the box asked for; see `energy_outside`.
         area_outside: share of the image's area outside that box.
     """
 
-    driven: TargetedObject
+    target: TargetedObject
     context: int
     agreed: bool | None
     energy_outside: float
@@ -55,7 +55,7 @@ class Summary:
 
     Args:
         images: how many there are.
-        score: mean probability at the driven candidate.
+        score: mean probability at the target candidate.
         context: mean number of context detections an image.
         agreed: share in which the second detector finds the object; None without one.
         energy_outside: mean share of the energy outside the box.
@@ -129,7 +129,7 @@ class Scale(AbstractExperiment):
                 "colour), over channels and pixels of the saved image",
                 "outside": "beyond the box asked for",
                 "second detector": (
-                    f"{self.judge}: a detection of the class with score > 0.5 whose IoU with the box that the driven "
+                    f"{self.judge}: a detection of the class with score > 0.5 whose IoU with the box that the target "
                     f"candidate reports exceeds {SAME_OBJECT_IOU:g}"
                     if self.judge
                     else "none"
@@ -139,9 +139,9 @@ class Scale(AbstractExperiment):
 
     def _images(self, setup: ExperimentSetup, label: str, name: str, side: float) -> list[Measured]:
         objects = self.by_side[side]
-        driven = objects.targeted(setup, label, name)
+        targets = objects.targeted(setup, label, name)
         seen = objects.detections(setup, label, name)
-        judged: Sequence[Sequence[NamedDetection] | None] = [None] * len(driven)
+        judged: Sequence[Sequence[NamedDetection] | None] = [None] * len(targets)
         if self.judge is not None and self.judge != label:
             judged = objects.detections(setup, label, name, self.judge)
 
@@ -149,9 +149,9 @@ class Scale(AbstractExperiment):
         colour = setup.detector(label).pixel_mean.flatten().cpu()
 
         def compute() -> list[float]:
-            return [energy_outside(image, one.asked, colour) for image, one in zip(images, driven, strict=True)]
+            return [energy_outside(image, one.asked, colour) for image, one in zip(images, targets, strict=True)]
 
-        provenance = setup.provenance(images=image_hash(images), boxes=[one.asked for one in driven], colour=colour)
+        provenance = setup.provenance(images=image_hash(images), boxes=[one.asked for one in targets], colour=colour)
         energies = setup.keep(f"energy/{objects.key(setup, label, name)}", provenance, compute)
         size = objects.layouts(setup.detector(label), name)[0].image_size
         return [
@@ -162,7 +162,7 @@ class Scale(AbstractExperiment):
                 float("nan") if energy is None else energy,
                 area_outside(one.asked, size),
             )
-            for one, mine, theirs, energy in zip(driven, seen, judged, energies, strict=True)
+            for one, mine, theirs, energy in zip(targets, seen, judged, energies, strict=True)
         ]
 
     def _pictures(
@@ -172,11 +172,11 @@ class Scale(AbstractExperiment):
         rows = []
         for name, by_side in by_class.items():
             cells = [
-                anchor_picture(self.by_side[side].images(setup, label, name, count=1)[0], images[0].driven, class_names)
+                anchor_picture(self.by_side[side].images(setup, label, name, count=1)[0], images[0].target, class_names)
                 for side, images in by_side.items()
             ]
             rows.append(SheetRow(name, cells))
-        headings = [f"side {side:g}: driven anchor and its p" for side in self.by_side]
+        headings = [f"side {side:g}: target anchor and its p" for side in self.by_side]
         return Figure(f"sides_{label}", f"Single objects of {label} by size", sheet(headings, rows))
 
 
@@ -201,9 +201,9 @@ def area_outside(box: PixelBox, image_size: tuple[int, int]) -> float:
     return 1 - (box[2] - box[0]) * (box[3] - box[1]) / (image_size[0] * image_size[1])
 
 
-def agrees(driven: TargetedObject, seen: Sequence[NamedDetection]) -> bool:
-    """Tell whether the target class is detected where the driven candidate reports it."""
-    return any(one.name == driven.name and iou(one.box, driven.box) > SAME_OBJECT_IOU for one in seen)
+def agrees(target: TargetedObject, seen: Sequence[NamedDetection]) -> bool:
+    """Tell whether the target class is detected where the target candidate reports it."""
+    return any(one.name == target.name and iou(one.box, target.box) > SAME_OBJECT_IOU for one in seen)
 
 
 def summarised(images: Sequence[Measured]) -> Summary:
@@ -211,7 +211,7 @@ def summarised(images: Sequence[Measured]) -> Summary:
     agreed = [one.agreed for one in images if one.agreed is not None]
     return Summary(
         images=len(images),
-        score=mean_interval([one.driven.score for one in images]),
+        score=mean_interval([one.target.score for one in images]),
         context=mean_interval([one.context for one in images]),
         agreed=wilson(sum(agreed), len(agreed)) if agreed else None,
         energy_outside=mean_interval([one.energy_outside for one in images]),
@@ -224,7 +224,7 @@ _MEASURES = (
     ("context", "Context detections an image", False),
     ("agreed", "Images in which the second detector finds the object, percent", True),
     ("energy_outside", "Energy outside the box, percent", True),
-    ("score", "Probability at the driven candidate, percent", True),
+    ("score", "Probability at the target candidate, percent", True),
 )
 
 

@@ -32,7 +32,7 @@ class SingleObject(AbstractExperiment):
 
     Args:
         objects: what is asked for.
-        shown: images of each class in the picture; 0 for no picture.
+        examples: images of each class in the picture; 0 for no picture.
 
     Raises:
         ConfigError: for a negative number of images.
@@ -42,11 +42,11 @@ class SingleObject(AbstractExperiment):
 
     title = "Single objects (paper, figures 8 and 9)"
 
-    def __init__(self, objects: CentralObjects, shown: int = 3) -> None:
+    def __init__(self, objects: CentralObjects, examples: int = 3) -> None:
         self.objects = objects
-        self.shown = shown
-        if shown < 0:
-            raise ConfigError(f"experiment.shown={shown}: choose 0 or more")
+        self.examples = examples
+        if examples < 0:
+            raise ConfigError(f"experiment.examples={examples}: choose 0 or more")
 
     def run(self, setup: ExperimentSetup) -> Findings:
         """Make the images, and report candidate and detections of each."""
@@ -63,7 +63,7 @@ class SingleObject(AbstractExperiment):
                 "sure_by_class": by_class,
                 "seen": {label: seen_share(runs) for label, runs in found.items()},
                 "images": {
-                    label: [{**asdict(driven), "seen": [asdict(one) for one in seen]} for driven, seen in runs]
+                    label: [{**asdict(target), "seen": [asdict(one) for one in seen]} for target, seen in runs]
                     for label, runs in found.items()
                 },
             },
@@ -71,11 +71,11 @@ class SingleObject(AbstractExperiment):
             figures=[
                 Figure(
                     "sure",
-                    f"Images whose driven candidate is sure (p > {_SURE:g})",
+                    f"Images whose target candidate is sure (p > {_SURE:g})",
                     bars(percent, value_title="percent of images", limits=(0, 105)),
                     "With Wilson intervals of 95 %.",
                 ),
-                *(self._pictures(setup, label, runs) for label, runs in found.items() if self.shown),
+                *(self._pictures(setup, label, runs) for label, runs in found.items() if self.examples),
             ],
             decided=self.objects.decided,
         )
@@ -83,39 +83,39 @@ class SingleObject(AbstractExperiment):
     def _runs(self, setup: ExperimentSetup, label: str) -> list[Run]:
         runs: list[Run] = []
         for name in self.objects.names(setup.detector(label)):
-            driven, seen = self.objects.targeted(setup, label, name), self.objects.detections(setup, label, name)
-            runs += zip(driven, seen, strict=True)
+            targets, seen = self.objects.targeted(setup, label, name), self.objects.detections(setup, label, name)
+            runs += zip(targets, seen, strict=True)
         return runs
 
     def _pictures(self, setup: ExperimentSetup, label: str, runs: Sequence[Run]) -> Figure:
         class_names = setup.detector(label).class_names
-        shown = min(self.shown, self.objects.seeds)
+        count = min(self.examples, self.objects.seeds)
         rows = []
         for name in _names(runs):
-            mine = _of(runs, name)[:shown]
-            images = self.objects.images(setup, label, name, shown)
+            mine = _of(runs, name)[:count]
+            images = self.objects.images(setup, label, name, count)
             anchors = [anchor_picture(image, one, class_names) for image, (one, _) in zip(images, mine, strict=True)]
             sights = [
                 detections_picture(image, seen, class_names) for image, (_, seen) in zip(images, mine, strict=True)
             ]
             rows.append(SheetRow(name, anchors + sights))
-        headings = [f"image {k}: driven anchor and its p" for k in range(shown)]
-        headings += [f"image {k}: detections of {label} (contrast stretched for viewing)" for k in range(shown)]
+        headings = [f"image {k}: target anchor and its p" for k in range(count)]
+        headings += [f"image {k}: detections of {label} (contrast stretched for viewing)" for k in range(count)]
         return Figure(f"objects_{label}", f"Single objects of {label}", sheet(headings, rows))
 
 
 def sure_share(runs: Sequence[Run]) -> Interval:
-    """Compute the share of images whose driven candidate is sure."""
-    return wilson(sum(driven.score > _SURE for driven, _ in runs), len(runs))
+    """Compute the share of images whose target candidate is sure."""
+    return wilson(sum(target.score > _SURE for target, _ in runs), len(runs))
 
 
 def seen_share(runs: Sequence[Run]) -> Interval:
-    """Compute the share of images in which the detector's own inference finds the driven object."""
-    return wilson(sum(bool(group_detections(driven, seen).target) for driven, seen in runs), len(runs))
+    """Compute the share of images in which the detector's own inference finds the target object."""
+    return wilson(sum(bool(group_detections(target, seen).target) for target, seen in runs), len(runs))
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(driven.name for driven, _ in runs))
+    return list(dict.fromkeys(target.name for target, _ in runs))
 
 
 def _of(runs: Sequence[Run], name: str) -> list[Run]:
@@ -131,13 +131,13 @@ def _class_table(found: Mapping[str, Sequence[Run]]) -> Table:
     for label, runs in found.items():
         for name in _names(runs):
             mine = _of(runs, name)
-            read_as = [group_detections(driven, seen) for driven, seen in mine]
+            read_as = [group_detections(target, seen) for target, seen in mine]
             rows.append(
                 (
                     label,
                     name,
                     len(mine),
-                    sum(driven.score for driven, _ in mine) / len(mine),
+                    sum(target.score for target, _ in mine) / len(mine),
                     *_percent(sure_share(mine)),
                     100 * seen_share(mine).value,
                     100 * sum(bool(one.confusions) for one in read_as) / len(mine),
@@ -149,7 +149,7 @@ def _class_table(found: Mapping[str, Sequence[Run]]) -> Table:
         "Single objects by class",
         ("detector", "class", "images", "mean p", "sure %", "low", "high", "seen %", "renamed %", "in company %"),
         rows,
-        f"Sure: p > {_SURE:g} at the driven candidate, with Wilson intervals of 95 %. Seen: found by the detector's "
+        f"Sure: p > {_SURE:g} at the target candidate, with Wilson intervals of 95 %. Seen: found by the detector's "
         f"own inference with score > {SCORE_THRESH:g}. Renamed: another class is seen in the object's place, too. "
         "In company: anything is seen elsewhere.",
         digits=2,
@@ -159,17 +159,17 @@ def _class_table(found: Mapping[str, Sequence[Run]]) -> Table:
 def _image_table(found: Mapping[str, Sequence[Run]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for label, runs in found.items():
-        for driven, seen in runs:
-            (x, y), (middle_x, middle_y) = centre(driven.anchor), centre(driven.asked)
+        for target, seen in runs:
+            (x, y), (middle_x, middle_y) = centre(target.anchor), centre(target.asked)
             besides = ", ".join(f"{one.name} {one.score:.2f}" for one in seen)
             off = f"{x - middle_x:.1f}, {y - middle_y:.1f}"
-            rows.append((label, driven.id, driven.score, _numbers(driven.anchor), off, _numbers(driven.box), besides))
+            rows.append((label, target.id, target.score, _numbers(target.anchor), off, _numbers(target.box), besides))
     return Table(
         "images",
         "All images",
         ("detector", "image", "p", "anchor", "off centre", "reported box", "seen"),
         rows,
-        "Boxes are x0, y0, x1, y1 in pixels. Off centre: x, y of the driven anchor's centre from the image's.",
+        "Boxes are x0, y0, x1, y1 in pixels. Off centre: x, y of the target anchor's centre from the image's.",
         digits=2,
     )
 

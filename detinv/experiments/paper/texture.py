@@ -53,7 +53,7 @@ class Texture(AbstractExperiment):
             same set.
         sizes: square roots of box areas, in pixels of the photographs; an object belongs to the nearest one on a
             logarithmic scale.
-        examples: objects shown in the picture, spread over the sizes.
+        examples: objects in the picture, spread over the sizes.
 
     Raises:
         ConfigError: for sizes that are not positive and rising, or a negative number of examples.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from detinv.errors import ConfigError
 from detinv.inputs.file_names import within
-from detinv.inputs.printable import is_text, one_line, reason_of, shown
+from detinv.inputs.printable import is_text, one_line, quoted, reason_of
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
 # A message quotes this many characters of a name.
@@ -52,7 +52,7 @@ def read_images(
         file_names = [name for name in found if not name.startswith(".")]
         for name in file_names:
             if not is_text(name):
-                raise ConfigError(f"images folder {folder}: the name {shown(name)} is not valid text; rename the file")
+                raise ConfigError(f"images folder {folder}: the name {quoted(name)} is not valid text; rename the file")
         if not file_names:
             raise ConfigError(f"images folder {folder} holds no PNG or JPEG file; give another one with images=DIR")
     return list(file_names), [read_image(_existing(folder, name)) for name in file_names]

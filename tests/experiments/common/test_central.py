@@ -1,4 +1,4 @@
-"""Objects at the centre: where they lie, which candidate is driven, and what is kept of the images."""
+"""Objects at the centre: where they lie, which candidate is the target, and what is kept of the images."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_only_the_named_terms_are_kept():
 
 
 @pytest.mark.parametrize("family", ["retinanet", "fcos", "ssd"])
-def test_driven_rows_are_those_training_gives_first_and_their_anchors_are_stored(tmp_path, family):
+def test_target_rows_are_those_training_gives_first_and_their_anchors_are_stored(tmp_path, family):
     bench = bench_of(tmp_path, [family])
     detector = bench.detector(family)
     layouts = OBJECTS.layouts(detector, "class2")

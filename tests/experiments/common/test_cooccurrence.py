@@ -20,7 +20,7 @@ NAN = (math.nan,) * 4
 MIDDLE = (50.0, 50.0, 78.0, 78.0)
 
 
-def driven(name="dog", anchor=MIDDLE, box=MIDDLE):
+def target(name="dog", anchor=MIDDLE, box=MIDDLE):
     return TargetedObject(f"{name}-0", name, MIDDLE, anchor, box, 0.98)
 
 
@@ -28,31 +28,31 @@ def sighting(name, box, score=0.9):
     return NamedDetection(name, score, box)
 
 
-def test_the_driven_object_is_no_context_even_where_it_hardly_overlaps():
+def test_the_target_object_is_no_context_even_where_it_hardly_overlaps():
     seen = [sighting("dog", MIDDLE), sighting("dog", (70.0, 70.0, 120.0, 120.0)), sighting("cat", (0, 0, 20, 20))]
-    found = group_detections(driven(), seen)
+    found = group_detections(target(), seen)
     assert found.target == seen[:2]
     assert found.context == seen[2:]
     assert not found.confusions
 
 
-def test_another_object_of_the_driven_class_is_context():
+def test_another_object_of_the_target_class_is_context():
     far = sighting("dog", (0.0, 0.0, 50.0, 50.0))
     # It touches the anchor in one corner only, which is no overlap.
-    found = group_detections(driven(), [sighting("dog", MIDDLE), far])
+    found = group_detections(target(), [sighting("dog", MIDDLE), far])
     assert found.context == [far]
 
 
 def test_the_candidates_own_box_counts_where_its_anchor_lies_elsewhere():
     point = (10.0, 10.0, 12.0, 12.0)
     seen = [sighting("dog", MIDDLE)]
-    assert group_detections(driven(anchor=point), seen).target == seen
-    assert group_detections(driven(anchor=point, box=NAN), seen).context == seen
+    assert group_detections(target(anchor=point), seen).target == seen
+    assert group_detections(target(anchor=point, box=NAN), seen).context == seen
 
 
 def test_a_class_in_the_same_place_is_a_rival_and_one_beside_is_not():
     same, half = sighting("cat", (51.0, 50.0, 79.0, 78.0)), sighting("hat", (50.0, 36.0, 78.0, 64.0))
-    found = group_detections(driven(), [sighting("dog", MIDDLE), same, half])
+    found = group_detections(target(), [sighting("dog", MIDDLE), same, half])
     assert found.confusions == [same]
     assert found.context == [half]
 
@@ -60,12 +60,12 @@ def test_a_class_in_the_same_place_is_a_rival_and_one_beside_is_not():
 def test_rivals_lie_where_the_object_is_seen_or_else_where_it_was_asked_for():
     seen_there = sighting("dog", (60.0, 60.0, 100.0, 100.0))
     cat = sighting("cat", MIDDLE)
-    assert group_detections(driven(), [seen_there, cat]).context == [cat]
-    assert group_detections(driven(), [cat]).confusions == [cat]
+    assert group_detections(target(), [seen_there, cat]).context == [cat]
+    assert group_detections(target(), [cat]).confusions == [cat]
 
 
 def test_nothing_seen_is_nothing_read():
-    found = group_detections(driven(), [])
+    found = group_detections(target(), [])
     assert not found.target and not found.confusions and not found.context
 
 

@@ -1,4 +1,4 @@
-"""Looks at images by a detector whose answers are written down."""
+"""Images evaluated by a detector whose answers are known."""
 
 import pytest
 import torch

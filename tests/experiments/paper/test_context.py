@@ -1,4 +1,4 @@
-"""Figure 10: context is counted once an image, without the driven object, and compared in both directions."""
+"""Figure 10: context is counted once an image, without the target object, and compared in both directions."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ MIDDLE, CORNER, EDGE = (50.0, 50.0, 78.0, 78.0), (0.0, 0.0, 20.0, 20.0), (100.0,
 NAMES = ("bed", "person", "cat")
 
 
-def driven(name="bed"):
+def target(name="bed"):
     return TargetedObject(f"{name}-0", name, MIDDLE, MIDDLE, MIDDLE, 0.98)
 
 
@@ -25,16 +25,16 @@ def seen(*found):
 
 def test_each_class_counts_once_an_image():
     runs = [
-        (driven(), seen(("bed", MIDDLE), ("person", CORNER), ("person", EDGE), ("cat", EDGE))),
-        (driven(), seen(("bed", MIDDLE), ("person", CORNER))),
-        (driven(), seen(("bed", MIDDLE), ("bed", CORNER))),
-        (driven(), []),
+        (target(), seen(("bed", MIDDLE), ("person", CORNER), ("person", EDGE), ("cat", EDGE))),
+        (target(), seen(("bed", MIDDLE), ("person", CORNER))),
+        (target(), seen(("bed", MIDDLE), ("bed", CORNER))),
+        (target(), []),
     ]
     assert context_counts(runs, NAMES) == {"bed": (1, 4), "person": (2, 4), "cat": (1, 4)}
 
 
-def test_the_driven_object_and_its_other_names_are_not_counted():
-    runs = [(driven(), seen(("bed", MIDDLE), ("cat", MIDDLE), ("bed", (60.0, 60.0, 90.0, 90.0))))]
+def test_the_target_object_and_its_other_names_are_not_counted():
+    runs = [(target(), seen(("bed", MIDDLE), ("cat", MIDDLE), ("bed", (60.0, 60.0, 90.0, 90.0))))]
     assert context_counts(runs, NAMES) == {name: (0, 1) for name in NAMES}
 
 
@@ -52,12 +52,12 @@ def test_asymmetry_puts_the_more_frequent_direction_first():
         "cat": {"bed": (0, 20), "person": (2, 20), "cat": (0, 20)},
     }
     found = asymmetries(counts)
-    assert [(pair["driven"], pair["context"]) for pair in found] == [("bed", "person"), ("person", "cat")]
+    assert [(pair["target"], pair["context"]) for pair in found] == [("bed", "person"), ("person", "cat")]
     assert (found[0]["rate"], found[0]["reverse"]) == (0.6, 0.05)
     assert found[0]["p"] == two_proportions_p((12, 20), (1, 20)) < 0.001
     assert found[1]["p"] == two_proportions_p((2, 20), (2, 20)) > 0.5
     turned = {name: counts[name] for name in reversed(counts)}
-    assert [(pair["driven"], pair["context"]) for pair in asymmetries(turned)][0] == ("bed", "person")
+    assert [(pair["target"], pair["context"]) for pair in asymmetries(turned)][0] == ("bed", "person")
 
 
 def layouts(*label_lists):
@@ -96,7 +96,7 @@ def test_agreement_without_variation_or_without_a_class_is_unknown():
 def test_a_run_counts_what_the_reader_sees(tmp_path, judge):
     bench = bench_of(tmp_path, ["retinanet", "fcos"])
     bench.entries = ["retinanet"]
-    findings = Context(OBJECTS, judge=judge, shown=1 if judge else 0).run(bench)
+    findings = Context(OBJECTS, judge=judge, examples=1 if judge else 0).run(bench)
     for name in ("class0", "class1", "class2"):
         runs = list(
             zip(

@@ -64,7 +64,7 @@ def bench_of(folder, families, kind=Recorded, source=None, **options):
 def ran(tmp_path_factory):
     """The bench and what was found on it, with all conditions."""
     bench = bench_of(tmp_path_factory.mktemp("fig5"), ["maskrcnn", "fasterrcnn"])
-    return bench, Disentangle(shown=1).run(bench)
+    return bench, Disentangle(examples=1).run(bench)
 
 
 def test_every_term_of_a_detector_belongs_to_one_part_only():
@@ -131,7 +131,7 @@ def test_numbers_of_every_condition_and_pair(ran):
 
 def test_layouts_without_masks_leave_mask_conditions_out(tmp_path):
     bench = bench_of(tmp_path, ["maskrcnn", "fasterrcnn"], source=Scenes(masks=False))
-    numbers = Disentangle(["mask", "cls", "reg"], references=False, shown=0).run(bench).numbers["maskrcnn"]
+    numbers = Disentangle(["mask", "cls", "reg"], references=False, examples=0).run(bench).numbers["maskrcnn"]
     assert not any("mask" in name for name in numbers["conditions"])
     assert set(numbers["differences"]) == {"cls - reg", "cls - reg, rpn off"}
 
@@ -140,7 +140,7 @@ def test_the_images_differ_by_the_terms_that_are_there(tmp_path):
     bench = bench_of(
         tmp_path, ["fasterrcnn", "retinanet"], ExperimentSetup, steps=2, trainer={"accelerator": "cpu"}, batch_size=2
     )
-    Disentangle(["reg"], ["reg"], references=False, shown=0).run(bench)
+    Disentangle(["reg"], ["reg"], references=False, examples=0).run(bench)
     folder, name = tmp_path / "images" / "fasterrcnn", f"{bench.layouts('fasterrcnn')[0].id}.png"
     assert not torch.equal(read_image(folder / "reg" / name), read_image(folder / "reg_rpn_off" / name))
 
@@ -157,7 +157,7 @@ def test_nobody_judges_its_own_images(tmp_path):
         ({"conditions": ["cls+cls"]}, "cannot read"),
         ({"conditions": [], "rpn_off": []}, "name at least one"),
         ({"score_thresh": 1.0}, "score_thresh=1"),
-        ({"shown": -1}, "shown=-1"),
+        ({"examples": -1}, "examples=-1"),
     ],
 )
 def test_mistakes_are_named(options, problem):

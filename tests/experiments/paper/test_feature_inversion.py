@@ -123,7 +123,7 @@ def test_pictures_and_tables_have_every_layer(ran):
 
 def test_photographs_come_in_the_size_of_the_networks_input(tmp_path):
     bench = bench_of(tmp_path, "retinanet", Scenes((128, 128)), steps=0)
-    found = FeatureReconstruction(["p4"], shown=0).run(bench)
+    found = FeatureReconstruction(["p4"], examples=0).run(bench)
     saved = read_image(tmp_path / "images" / "retinanet" / "p4" / "scene0.png")
     assert tuple(saved.shape[1:]) == detector("retinanet").network_size((128, 128)) == SIZE
     assert found.numbers["retinanet"]["layers"]["p4"]["feature_error"].value > 0
@@ -142,7 +142,7 @@ def test_a_layer_that_is_not_there_is_named():
 
 
 @pytest.mark.parametrize(
-    "options", [{"total_variation": -1.0}, {"alpha_norm": -1.0}, {"score_thresh": 1.0}, {"shown": -1}]
+    "options", [{"total_variation": -1.0}, {"alpha_norm": -1.0}, {"score_thresh": 1.0}, {"examples": -1}]
 )
 def test_numbers_out_of_range_are_named(options):
     with pytest.raises(ConfigError, match=rf"experiment\.{next(iter(options))}="):

@@ -85,7 +85,7 @@ def test_only_confident_detections_count(score_thresh, redetected):
 
 def test_masks_are_asked_of_detectors_that_have_them(tmp_path):
     bench = bench_of(tmp_path, ["retinanet", "maskrcnn"])
-    found = Gallery(shown=2).run(bench)
+    found = Gallery(examples=2).run(bench)
     assert all(layout.masks is None for layout in bench.asked["retinanet"])
     assert all(layout.masks is not None for layout in bench.asked["maskrcnn"])
     assert set(found.numbers) == {"retinanet", "maskrcnn"}
@@ -106,16 +106,16 @@ def test_masks_are_asked_of_detectors_that_have_them(tmp_path):
 
 
 def test_layouts_without_photographs(tmp_path):
-    found = Gallery(shown=1).run(bench_of(tmp_path, ["retinanet"], Layouts()))
+    found = Gallery(examples=1).run(bench_of(tmp_path, ["retinanet"], Layouts()))
     assert set(found.numbers["retinanet"]) == {INVERTED}
     narrow = found.figures[0].picture.shape[1]
-    with_photographs = Gallery(shown=1).run(bench_of(tmp_path, ["retinanet"])).figures[0].picture.shape[1]
+    with_photographs = Gallery(examples=1).run(bench_of(tmp_path, ["retinanet"])).figures[0].picture.shape[1]
     assert with_photographs > narrow
 
 
 def test_images_are_inverted_and_kept(tmp_path):
     bench = bench_of(tmp_path, ["retinanet"], Layouts(), ExperimentSetup, steps=1, trainer={"accelerator": "cpu"})
-    Gallery(shown=0).run(bench)
+    Gallery(examples=0).run(bench)
     assert sorted(path.name for path in (tmp_path / "images" / "retinanet").glob("*.png")) == [
         "scene0.png",
         "scene1.png",
@@ -123,7 +123,7 @@ def test_images_are_inverted_and_kept(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("options", [{"score_thresh": 1.0}, {"iou_thresh": -0.1}, {"shown": -1}])
+@pytest.mark.parametrize("options", [{"score_thresh": 1.0}, {"iou_thresh": -0.1}, {"examples": -1}])
 def test_numbers_out_of_range_are_named(options):
     with pytest.raises(ConfigError, match=rf"experiment\.{next(iter(options))}="):
         Gallery(**options)

@@ -1,4 +1,4 @@
-"""Figure 11: signs of centre differences, measured from the driven object where it is seen."""
+"""Figure 11: signs of centre differences, measured from the target object where it is seen."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.experiments.central_fakes import OBJECTS, bench_of
 MIDDLE = (50.0, 50.0, 78.0, 78.0)
 
 
-def driven():
+def target():
     return TargetedObject("bulb-0", "bulb", MIDDLE, MIDDLE, MIDDLE, 0.98)
 
 
@@ -21,15 +21,15 @@ def at(name, x, y, score=0.9, half=6.0):
 
 def test_offsets_are_measured_from_the_seen_object_or_else_from_the_anchor():
     cap = at("cap", 60, 30)
-    seen = offsets(driven(), [at("bulb", 60, 66, half=14), cap])
+    seen = offsets(target(), [at("bulb", 60, 66, half=14), cap])
     assert seen == [Offset("cap", 0, -36, DETECTION)]
-    assert offsets(driven(), [cap]) == [Offset("cap", -4, -34, ANCHOR)]
+    assert offsets(target(), [cap]) == [Offset("cap", -4, -34, ANCHOR)]
 
 
 def test_of_each_class_the_most_certain_detection_counts_or_all_of_them():
     seen = [at("bulb", 64, 64, half=14), at("peg", 90, 64, 0.9), at("cap", 64, 30, 0.8), at("peg", 30, 64, 0.7)]
-    assert [(one.name, one.x) for one in offsets(driven(), seen)] == [("peg", 26), ("cap", 0)]
-    assert [(one.name, one.x) for one in offsets(driven(), seen, once=False)] == [("peg", 26), ("cap", 0), ("peg", -34)]
+    assert [(one.name, one.x) for one in offsets(target(), seen)] == [("peg", 26), ("cap", 0)]
+    assert [(one.name, one.x) for one in offsets(target(), seen, once=False)] == [("peg", 26), ("cap", 0), ("peg", -34)]
 
 
 def test_sides_count_signs_and_pass_over_what_lies_level():

@@ -16,7 +16,7 @@ BOX = (8.0, 4.0, 24.0, 20.0)
 GREY = torch.full((3,), 100 / 255)
 
 
-def driven(score=0.9, box=BOX):
+def target(score=0.9, box=BOX):
     return TargetedObject("dog-0", "dog", BOX, BOX, box, score)
 
 
@@ -48,16 +48,16 @@ def test_energy_lies_where_the_image_differs():
     [("dog", (9.0, 4.0, 24.0, 20.0), True), ("cat", BOX, False), ("dog", (20.0, 4.0, 36.0, 20.0), False)],
 )
 def test_a_second_detector_agrees_on_class_and_place(name, box, agreed):
-    assert agrees(driven(), [NamedDetection("cat", 0.9, BOX), NamedDetection(name, 0.8, box)]) is agreed
-    assert not agrees(driven(), [])
-    assert not agrees(driven(box=(math.nan,) * 4), [NamedDetection(name, 0.8, box)])
+    assert agrees(target(), [NamedDetection("cat", 0.9, BOX), NamedDetection(name, 0.8, box)]) is agreed
+    assert not agrees(target(), [])
+    assert not agrees(target(box=(math.nan,) * 4), [NamedDetection(name, 0.8, box)])
 
 
 def test_summaries_are_means_and_shares():
     images = [
-        Measured(driven(0.8), 2, True, 0.5, 0.75),
-        Measured(driven(1.0), 0, False, 0.3, 0.75),
-        Measured(driven(0.9), 1, True, math.nan, 0.75),
+        Measured(target(0.8), 2, True, 0.5, 0.75),
+        Measured(target(1.0), 0, False, 0.3, 0.75),
+        Measured(target(0.9), 1, True, math.nan, 0.75),
     ]
     found = summarised(images)
     assert found.images == 3
@@ -66,7 +66,7 @@ def test_summaries_are_means_and_shares():
     assert found.agreed == wilson(2, 3)
     assert found.energy_outside.value == pytest.approx(0.4)
     assert found.density.value == pytest.approx(0.4 / 0.75)
-    assert summarised([Measured(driven(), 0, None, 0.5, 0.0)]).agreed is None
+    assert summarised([Measured(target(), 0, None, 0.5, 0.0)]).agreed is None
 
 
 def test_a_run_measures_every_side(tmp_path):

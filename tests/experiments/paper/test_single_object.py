@@ -32,7 +32,7 @@ def test_shares_count_images():
 
 def test_every_class_and_seed_is_reported(tmp_path):
     bench = bench_of(tmp_path, ["retinanet", "maskrcnn"])
-    findings = SingleObject(OBJECTS, shown=2).run(bench)
+    findings = SingleObject(OBJECTS, examples=2).run(bench)
     for label in ("retinanet", "maskrcnn"):
         images = findings.numbers["images"][label]
         assert [one["id"] for one in images] == [f"class{k}-{seed}" for k in range(3) for seed in range(3)]
@@ -59,7 +59,7 @@ def test_images_are_inverted_with_the_terms_asked_for(tmp_path):
 
 def test_no_picture_is_made_where_none_is_asked_for(tmp_path):
     objects = replace(OBJECTS, classes=["class0"])
-    findings = SingleObject(objects, shown=0).run(bench_of(tmp_path, ["retinanet"]))
+    findings = SingleObject(objects, examples=0).run(bench_of(tmp_path, ["retinanet"]))
     assert [figure.name for figure in findings.figures] == ["sure"]
-    with pytest.raises(ConfigError, match="shown"):
-        SingleObject(objects, shown=-1)
+    with pytest.raises(ConfigError, match="examples"):
+        SingleObject(objects, examples=-1)

@@ -1,4 +1,4 @@
-"""One driven candidate: only it has a gradient, its probability rises, and it stops where it is sure enough."""
+"""One target candidate: only it has a gradient, its probability rises, and it stops where it is sure enough."""
 
 from dataclasses import replace
 
@@ -110,7 +110,7 @@ def test_a_candidate_that_is_sure_enough_is_left_alone(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_driven_probability_rises(family):
+def test_the_target_probability_rises(family):
     detector, layout = tiny_detector(family), LAYOUTS[0]
     preset = load_preset("default")
     preset = replace(preset, rule=SingleObjectRule(), objective=preset.objective.only(["positive", "roi_cls"]))
