@@ -13,6 +13,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
 from detinv.errors import DetectorError
 from detinv.inputs.printable import one_line
+from detinv.zoo.class_columns import ClassColumns
 from detinv.zoo.weights import bundled_weights, load_weights, read_metadata
 
 _BUNDLED, RANDOM = "bundled", "random"
@@ -99,7 +100,10 @@ def _put_weights(network: Any, name: str, class_names: Sequence[str], weights: s
     path = bundled_weights(name) if weights == _BUNDLED else Path(weights)
     if weights == _BUNDLED and not path.is_file():
         raise DetectorError(f"{path}: {name}'s weights are missing; `detinv train model={name}` makes them")
-    load_weights(network, path, trust_weights)
+    # Of the bundled detectors' heads, only a second stage has a column for the background.
+    background = int(hasattr(network, "roi_heads"))
+    columns = ClassColumns(len(class_names) + background, background)
+    load_weights(network, path, trust_weights, columns)
     trained_on = read_metadata(path).get("class_names")
     if trained_on is not None and trained_on != list(class_names):
         raise DetectorError(

@@ -5,6 +5,7 @@ import json
 import os
 import warnings
 import zipfile
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from detinv.errors import DetectorError
 from detinv.inputs.printable import one_line, reason_of
+from detinv.zoo.checkpoints import ENTRIES, renamed_for, state_of
+from detinv.zoo.class_columns import ClassColumns
 
 # Number of keys that an error message lists before it gives only their number.
 _NAMED = 3
@@ -51,30 +54,37 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, Any]
     os.replace(partial, target)
 
 
-def load_weights(model: nn.Module, path: str | Path, trust_weights: bool = False) -> None:
+def load_weights(
+    model: nn.Module, path: str | Path, trust_weights: bool = False, classes: ClassColumns | None = None
+) -> None:
     """Load the weights of a file into `model`; see `read_state` and `put_weights`.
 
     Raises:
         DetectorError: when the file is missing, broken or not trusted, or its weights belong to another architecture;
             the model is then unchanged.
     """
-    put_weights(model, read_state(path, trust_weights), path)
+    put_weights(model, read_state(path, trust_weights), path, classes)
 
 
-def put_weights(model: nn.Module, given: Mapping[str, Tensor], path: str | Path) -> None:
+def put_weights(
+    model: nn.Module, given: Mapping[str, Tensor], path: str | Path, classes: ClassColumns | None = None
+) -> None:
     """Load weights into `model`, in its own precision; all keys and shapes must match, and all values be finite.
 
-    Keys that the model's own modules still accept under an older name, as some of torchvision's do, match as well.
+    Keys that the model's own modules still accept under an older name, as some of torchvision's do, match as well, and
+    so do keys with a prefix; see `renamed_for`.
 
     Args:
         given: tensors by name.
         path: of the weights, for error messages.
+        classes: how the model counts its classes, so that an error message can say what the file has instead.
 
     Raises:
         DetectorError: when the weights belong to another architecture, or contain NaN or infinity; the model is then
             unchanged.
     """
     before = {key: value.clone() for key, value in model.state_dict().items()}
+    given = renamed_for(given, before.keys(), path)
     misshapen = [key for key, value in before.items() if key in given and given[key].shape != value.shape]
     fitting = {key: value for key, value in given.items() if key not in misshapen}
     others = [f"{key} {tuple(given[key].shape)} for {tuple(before[key].shape)}" for key in misshapen]
@@ -95,9 +105,10 @@ def put_weights(model: nn.Module, given: Mapping[str, Tensor], path: str | Path)
     ]
     if any(problems):
         model.load_state_dict(before)
+        numbers = classes.difference(before, given) if classes is not None and misshapen else ""
         raise DetectorError(
             f"{path}: these weights do not fit the detector ({'; '.join(filter(None, problems))}); "
-            "give the weights of this architecture and number of classes"
+            + (numbers or "give the weights of this architecture and number of classes")
         )
 
 
@@ -143,7 +154,7 @@ def _compact(key: str, value: Tensor) -> Tensor:
 def read_state(path: str | Path, trust_weights: bool = False) -> dict[str, Tensor]:
     """Read tensors by name from a safetensors file or a PyTorch checkpoint.
 
-    A checkpoint may be the state dict itself or contain it as its entry "model" or "state_dict".
+    A checkpoint may be the state dict itself or contain it under a usual name; see `state_of`.
 
     Args:
         trust_weights: whether a pickle of more than tensors may be opened, which runs any code that its author put
@@ -162,20 +173,22 @@ def read_state(path: str | Path, trust_weights: bool = False) -> dict[str, Tenso
         with warnings.catch_warnings():
             # Warnings about files written in uncommon ways; unreadable ones raise an error.
             warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=not trust_weights)
+            # Training scripts keep their options beside the weights. This class only holds what it is given.
+            with torch.serialization.safe_globals([Namespace]):
+                state = torch.load(path, map_location="cpu", weights_only=not trust_weights)
     except UnpicklingError as error:
         if _is_pickle(path):
             require_trust(path, trust_weights)
         raise _unreadable(path, error) from error
     except Exception as error:  # a broken file, or the code in a pickle, may raise anything
         raise _unreadable(path, error) from error
-    for entry in ("model", "state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(entry), Mapping):
-            state = dict(state[entry])
-    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
-    if not named or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DetectorError(f"{path}: not a state dict; save `model.state_dict()` of the detection model")
-    return state
+    found = state_of(state, path)
+    if found is None:
+        raise DetectorError(
+            f"{path}: not a state dict, and none under a usual name ({', '.join(ENTRIES)}); save "
+            "`model.state_dict()` of the detection model"
+        )
+    return found
 
 
 def require_trust(path: str | Path, trust_weights: bool) -> None:

@@ -12,6 +12,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
 from detinv.detectors.detectron2.quiet import quiet_import, trigger_first_warnings
 from detinv.errors import DetectorError
+from detinv.zoo.class_columns import ClassColumns
 
 RANDOM, ZOO = "random", "zoo"
 INSTALL_GUIDE = "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"
@@ -56,7 +57,9 @@ def load_detectron2(
     detector = _adapter(network)(network, names, preprocessing)
     if weights != RANDOM:
         path = zoo_weights(configuration.zoo_name, trust_weights) if weights == ZOO else weights
-        load_detectron2_weights(network, path, trust_weights)
+        # Only the second stage has a column for the background.
+        background = int(hasattr(network, "roi_heads"))
+        load_detectron2_weights(network, path, trust_weights, ClassColumns(len(names) + background, background))
     return detector
 
 

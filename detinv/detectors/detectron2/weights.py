@@ -10,25 +10,29 @@ from torch import Tensor, nn
 
 from detinv.detectors.detectron2.quiet import quiet_log
 from detinv.errors import DetectorError
+from detinv.zoo.class_columns import ClassColumns
 from detinv.zoo.weights import put_weights, read_state, require_trust
 
 # Old files also hold constants, which models now take from their configuration.
 _CONSTANTS = ("pixel_mean", "pixel_std", "anchor_generator.cell_anchors.")
 
 
-def load_detectron2_weights(model: nn.Module, path: str | Path, trust_weights: bool) -> None:
+def load_detectron2_weights(
+    model: nn.Module, path: str | Path, trust_weights: bool, classes: ClassColumns | None = None
+) -> None:
     """Load the weights at `path` into `model`; every key and every shape must fit.
 
     Args:
         path: of a .pkl file, which is always a pickle, or of a .pth or .safetensors file; see `read_state`.
         trust_weights: whether a pickle may be opened.
+        classes: see `put_weights`.
 
     Raises:
         DetectorError: when the file is missing, broken or not trusted, or its weights belong to another architecture.
     """
     path = Path(path)
     state = _read_pickle(model, path, trust_weights) if path.suffix == ".pkl" else read_state(path, trust_weights)
-    put_weights(model, {key: value for key, value in state.items() if not _is_constant(key)}, path)
+    put_weights(model, {key: value for key, value in state.items() if not _is_constant(key)}, path, classes)
 
 
 def zoo_weights(zoo_name: str | None, trust_weights: bool) -> Path:

@@ -38,6 +38,7 @@ def build_network(
     image_size: Sequence[int] | None = None,
     proposals: int | None = None,
     frozen_eps: float | None = None,
+    freeze: bool = True,
 ) -> Any:
     """Build a model as torchvision's builder makes it for pretrained weights, but without any.
 
@@ -47,13 +48,16 @@ def build_network(
         image_size: (shorter, longer) side in pixels; (height, width) for SSDLite; None for the library's own.
         proposals: number of regions for the second stage; None for the library's own.
         frozen_eps: epsilon of the frozen normalisation; None for that of the library's COCO weights.
+        freeze: whether normalisation is frozen at all where the library freezes it; its builders do not when they make
+            a model to be trained from scratch.
 
     Raises:
         DetectorError: for options that do not suit the architecture.
     """
     options = {} if proposals is None else _proposal_options(architecture, proposals)
     model = get_model(architecture, weights=None, weights_backbone=None, num_classes=num_columns, **options)
-    _freeze_normalisation(model, architecture, frozen_eps)
+    if freeze:
+        _freeze_normalisation(model, architecture, frozen_eps)
     if image_size is not None:
         _resize(model, architecture, image_size)
     return model
@@ -70,6 +74,11 @@ def check_architecture(architecture: str) -> None:
             f"torchvision's architecture {architecture!r} is not known{suggestion(architecture, ARCHITECTURES)} "
             f"(there are: {', '.join(ARCHITECTURES)})"
         )
+
+
+def freezes_normalisation(architecture: str) -> bool:
+    """Tell whether the library freezes the normalisation of this model when it loads pretrained weights."""
+    return _FROZEN_EPS[architecture] is not None
 
 
 def coco_categories(architecture: str) -> list[str]:

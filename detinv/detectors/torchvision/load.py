@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.ssd import SSD
 
@@ -16,6 +16,7 @@ from detinv.detectors.torchvision.library import (
     build_network,
     check_architecture,
     coco_categories,
+    freezes_normalisation,
     library_weights,
     weights_file,
 )
@@ -24,8 +25,10 @@ from detinv.detectors.torchvision.rcnn import TorchvisionRCNN
 from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
 from detinv.detectors.torchvision.ssd import TorchvisionSSD
 from detinv.errors import DetectorError
+from detinv.inputs.notes import say_once
 from detinv.inputs.printable import suggestion
-from detinv.zoo.weights import load_weights
+from detinv.zoo.class_columns import ClassColumns
+from detinv.zoo.weights import load_weights, put_weights, read_state
 
 _ADAPTERS: dict[type, Any] = {
     RetinaNet: TorchvisionRetinaNet,
@@ -62,7 +65,9 @@ def load_torchvision(
         image_size: (shorter, longer) side of the network's input, in pixels: images are made as large as both allow.
             SSDLite takes (height, width), and every image gets exactly that size. The library's own by default.
         proposals: largest number of regions that the second stage receives; the library's own number by default.
-        frozen_eps: epsilon of the frozen normalisation; that of the library's COCO weights by default.
+        frozen_eps: epsilon of the frozen normalisation; that of the library's COCO weights by default. Weights of your
+            own that were trained with normalisation that was not frozen, from scratch, say so by counting batches
+            (`num_batches_tracked`); the network then has that normalisation, and this option is not used.
         trust_weights: whether weights that are a pickle may be opened.
 
     Raises:
@@ -72,13 +77,19 @@ def load_torchvision(
     check_architecture(architecture)
     names = read_class_names(class_names)
     columns = _columns(architecture, names, num_columns)
-    model = build_network(architecture, num_columns, image_size, proposals, frozen_eps)
-    if weights == _RANDOM:
+    given = _read(architecture, weights, names, num_columns, trust_weights)
+    counts_batches = any(key.endswith(".num_batches_tracked") for key in given or ())
+    if counts_batches and freezes_normalisation(architecture):
+        say_once(f"{weights}: trained with normalisation that was not frozen, so none is, and frozen_eps has no effect")
+    model = build_network(architecture, num_columns, image_size, proposals, frozen_eps, freeze=not counts_batches)
+    if given is not None:
+        put_weights(model, given, weights, ClassColumns(num_columns, option="detector.num_columns"))
+    elif weights == _RANDOM:
         # Only a softmax has a column for the background.
         first = int(not isinstance(model, RetinaNet | FCOS))
         randomise_weights(model, [column for column in range(first, num_columns) if column not in columns])
     else:
-        _put_weights(model, architecture, weights, names, num_columns, trust_weights)
+        load_weights(model, weights_file(architecture, weights))
     adapter = next(adapter for kind, adapter in _ADAPTERS.items() if isinstance(model, kind))
     return adapter(model, names, columns)
 
@@ -99,10 +110,13 @@ def _columns(architecture: str, names: Sequence[str], num_columns: int) -> tuple
     )
 
 
-def _put_weights(
-    model: nn.Module, architecture: str, weights: str, names: Sequence[str], num_columns: int, trust_weights: bool
-) -> None:
+def _read(
+    architecture: str, weights: str, names: Sequence[str], num_columns: int, trust_weights: bool
+) -> dict[str, Tensor] | None:
+    """Return the tensors of a file of the user's own; None for random weights and the library's, which must fit."""
     known = library_weights(architecture)
+    if weights == _RANDOM:
+        return None
     if weights in known:
         columns = known[weights]
         if tuple(names) != COCO_CLASSES or num_columns != columns:
@@ -111,12 +125,11 @@ def _put_weights(
                 f"{len(names)} class names; give the path of your own weights, or class_names={COCO} and "
                 f"num_columns={columns}"
             )
-        load_weights(model, weights_file(architecture, weights))
-    elif Path(weights).suffix or os.path.exists(weights):
-        load_weights(model, weights, trust_weights)
-    else:
-        choices = (*known, _RANDOM)
-        raise DetectorError(
-            f"weights={weights}: {architecture} has no weights of that name{suggestion(weights, choices)} "
-            f"(there are: {', '.join(choices)}; or give the path of a file)"
-        )
+        return None
+    if Path(weights).suffix or os.path.exists(weights):
+        return read_state(weights, trust_weights)
+    choices = (*known, _RANDOM)
+    raise DetectorError(
+        f"weights={weights}: {architecture} has no weights of that name{suggestion(weights, choices)} "
+        f"(there are: {', '.join(choices)}; or give the path of a file)"
+    )

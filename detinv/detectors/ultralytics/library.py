@@ -25,6 +25,7 @@ from detinv.detectors.ultralytics.network import head_of
 from detinv.detectors.ultralytics.random_weights import randomise_weights
 from detinv.errors import DetectorError
 from detinv.inputs.printable import suggestion
+from detinv.zoo.class_columns import ClassColumns
 from detinv.zoo.weights import load_weights
 
 RANDOM = "random"
@@ -137,7 +138,7 @@ def load_network(model: str, weights: str, class_names: Any, trust_weights: bool
     if weights == RANDOM:
         randomise_weights(network)
     else:
-        load_weights(network, weights)
+        load_weights(network, weights, classes=ClassColumns(len(names)))
     return network, names
 
 
