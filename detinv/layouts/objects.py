@@ -7,7 +7,7 @@ import torch
 
 from detinv.errors import LayoutError
 from detinv.inputs.numbers import is_coordinate
-from detinv.inputs.printable import numbers
+from detinv.inputs.printable import quoted
 from detinv.layouts.labels import label_of
 
 # Annotation files round to two decimals, so a box may stick out of its image by that much.
@@ -31,9 +31,9 @@ def parse_object(
             finite numbers, is reversed or empty, or lies outside the image.
     """
     if not isinstance(label, str):
-        raise LayoutError(f"{where}: its label {numbers(label)} must be a class name; put quotes around it")
+        raise LayoutError(f"{where}: its label {quoted(label)} must be a class name; put quotes around it")
     if not isinstance(box, list | tuple) or len(box) != 4 or not all(is_coordinate(value) for value in box):
-        raise LayoutError(f"{where}: its box {numbers(box)} must be four finite numbers x0, y0, x1, y1")
+        raise LayoutError(f"{where}: its box {quoted(box)} must be four finite numbers x0, y0, x1, y1")
     # In float32, as in the layout, where a sliver may vanish.
     corners = torch.tensor([float(value) for value in box]).tolist()
     problem = box_problem(corners, *image_size)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from detinv.errors import DetectorError
 from detinv.inputs.notes import say_once
-from detinv.inputs.printable import shown
+from detinv.inputs.printable import quoted
 
 ENTRIES = ("model", "state_dict", "model_state", "model_state_dict", "ema", "model_ema", "ema_state_dict", "module")
 """Names under which checkpoints keep a state dict; where there are several, the first of these is read."""
@@ -80,7 +80,7 @@ def renamed_for(given: Mapping[str, Tensor], expected: Collection[str], path: st
         return named
     prefixes = sorted(prefix for prefix, number in uses.items() if number == most)
     if prefixes[1:]:
-        first, second = (shown(prefix) for prefix in prefixes[:2])
+        first, second = (quoted(prefix) for prefix in prefixes[:2])
         raise DetectorError(
             f"{path}: has weights for the detector under {first} and under {second}; save those that you mean alone"
         )
@@ -89,6 +89,6 @@ def renamed_for(given: Mapping[str, Tensor], expected: Collection[str], path: st
     if others:
         say_once(
             f"{path}: of its {len(named)} tensors, the {len(named) - len(others)} whose names begin with "
-            f"{shown(prefix)} are read; others, such as {shown(others[0])}, are not the detector's"
+            f"{quoted(prefix)} are read; others, such as {quoted(others[0])}, are not the detector's"
         )
     return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
