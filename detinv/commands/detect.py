@@ -77,9 +77,11 @@ def _check_sizes(layouts: list[Layout], images: list[torch.Tensor], annotations:
     for layout, image in zip(layouts, images, strict=True):
         if layout.image_size != _size(image):
             (height, width), (real_height, real_width) = layout.image_size, _size(image)
+            turned = (height, width) == (real_width, real_height)
+            advice = "store the picture as it is shown, without an EXIF orientation, or " if turned else ""
             raise LayoutError(
                 f"{annotations}: image {layout.id} is annotated as {width} x {height} pixels, but its file has "
-                f"{real_width} x {real_height}; use the annotations made for these files"
+                f"{real_width} x {real_height}; {advice}use the annotations made for these files"
             )
 
 

@@ -70,10 +70,13 @@ def load_coco(
     coco = read_coco(path)
     names = _layout_ids(list(coco.imgs.values()))
     layouts = []
+    crowds = singles = 0
     broken: list[LayoutError] = []
     for image_id in _chosen(path, sorted(coco.imgs), image_ids, count, seed):
         image = coco.imgs[image_id]
         objects = [entry for entry in coco.imgToAnns[image_id] if not entry.get("iscrowd", 0)]
+        singles += len(objects)
+        crowds += len(coco.imgToAnns[image_id]) - len(objects)
         labels = [
             label_of(coco.cats[entry["category_id"]]["name"], class_names, annotation_name(path, entry))
             for entry in objects
@@ -91,8 +94,13 @@ def load_coco(
             kept = [entry for entry, long_enough in zip(objects, keep.tolist(), strict=True) if long_enough]
             layout = _with_masks(path, layout, kept, broken)
         layouts.append(fitted(layout, network_size, detections_per_image, str(path)))
+    if crowds and not singles:
+        say_once(
+            f"{path}: all its objects are marked as crowds (iscrowd: 1), which are left out; some programs mark every "
+            "object with a mask that way: write 0 where it is a single object"
+        )
     if broken and masks_needed:
-        raise LayoutError(f"{broken[0]}; repair it, or leave masks out with layout.masks=false")
+        raise LayoutError(f"{broken[0]}; or leave masks out with layout.masks=false")
     if broken:
         say_once(
             f"{broken[0]}; {len(broken)} such segmentation{'s are' if broken[1:] else ' is'} left out, and with "

@@ -24,8 +24,8 @@ def rasterised(segmentation: Any, image_size: tuple[int, int], where: str) -> Bo
 
     Args:
         segmentation: the annotation's entry as read from JSON: absent (None or empty), a list of polygons
-            [x0, y0, x1, y1, ...], or {"size": [H, W], "counts": list or string}. Polygons of one or two points, which
-            have no area, are passed over beside others.
+            [x0, y0, x1, y1, ...] or a single one, or {"size": [H, W], "counts": list or string}. Polygons of one or
+            two points, which have no area, are passed over beside others.
         image_size: (height, width) of the image.
         where: file and annotation; opens the error message.
 
@@ -47,6 +47,9 @@ def rasterised(segmentation: Any, image_size: tuple[int, int], where: str) -> Bo
 
 
 def _runs_of_polygons(given: list[Any], image_size: tuple[int, int], where: str) -> list[int]:
+    if all(isinstance(value, int | float) for value in given):
+        # The VGG Image Annotator writes a single polygon without the list around it.
+        given = [given]
     polygons = [polygon for polygon in given if not (isinstance(polygon, list) and len(polygon) in (0, 2, 4))]
     if not polygons:
         raise LayoutError(f"{where}: no polygon of its segmentation has three points")

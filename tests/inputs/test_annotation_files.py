@@ -166,10 +166,10 @@ MASKS = {
     "runs of another size": (rle([3072], (64, 48)), "its mask has size [64, 48]"),
     "runs of text": (rle("not runs \x7f"), "not a run-length encoding"),
     "runs cut short": (rle("0" * 3 + "P"), "in the middle of a number"),
-    "runs too few": (rle([10, 10]), "cover 20 pixels"),
-    "runs negative": (rle([4000, -928]), "cover 3072 pixels"),
+    "runs too few": (rle([10, 10]), "have 20 pixels"),
+    "runs negative": (rle([4000, -928]), "have 3072 pixels"),
     "runs of truth values": (rle([True, 3071]), "must be a string or a list"),
-    "runs of 4000 digits": (rle([10**4000]), "the runs of its mask cover 1000"),
+    "runs of 4000 digits": (rle([10**4000]), "the runs of its mask have 1000"),
     "runs of fractions": (rle([3071.5, 0.5]), "must be a string or a list"),
 }
 

@@ -14,9 +14,13 @@ from torch import Tensor
 
 from detinv.errors import ConfigError
 from detinv.inputs.file_names import within
+from detinv.inputs.notes import say_once
 from detinv.inputs.printable import is_text, one_line, quoted, reason_of
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
+_FORMATS = ("PNG", "JPEG")
+# Number of the orientation among the notes of a picture (EXIF).
+_ORIENTATION = 0x0112
 # A message quotes this many characters of a name.
 _NAME = 100
 
@@ -55,7 +59,15 @@ def read_images(
                 raise ConfigError(f"images folder {folder}: the name {quoted(name)} is not valid text; rename the file")
         if not file_names:
             raise ConfigError(f"images folder {folder} holds no PNG or JPEG file; give another one with images=DIR")
-    return list(file_names), [read_image(_existing(folder, name)) for name in file_names]
+    paths = [_existing(folder, name) for name in file_names]
+    images = [read_image(path) for path in paths]
+    turned = [path for path in paths if _is_turned(path)]
+    if turned:
+        say_once(
+            f"{len(turned)} of {len(paths)} images, such as {turned[0]}, are stored turned or mirrored, with an EXIF "
+            "orientation for programs that show them; they are read as stored, so annotations must be too"
+        )
+    return list(file_names), images
 
 
 def read_image(path: str | Path) -> UInt8[Tensor, "3 height width"]:
@@ -72,7 +84,7 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 height width"]:
             warnings.simplefilter("ignore")
             # A file of a few bytes can claim to have more pixels than memory can hold.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG")) as file:
+            with Image.open(path, formats=_FORMATS) as file:
                 # Telephones put further pictures behind that of a JPEG: depth, a larger preview.
                 kind, frames = file.mode, 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
                 pixels = np.array(file.convert("RGB"))
@@ -87,6 +99,17 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 height width"]:
     if frames > 1:
         raise ConfigError(f"image {path} is an animation of {frames} images; save a single one of them")
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _is_turned(path: Path) -> bool:
+    """Tell whether a picture asks to be shown in another orientation than it is stored in."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_FORMATS) as file:
+                return file.getexif().get(_ORIENTATION, 1) not in (0, 1)
+    except Exception:  # Pillow raises many kinds of error for broken notes, which leave the pixels as they are
+        return False
 
 
 def _existing(folder: Path, name: str) -> Path:
