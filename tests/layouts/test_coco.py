@@ -181,9 +181,9 @@ def test_bad_box_is_named(load, box, problem):
     ("segmentation", "problem"),
     [
         ({"size": [20, 21], "counts": [0, 420]}, r"size \[20, 21\], but its image is 20 high and 20 wide"),
-        ({"size": [20, 20], "counts": [0, 399]}, "cover 399 pixels, its image has 400"),
-        ({"size": [20, 20], "counts": [401, -1]}, "cover 400 pixels"),
-        ({"size": [20, 20], "counts": "05"}, "cover 5 pixels"),
+        ({"size": [20, 20], "counts": [0, 399]}, "have 399 pixels, its image has 400"),
+        ({"size": [20, 20], "counts": [401, -1]}, "have 400 pixels"),
+        ({"size": [20, 20], "counts": "05"}, "have 5 pixels"),
         ({"size": [20, 20], "counts": "\u00ff!"}, "not a run-length encoding"),
         ({"size": [20, 20], "counts": "o"}, "middle of a number"),
         ({"size": [20, 20]}, "counts of its mask must be"),
