@@ -113,7 +113,7 @@ def _write(result: InversionResult, out_dir: Path, config_yaml: str, title: str)
         for layout_id, reason in reasons.items():
             terminal.print(literal(f"{layout_id}: {reason}"), highlight=False, soft_wrap=True)
     if result.missing:
-        terminal.print("the same command goes on with what is missing", highlight=False)
+        terminal.print("run the same command again to make what is missing", highlight=False)
 
 
 def _ensemble(entries: DictConfig, build: Build) -> Ensemble:

@@ -1,4 +1,4 @@
-"""Kinds of options, as the annotations of constructors say."""
+"""Kinds of options, taken from the annotations of constructors."""
 
 import inspect
 import types
@@ -72,7 +72,7 @@ def annotations(function: Any) -> Mapping[str, Any]:
 def fits(value: Any, kind: Any) -> bool:
     """Tell whether a value of a configuration can be given to an argument of this annotation.
 
-    Only plain kinds are judged: of an argument that takes an object, anything but null is taken to describe one.
+    Only plain kinds are checked: of an argument that takes an object, anything but null is taken to describe one.
     """
     origin = get_origin(kind) or kind
     arguments = get_args(kind)

@@ -123,7 +123,7 @@ def _registered(command: str, override: str) -> str:
 
 
 def _stored(command: str, group: str, path: str) -> str:
-    """Register a file of one's own as a choice of `group`, under a name that no file of detinv has."""
+    """Register a user's own file as a choice of `group`, under a name that no file of detinv has."""
     from detinv.config.own_files import choice_of, read_own_file
 
     node, name = read_own_file(Path(path)), choice_of(path)

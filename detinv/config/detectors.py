@@ -1,4 +1,4 @@
-"""Where detectors are registered: files in configs/detector, YAML files of one's own, and entry points of packages."""
+"""Where detectors are registered: files in configs/detector, YAML users' own files, and entry points of packages."""
 
 import inspect
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a file of one's own and check that it describes a detector."""
+    """Read a user's own file and check that it describes a detector."""
     node = read_own_file(path, DetectorError, _EXPECTED)
     if "_target_" not in node:
         raise DetectorError(f"{path}: {_EXPECTED}")

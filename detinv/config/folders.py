@@ -3,11 +3,11 @@
 from pathlib import Path
 
 FILE_ENDINGS = (".yaml", ".yml")
-"""Endings by which a choice is the path of a file of one's own."""
+"""Endings by which a choice is the path of a user's own file."""
 
 
 def config_dir() -> Path:
-    """Return the folder of configuration groups: inside an installed package, beside it in a checkout."""
+    """Return the folder of configuration groups: inside an installed package, next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     packaged = package / "configs"
     return packaged if packaged.is_dir() else package.parent / "configs"

@@ -14,7 +14,7 @@ from detinv.config.folders import config_dir
 def detinv_hydra() -> Iterator[None]:
     """Let `hydra.compose` read detinv's configuration files within this block.
 
-    A program of one's own may be running under Hydra itself; its state is put back afterwards.
+    The calling program may itself be running under Hydra, whose state is put back afterwards.
     """
     outer, base = GlobalHydra.instance().hydra, VersionBase.instance().version_base
     GlobalHydra.instance().clear()

@@ -13,7 +13,7 @@ from detinv.config.trust import TARGET, check_resolved, check_target, is_trustin
 from detinv.errors import ConfigError, DetinvError
 from detinv.inputs.printable import quoted, reason_of
 
-# What our constructors raise when they are given something of another kind.
+# What our constructors raise when they are given a value of the wrong kind.
 _UNUSABLE = (AttributeError, ArithmeticError, LookupError)
 
 
@@ -58,7 +58,7 @@ def instantiate(node: Any) -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     if not is_trusting():
-        # What is checked is what is built: resolved, and out of reach of whatever it was taken from.
+        # What is checked is what is built: resolved, and detached from what it was taken from.
         node = _resolved(node)
         check_resolved(node)
     try:
@@ -73,7 +73,7 @@ def instantiate(node: Any) -> Any:
             raise cause from None
         if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
             raise ConfigError(f"an option that its target does not have: {reason_of(cause)}") from error
-        # Who runs code of their own wants to see where it failed.
+        # Users who run their own code want to see where it failed.
         if isinstance(cause, TypeError | ValueError) or (isinstance(cause, _UNUSABLE) and not is_trusting()):
             raise ConfigError(f"an option{_of_target(error)} with an unusable value: {reason_of(cause)}") from error
         raise

@@ -1,7 +1,7 @@
 """Whether the values of a configuration are of the right kinds, before anything is built of them.
 
-What is right, the annotations of the constructor say that an entry's `_target_` names; for all other options, the kind
-of the default.
+The right kind is what the constructor that an entry's `_target_` names is annotated with; for all other options, it is
+the kind of the default.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _KINDS = (bool, int, float, str, list, dict)
-# Seeds and counts are to fit into 32 bits, wherever they are passed on to.
+# Seeds and counts must fit into 32 bits, for the libraries that they are passed on to.
 _LARGEST = 2**32 - 1
-# Options of libraries and of other people's detectors, and numbers that a file gave to its images.
+# Options of libraries and of other people's detectors, and ids of images in a file.
 FOREIGN = ("trainer.", "detector.", "layout.image_ids")
 _DETECTOR = "detector."
 
@@ -56,7 +56,7 @@ def check_kinds(defaults: Mapping[str, Any], config: "DictConfig", constructor: 
 
 
 def check_numbers(values: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a number that no option can mean; whoever owns an option checks the rest."""
+    """Raise ConfigError for a number that no option can mean; the owner of an option checks the rest."""
     for key, value in values.items():
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, bool) or not isinstance(number, int | float):

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 _PARENT = Path("outputs")
-# What launchers tell a process about its place among those of one job.
+# Environment variables by which launchers number the processes of a job.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 
 
@@ -18,7 +18,7 @@ def dated_folder(command: str) -> Path:
 
 
 def claim_dated_folder(command: str) -> Path:
-    """Create a folder that did not exist, so that it is nobody else's.
+    """Create a folder that did not exist, so that no other process has claimed it.
 
     Raises:
         OSError: when folders cannot be created here.
@@ -36,7 +36,7 @@ def claimed_while_used() -> Iterator[Callable[[str], Path]]:
     """Give a function that claims dated folders; those that are still empty at the end are removed.
 
     So a mistake in the input leaves nothing behind. Only the first process of a job claims: the others take the folder
-    that it tells them. Where nothing can be created, the folder is only named, and an error follows when it is used.
+    that it passes on. Where nothing can be created, the folder is only named, and an error follows when it is used.
     """
     parent_existed = _PARENT.exists()
     claimed: list[Path] = []
@@ -54,7 +54,7 @@ def claimed_while_used() -> Iterator[Callable[[str], Path]]:
         yield claim
     finally:
         for folder in claimed:
-            # Fails where something lies in it, as it should.
+            # Fails, as it should, where the folder is not empty.
             with suppress(OSError):
                 folder.rmdir()
                 if not parent_existed:

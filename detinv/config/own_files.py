@@ -1,4 +1,4 @@
-"""Choices that are files of one's own: `GROUP=PATH/mine.yaml`, for every group of the command line."""
+"""Choices that are users' own files: `GROUP=PATH/mine.yaml`, for every group of the command line."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from detinv.inputs.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
 def read_own_file(
     path: Path, problem: type[DetinvError] = ConfigError, expected: str = "expected named values"
 ) -> dict[str, Any]:
-    """Read the values of a file of one's own, as they are written.
+    """Read the values of a user's own file, as they are written.
 
     Where configurations are trusted, the file's folder is then one of those that modules are imported from.
 
@@ -52,7 +52,7 @@ def read_own_file(
 
 
 def choice_of(path: str) -> str:
-    """Return the name that stands for a file of one's own among the choices of its group, which no file of detinv has.
+    """Return the name that stands for a user's own file among the choices of its group, which no file of detinv has.
 
     Files of one name in different folders are two, and the name needs no quotes.
     """

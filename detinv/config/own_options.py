@@ -10,7 +10,7 @@ _OVERRIDE = "override /"
 
 
 def foreign_groups(folder: Path, command: str, experiment: Mapping[str, Any], chosen: Mapping[str, str]) -> set[str]:
-    """Find the groups whose options in an experiment were written for something else than what is chosen.
+    """Find the groups whose options in an experiment were written for something other than what is chosen.
 
     `count: 8` of an experiment with layouts of a world means nothing to a layout file: options apply to choices that
     build the same class as the experiment's own choice.

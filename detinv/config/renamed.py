@@ -1,4 +1,4 @@
-"""Words of earlier versions: some still work, the others say in one line what replaced them."""
+"""Names of earlier versions: some still work, for the others one line says what replaced them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,7 +20,7 @@ _OF_COMMAND = {"train": {"training": "model"}}
 
 
 def current_words(command: str, overrides: Sequence[str]) -> list[str]:
-    """Replace overrides that earlier versions wrote otherwise: `layout=plain` is `layout=world layout.world=plain`.
+    """Replace overrides of earlier versions: `layout=plain` becomes `layout=world layout.world=plain`.
 
     Raises:
         ConfigError: for an option that has another name now, giving that.

@@ -1,7 +1,7 @@
 """What a configuration may name without being trusted: builders whose arguments cannot make them run other code.
 
-Whole names only. A package would let far too much through: each of its modules reaches `torch.load`, `os.system` and
-the like by attributes, and some of detinv's own functions write files.
+Only whole names are listed. A package would let far too much through: each of its modules reaches `torch.load`,
+`os.system` and the like by attributes, and some of detinv's own functions write files.
 """
 
 import re
@@ -12,7 +12,7 @@ from detinv.config.folders import config_dir, experiment_dir
 _ENTRY = re.compile(r"""(?:^|[\s{,])(?:_target_|adapter)\s*:\s*["']?([\w.]+)""")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
-# Of libraries, besides what the shipped files name.
+# Of libraries, in addition to those that the shipped files name.
 _OPTIMIZERS = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 _TORCHVISION = (
     "fasterrcnn_mobilenet_v3_large_320_fpn",

@@ -1,4 +1,4 @@
-"""What users are told beside results: a line on the terminal for what was left out or decided for them."""
+"""Notes for the user, one line each on the terminal: what was left out, or decided without being asked for."""
 
 import logging
 from functools import lru_cache

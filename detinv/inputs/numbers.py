@@ -15,12 +15,12 @@ _EXACT = 2**53
 
 
 def is_coordinate(value: Any) -> TypeGuard[int | float]:
-    """Whether `value` is a finite number that can be a coordinate in an image; booleans are not."""
+    """Tell whether `value` is a finite number that can be a coordinate in an image; booleans are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_COORDINATE
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
-    """Whether `value` is an integer, such as an id; booleans are not."""
+    """Tell whether `value` is an integer, such as an id; booleans are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -32,12 +32,12 @@ def whole(value: Any) -> int | None:
 
 
 def is_count(value: Any) -> TypeGuard[int]:
-    """Whether `value` is an integer of at least one."""
+    """Tell whether `value` is an integer of at least one."""
     return is_whole(value) and value >= 1
 
 
 def is_image_size(height: Any, width: Any) -> bool:
-    """Whether an image can have these sides, in pixels."""
+    """Tell whether an image can have these sides, in pixels."""
     return is_count(height) and is_count(width) and height * width <= _MOST_PIXELS
 
 

@@ -14,7 +14,7 @@ _STARTS = (
 _ENDS = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
-"""What a loader raises: besides its own errors those of YAML's types, such as an invalid date."""
+"""What a loader raises: its own errors, and those of YAML's types, such as an invalid date."""
 
 
 def check_plain_yaml(text: str) -> None:

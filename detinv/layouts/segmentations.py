@@ -25,7 +25,7 @@ def rasterised(segmentation: Any, image_size: tuple[int, int], where: str) -> Bo
     Args:
         segmentation: the annotation's entry as read from JSON: absent (None or empty), a list of polygons
             [x0, y0, x1, y1, ...] or a single one, or {"size": [H, W], "counts": list or string}. Polygons of one or
-            two points, which have no area, are passed over beside others.
+            two points, which have no area, are ignored where there are others.
         image_size: (height, width) of the image.
         where: file and annotation; opens the error message.
 

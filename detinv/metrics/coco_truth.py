@@ -73,7 +73,7 @@ def _category_ids(path: Path, coco: COCO, class_names: Sequence[str]) -> list[An
     ids = []
     for label, name in enumerate(class_names):
         same = [number for number, category in coco.cats.items() if category["name"] == name]
-        # Roboflow lists a data set's own name as a category without objects, beside a class of that name.
+        # Roboflow lists a data set's own name as a category without objects, next to a class of that name.
         with_objects = [number for number in same if number in used]
         if len(with_objects) > 1:
             raise LayoutError(

@@ -11,15 +11,15 @@ import torch
 
 from detinv.errors import DetinvError, ProcessError
 
-# Seconds between two questions whether a process has failed.
+# Seconds between two checks whether a process has failed.
 _POLL = 0.2
-# Seconds that a process which has failed stays, so that the others learn why.
+# Seconds for which a failed process stays alive, so that the others learn why.
 _LINGER = 10.0
 _FAILURE, _NOTICED = "failure", "noticed"
 
 
 class Failures:
-    """Tells the other processes of an error, and watches for theirs in a thread of its own.
+    """Reports an error to the other processes, and watches for theirs in a thread of its own.
 
     Args:
         rank, count: this process's number, and how many there are.
@@ -98,7 +98,7 @@ class Failures:
                 raise self.other
             thread.join(_POLL)
         if errors:
-            # What torch says when a process is gone is less than what that process said.
+            # The error of the process that is gone says more than torch does.
             self._wait_for_reason()
             raise self.other or errors[0]
 
@@ -123,4 +123,4 @@ class Failures:
 
 
 NEVER = timedelta(days=30)
-"""For torch's own waiting, of which `Failures` has charge."""
+"""Of torch's own waiting, which `Failures` ends earlier."""

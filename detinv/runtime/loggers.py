@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from detinv.errors import ConfigError
 from detinv.viz.image import Picture
 
-# Seconds until a dashboard counts as out of reach.
+# Seconds until a dashboard counts as unreachable.
 _PATIENCE = 30.0
 _LOG = logging.getLogger("detinv")
 

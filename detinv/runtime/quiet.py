@@ -19,7 +19,7 @@ _IRRELEVANT = (
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's greetings, and advice that does not apply, within the block."""
+    """Silence Lightning's start-up messages, and advice that does not apply, within the block."""
     logs = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [log.level for log in logs]
     for log in logs:

@@ -1,4 +1,4 @@
-"""Random numbers of each layout's own, so that an image does not depend on its batch."""
+"""Random numbers drawn for each layout alone, so that an image does not depend on its batch."""
 
 import hashlib
 

@@ -140,7 +140,7 @@ class SweepFolder:
         return jobs
 
     def _as_it_ended(self, job: JobRecord) -> JobRecord:
-        """Read how a job ended from the file it wrote, also if nobody waited; without results it is missing."""
+        """Read how a job ended from its own file, even if no process waited for it; without results it is missing."""
         path = self.path / _OUTCOMES / f"{job.folder}.json"
         try:
             job = replace(job, **asdict(JobOutcome(**json.loads(path.read_text()))))

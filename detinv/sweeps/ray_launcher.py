@@ -68,10 +68,10 @@ class RayLauncher(AbstractLauncher):
         try:
             ray.init(address, **options)
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
-            raise ConfigError(f"no Ray at {address}: {reason_of(error)}; say hydra.launcher.address=...") from error
+            raise ConfigError(f"no Ray at {address}: {reason_of(error)}; set hydra.launcher.address=...") from error
 
     def _needs(self) -> dict[str, Any]:
-        """Return what each job needs, checked against the largest machine, so that no job waits for ever."""
+        """Return what each job needs, checked against the largest machine, so that no job waits forever."""
         import ray
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -1,4 +1,4 @@
-"""A run in the dashboard: what is told, and how it ends."""
+"""A run in the dashboard: what is logged, and how it ends."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`detinv invert` killed, starved or cut off: what is finished stays, and the same command goes on with the rest."""
+"""`detinv invert` killed, starved or cut off: what is finished stays, and the same command does the rest."""
 
 import json
 import os

@@ -34,7 +34,7 @@ YAML = {
     "python object": ("!!python/object/apply:os.system [id]", "not valid YAML"),
     "python name": ("- !!python/name:os.system", "not valid YAML"),
     "two documents": ("[]\n---\n[]\n", "not valid YAML"),
-    "date that is none": ("- {label: 2020-13-45, box: [1, 2, 3, 4]}", "not valid YAML"),
+    "date that does not exist": ("- {label: 2020-13-45, box: [1, 2, 3, 4]}", "not valid YAML"),
     "tag on what is none": ("- !!int star", "not valid YAML"),
     "tag on no date": ("- !!timestamp star", "not valid YAML"),
     "tag on no truth value": ("- !!bool star", "not valid YAML"),

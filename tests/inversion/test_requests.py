@@ -1,4 +1,4 @@
-"""What cannot be asked of an inversion is told before anything is loaded or written."""
+"""What cannot be asked of an inversion is refused before anything is loaded or written."""
 
 from dataclasses import replace
 

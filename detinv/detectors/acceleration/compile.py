@@ -1,7 +1,7 @@
-"""torch.compile for a frozen detector: its parts become programs for the input shapes of an inversion.
+"""torch.compile for a frozen detector: its parts are compiled for the input shapes of an inversion.
 
-Compiled are the outermost modules with parameters that `forward` calls, such as backbone, neck and head. What lies
-between them depends on image sizes and layouts, and stays Python.
+The outermost modules with parameters that `forward` calls are compiled, such as backbone, neck and head. What happens
+between them depends on image sizes and layouts, and stays in Python.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotu
 MOST_SHAPES = 1024
 """Programs that a compiled part may hold, one for each shape of its input; torch's own limit is 8."""
 
-# Turns graphs into programs; tests use a backend that needs no compiler.
+# Of torch.compile; tests use a backend that needs no compiler.
 _BACKEND = "inductor"
 
 
@@ -37,7 +37,7 @@ def compile_parts(network: nn.Module, run: Callable[[], object], mode: str) -> l
     depend on its batch.
 
     Args:
-        network: in evaluation mode; not shared with anyone who wants it uncompiled.
+        network: in evaluation mode; not shared with a detector that is to stay uncompiled.
         run: runs `network` once, on any input.
         mode: one of `MODES`.
 

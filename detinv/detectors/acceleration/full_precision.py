@@ -1,4 +1,4 @@
-"""Full float32 precision for comparisons, whatever the program has allowed its matrix products."""
+"""Full float32 precision for comparisons, whatever the program allows for matrix products."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import torch
 
-# Each has a `fp32_precision`, by which products may be rounded to TF32 or bfloat16.
+# The `fp32_precision` of each may allow products to be rounded to TF32 or bfloat16.
 _NAMES = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 _BACKENDS = tuple(attrgetter(name)(torch.backends) for name in _NAMES)
 

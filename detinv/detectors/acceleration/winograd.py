@@ -48,7 +48,7 @@ class WinogradConv2d(nn.Conv2d):
 
     @staticmethod
     def suits(layer: nn.Conv2d) -> bool:
-        """Tell whether a layer can be replaced by one of this class, and is worth it."""
+        """Tell whether a layer can be replaced by one of this class, and whether that saves time."""
         inputs, outputs = layer.in_channels, layer.out_channels
         return (
             type(layer) is nn.Conv2d

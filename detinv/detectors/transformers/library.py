@@ -18,7 +18,7 @@ from detinv.zoo.weights import require_trust
 
 _EXTRA = "pip install 'detinv[detr]'"
 _OLDEST = (5, 4)
-# Files in a folder of weights besides the weights themselves.
+# Files in a folder of weights other than the weights themselves.
 _CONFIGURATION, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 
 

@@ -253,7 +253,7 @@ class ExperimentSetup:
             doing: logged while they are made.
             layouts: in the pixels of the images, with distinct ids.
             divisor: canvases have sides that are multiples of it; a batch shares one.
-            shared: what all images depend on besides their layouts.
+            shared: what all images depend on apart from their layouts.
             make: from the numbers of one batch's layouts, and a folder for its unfinished state, to their images, 8
                 bit; a batch is made as a whole.
             own: what else each image depends on.

@@ -238,7 +238,7 @@ def _matrix_figure(label: str, counts: Counts) -> Figure:
     return Figure(
         f"matrix_{label}",
         f"Context of {label}'s single objects, percent of images",
-        heat_map(values, rows, columns, row_title="target", column_title="seen besides"),
+        heat_map(values, rows, columns, row_title="target", column_title="also detected"),
         note,
     )
 

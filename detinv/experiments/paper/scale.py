@@ -36,7 +36,7 @@ class Measured:
 
     Args:
         target: what its candidate says.
-        context: detections besides the target object.
+        context: detections other than the target object.
         agreed: whether the second detector finds the object; None without one.
         energy_outside: share of the image's energy outside the box asked for; see `energy_outside`.
         area_outside: share of the image's area outside that box.

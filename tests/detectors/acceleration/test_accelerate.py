@@ -108,7 +108,7 @@ def test_large_layers_and_pooling_go_the_fast_way(monkeypatch):
 
 
 class _Skipping(nn.Module):
-    """Normalises what a convolution gave, and adds what it gave besides."""
+    """Normalises what a convolution gave, and adds what else it gave."""
 
     def __init__(self, block):
         super().__init__()

@@ -49,7 +49,7 @@ def test_zeros_are_passed_over_and_the_rest_stays_the_same(every_size, monkeypat
     ordinary = layer(bias=False)
     short = WinogradConv2d(ordinary)
     asked = torch.zeros(4, 3, 22, 19, dtype=torch.float64)
-    asked[1, 2, 8, 11] = 1  # in the corner of a tile: four tiles hang on it
+    asked[1, 2, 8, 11] = 1  # in the corner of a tile: four tiles depend on it
     asked[2, :, :, 3:5] = images(3, 22, 2)
     asked[3, 0, 21, 18] = float("nan")
     for turned in (False, True):

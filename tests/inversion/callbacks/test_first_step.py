@@ -9,7 +9,7 @@ from tests.inversion.modules.test_inversion import LAYOUTS, fit, inversion
 
 
 def test_the_first_step_alone_is_timed(monkeypatch):
-    """By a clock that goes on by one second each time somebody looks at it."""
+    """By a clock that advances by one second each time it is read."""
     looks = []
 
     class Clock:

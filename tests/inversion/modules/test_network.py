@@ -1,4 +1,4 @@
-"""A step's view of a detector: the detector's own numbers and gradients, and no image's hang on another's."""
+"""A step's view of a detector: the detector's own numbers and gradients, and no image's depend on another's."""
 
 import itertools
 
