@@ -3,20 +3,23 @@
 Everything heavy is imported late.
 """
 
-import signal
+import os
 import sys
-import threading
 from collections.abc import Sequence
 
 from detinv import __version__
 from detinv.commands.execute import run_command
 from detinv.config.commands import COMMANDS, Command
 from detinv.config.composition import chosen_groups
+from detinv.config.folders import FILE_ENDINGS
 from detinv.config.renamed import current_words
+from detinv.config.words import in_home
 from detinv.errors import ConfigError, DetinvError, ProcessError
-from detinv.inputs.printable import one_line, suggestion
+from detinv.inputs.printable import one_line, reason_of, suggestion
+from detinv.runtime.interrupts import INTERRUPTED, interruption_asked, signals_interrupt
+from detinv.runtime.streams import lasting_streams, open_missing_descriptors
 
-_MISTAKE, _INTERRUPTED = 2, 130
+_MISTAKE, _UNWRITTEN = 2, 1
 _HELP = {"-h", "--help"}
 _MULTIRUN = {"-m", "--multirun"}
 
@@ -29,37 +32,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or what the command returns; 2 after a mistake in the input, reported in one line on stderr;
-        130 when interrupted.
+        130 when interrupted. 1 where all would be well, but standard output could not be written.
     """
-    _interrupt_on_termination()
+    program = arguments is None
+    if program:
+        open_missing_descriptors()
+    with signals_interrupt(starting=program), lasting_streams() as output:
+        status = _status(list(sys.argv[1:] if arguments is None else arguments))
+        if output is None:
+            return status
+        output.flush()
+        if output.problem is not None:
+            print(f"detinv: standard output cannot be written: {reason_of(output.problem)}", file=sys.stderr)
+            return status or _UNWRITTEN
+        return status
+
+
+def _status(words: list[str]) -> int:
+    """Run one command; report mistakes and interruptions."""
     try:
-        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        return _dispatch(words)
     except ProcessError as error:
         if not error.reported:
             print(f"detinv: {one_line(str(error))}", file=sys.stderr)
         return _MISTAKE
     except DetinvError as error:
+        if interruption_asked():
+            return _interrupted()
         print(f"detinv: {one_line(str(error))}", file=sys.stderr)
         return _MISTAKE
     except KeyboardInterrupt:
-        print("detinv: interrupted", file=sys.stderr)
-        return _INTERRUPTED
-    except SystemExit as stop:
-        # Lightning turns an interruption into an exit of its own.
-        if not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        print("detinv: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return _interrupted()
+    except (Exception, SystemExit) as error:
+        # Lightning turns an interruption into an exit of its own, and an import that is interrupted ends in any error.
+        if interruption_asked() or isinstance(error.__context__, KeyboardInterrupt):
+            return _interrupted()
+        raise
 
 
-def _interrupt_on_termination() -> None:
-    """Let SIGTERM end a command as Ctrl-C does, with what is finished."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, interrupt)
+def _interrupted() -> int:
+    print("detinv: interrupted", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _dispatch(words: list[str]) -> int:
@@ -82,6 +95,7 @@ def _dispatch(words: list[str]) -> int:
 
         print(render(config_dir(), name, chosen_groups(current_words(name, overrides))))
         return 0
+    _check_here()
     if not _MULTIRUN.isdisjoint(words):
         from detinv.sweeps.sweep import sweep
 
@@ -90,6 +104,16 @@ def _dispatch(words: list[str]) -> int:
         if word.startswith(("hydra/launcher=", "hydra.launcher.")):
             raise ConfigError(f"{word} chooses where the jobs of a sweep run; add -m to run one")
     return run_command(name, overrides)
+
+
+def _check_here() -> None:
+    """Raise ConfigError where the working directory has been deleted: libraries fail there, each in its own way."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the working directory cannot be used: {reason_of(error)}; change to a folder that exists"
+        ) from error
 
 
 def _overview() -> str:
@@ -110,7 +134,8 @@ def _override(command: Command, word: str) -> str:
         raise ConfigError(
             f"unknown option {word!r}; options are written name=value" + (f": {key}" if "=" in key else "")
         )
-    if "=" in word or word.startswith("~"):
+    own_file = command.subject and word.endswith(FILE_ENDINGS) and os.path.isfile(in_home(word))
+    if not own_file and ("=" in word or word.startswith("~")):
         return word
     if command.subject:
         return f"{command.subject}={word}"

@@ -26,7 +26,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 def processor() -> str:
     """Return the name of the processor as far as the system gives it."""
     if _CPU_INFO.is_file():
-        for line in _CPU_INFO.read_text().splitlines():
+        for line in _CPU_INFO.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -1,5 +1,6 @@
 """A run in the dashboard, which is always closed at the end."""
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +9,25 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from detinv.runtime.loggers import Dashboard
+from detinv.config.instantiate import locate
+from detinv.errors import ConfigError
+from detinv.runtime.loggers import Dashboard, check_wandb_mode, wandb_logger
+
+_WANDB = f"{wandb_logger.__module__}.{wandb_logger.__qualname__}"
+
+
+def check_dashboard(config: DictConfig) -> None:
+    """Raise ConfigError if the run's logger cannot be opened as it is configured, before anything is written."""
+    entries = {str(key): value for key, value in config.logger.items()}
+    target = entries.pop("_target_", None)
+    if target is None:
+        return
+    try:
+        inspect.signature(locate(target)).bind(**{key: value for key, value in entries.items() if key[0] != "_"})
+    except TypeError as error:
+        raise ConfigError(f"logger: {error}") from error
+    if target == _WANDB and entries.get("offline") is None:
+        check_wandb_mode()
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detinv.config.composition import compose_config
 from detinv.config.out_dir import claimed_while_used
+from detinv.runtime.interrupts import begin_work
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,9 +28,17 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     from detinv.config.trust import trusting
 
     with trusting(_says_trust(overrides)), claimed_while_used() as claim:
-        config = compose_config(name, overrides, claim)
+
+        def claim_when_imported(command: str) -> Path:
+            # A folder is claimed only when what takes long, and may be interrupted, is over.
+            import_module(f"detinv.commands.{command}")
+            return claim(command)
+
+        config = compose_config(name, overrides, claim_when_imported)
         _forget_trust(config)
-        return import_module(f"detinv.commands.{name}").run(config, instantiate) or 0
+        command = import_module(f"detinv.commands.{name}")
+        begin_work()
+        return command.run(config, instantiate) or 0
 
 
 def check_command(name: str, overrides: Sequence[str]) -> "DictConfig":

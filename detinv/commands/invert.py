@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from detinv.commands import Build
-from detinv.commands.dashboard import dashboard, numbers_of
+from detinv.commands.dashboard import check_dashboard, dashboard, numbers_of
 from detinv.commands.terminal import console, literal
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError, OutputError
@@ -42,6 +42,7 @@ def run(config: DictConfig, build: Build) -> int:
     check_layouts(layouts, ensemble)
     preset: Preset = build(config.preset)
     trainer = _plain(config.trainer)
+    check_dashboard(config)
     check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer, config.compile_mode)
     if config.checkpoint_every_n_seconds < 0:
         raise ConfigError(f"checkpoint_every_n_seconds={config.checkpoint_every_n_seconds}: choose 0 or more")

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from detinv.commands import Build
-from detinv.commands.dashboard import dashboard, numbers_of
+from detinv.commands.dashboard import check_dashboard, dashboard, numbers_of
 from detinv.commands.terminal import console, literal, terminal_table
 from detinv.config.help import experiments
 from detinv.errors import ConfigError
@@ -29,6 +29,7 @@ def run(config: DictConfig, build: Build) -> None:
         names = ", ".join(experiment.name for experiment in experiments() if experiment.for_run)
         raise ConfigError(f"detinv run needs an experiment: detinv run NAME (there are: {names})")
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    check_dashboard(config)
     check_options(config.steps, config.batch_size, 1, values["trainer"], config.compile_mode)
     for entry in values["detectors"]:
         if not isinstance(entry, str | dict):

@@ -58,7 +58,7 @@ def run(config: DictConfig, build: Build) -> int:
         path = prepare_out_dir(out_dir / "measurements") / f"{name}.json"
         write_json(path, GROUPS[name].measure(setup))
         # From the file, so that it holds all that the verdicts rest on.
-        found = GROUPS[name].decide(json.loads(path.read_text()))
+        found = GROUPS[name].decide(json.loads(path.read_text(encoding="utf-8")))
         for claim in found:
             _print(terminal, claim)
         claims += found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from detinv.config.commands import COMMANDS
 from detinv.config.folders import FILE_ENDINGS, choices, config_dir, package_of
-from detinv.config.kinds import check_kinds, check_numbers, flat_values
+from detinv.config.kinds import check_kinds, check_numbers, check_read, flat_values
 from detinv.config.out_dir import dated_folder
 from detinv.config.renamed import current_words
 from detinv.config.texts import as_typed
@@ -63,6 +63,7 @@ def compose_config(
         constructor = COMMANDS[command].constructor
         check_kinds(defaults, config, constructor)
         check_numbers(flat_values(config))
+        check_read(command, defaults, flat_values(config))
         _check_complete(config, command, chosen)
         if config.out_dir is None:
             config.out_dir = str(name_out_dir(command))
@@ -129,8 +130,21 @@ def _stored(command: str, group: str, path: str) -> str:
     node, name = read_own_file(Path(path)), choice_of(path)
     if group == _EXPERIMENT:
         _check_command(command, path, _EXPERIMENT in node)
+        _check_experiment(command, path, node)
     _store(group, name, node)
     return name
+
+
+def _check_experiment(command: str, path: str, node: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a value of an experiment that nothing reads, such as a mistyped option."""
+    from detinv.config.help import groups, options
+
+    known = {option.key.partition(".")[0] for option in options(config_dir(), command)}
+    known |= {group.name for group in groups(config_dir(), command, {_EXPERIMENT: path})} | {_EXPERIMENT, "defaults"}
+    for key in node:
+        # A value of one's own may be there for others to refer to.
+        if key not in known and f"${{{key}" not in str(node):
+            raise ConfigError(f"{path}: detinv {command} has no option {key!r}{suggestion(key, known)}")
 
 
 def _store(group: str, name: str, node: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from detinv.config.annotations import annotation_of_option, annotations_of, annotations_of_own, fits, said
 from detinv.errors import ConfigError
-from detinv.inputs.printable import quoted
+from detinv.inputs.printable import quoted, suggestion
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -53,6 +53,30 @@ def check_kinds(defaults: Mapping[str, Any], config: "DictConfig", constructor: 
         if isinstance(default, dict) and default:
             hint = f", such as {key}.{next(iter(default))}=..."
         raise ConfigError(f"{key}={'null' if value is None else quoted(value)}: expected {said(kind)}{hint}")
+
+
+def check_read(command: str, defaults: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an option that was added with `+` and that nothing reads.
+
+    What is added to the options of a target, the target itself refuses if it does not know it.
+
+    Args:
+        command: whose options they are.
+        defaults: flat values without what is overridden.
+        values: flat values.
+    """
+    for key in values:
+        groups = key.split(".")
+        above = [values.get(".".join(groups[:count])) for count in range(1, len(groups))]
+        if key in defaults or any(isinstance(node, Mapping) and "_target_" in node for node in above):
+            continue
+        # Of Lightning's Trainer; and named values whose default has no names, so that any may be given.
+        if key.startswith("trainer.") or (above and not defaults.get(".".join(groups[:-1]))):
+            continue
+        beside = [known for known in defaults if known.rpartition(".")[0] == key.rpartition(".")[0]]
+        raise ConfigError(
+            f"+{key}: detinv {command} has no option {key!r}{suggestion(key, beside)} (see detinv {command} --help)"
+        )
 
 
 def check_numbers(values: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
 from detinv.errors import DetectorError
 from detinv.inputs.printable import one_line
+from detinv.inputs.torch_settings import usual_torch
 from detinv.zoo.class_columns import ClassColumns
 from detinv.zoo.weights import bundled_weights, load_weights, read_metadata
 
@@ -20,6 +21,7 @@ _BUNDLED, RANDOM = "bundled", "random"
 _RANDOM_SEED = 0
 
 
+@usual_torch()
 def load_detector(name: str, weights: str | Path | None = None, **options: Any) -> AbstractDetector:
     """Load the detector `name`, frozen, on the CPU.
 
@@ -38,6 +40,7 @@ def load_detector(name: str, weights: str | Path | None = None, **options: Any) 
     return build_detector(node)
 
 
+@usual_torch()
 def build_detector(node: Any) -> AbstractDetector:
     """Build the detector that a registration's entries describe.
 

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 
 from detinv.detectors.base import AbstractDetector
 from detinv.inputs.fingerprint import settings_hash
+from detinv.inputs.torch_settings import usual_torch
 from detinv.inversion.evaluation import evaluate_all, planted_cues
 from detinv.inversion.fit import device_of
 from detinv.inversion.job import Gathered, Job
@@ -35,6 +36,7 @@ class InversionInterrupted(KeyboardInterrupt):
         self.result = result
 
 
+@usual_torch()
 def invert(
     detector: AbstractDetector | str | Sequence[AbstractDetector | str] | Ensemble,
     layouts: Sequence[Layout] | LayoutSource,

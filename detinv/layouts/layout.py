@@ -12,6 +12,7 @@ from torch import Tensor
 from detinv.errors import LayoutError
 from detinv.inputs.numbers import is_image_size
 from detinv.inputs.printable import quoted
+from detinv.inputs.torch_settings import own_tensor, usual_torch
 from detinv.layouts.objects import box_problem, parse_object
 
 
@@ -54,6 +55,11 @@ class Layout:
                 problem = f"label {label} is negative"
             if problem:
                 raise LayoutError(f"layout {self.id}: object {row}: {problem}")
+        # Whatever the program's default type is; what was made in inference mode could not be used in a loss.
+        object.__setattr__(self, "boxes", own_tensor(self.boxes).float())
+        object.__setattr__(self, "labels", own_tensor(self.labels))
+        if self.masks is not None:
+            object.__setattr__(self, "masks", own_tensor(self.masks))
         if self.masks is not None and self.masks.shape != (len(self.labels), height, width):
             raise LayoutError(
                 f"layout {self.id}: masks must be {(len(self.labels), height, width)}, got {tuple(self.masks.shape)}"
@@ -63,6 +69,7 @@ class Layout:
         return len(self.labels)
 
     @classmethod
+    @usual_torch()
     def from_objects(
         cls,
         objects: Iterable[tuple[str, Sequence[int | float] | np.ndarray | Tensor]],
@@ -93,6 +100,7 @@ class Layout:
         return cls(torch.tensor(boxes).reshape(-1, 4), torch.tensor(labels, dtype=torch.int64), size, id)
 
     @classmethod
+    @usual_torch()
     def from_masks(
         cls, masks: Bool[Tensor, "object height width"], labels: Int64[Tensor, " object"], id: str
     ) -> "Layout":

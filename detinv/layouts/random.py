@@ -6,6 +6,7 @@ import torch
 
 from detinv.errors import ConfigError
 from detinv.inputs.numbers import image_size_option
+from detinv.inputs.torch_settings import usual_torch
 from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.fitting import NetworkSize, network_frame
 from detinv.layouts.layout import Layout
@@ -63,6 +64,7 @@ class RandomLayouts:
         self.objects = objects
         self.image_size = image_size_option(image_size)
 
+    @usual_torch()
     def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
         size = network_frame(network_size, self.image_size, "layout=random")
         found = []

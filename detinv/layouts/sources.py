@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from detinv.errors import ConfigError, LayoutError
 from detinv.inputs.numbers import image_size_option, is_coordinate, is_count, is_whole
 from detinv.inputs.printable import quoted, suggestion
+from detinv.inputs.torch_settings import usual_torch
 from detinv.layouts.coco import load_coco
 from detinv.layouts.fitting import NetworkSize, fitted
 from detinv.layouts.handwritten import load_handwritten
@@ -88,7 +89,6 @@ class CocoLayouts:
             raise ConfigError(f"layout.min_side={quoted(min_side)}: choose a number of pixels of 0 or more")
         if image_ids is not None and not (isinstance(image_ids, Sequence) and all(map(is_whole, image_ids))):
             raise ConfigError(f"layout.image_ids={quoted(image_ids)}: give a list of whole numbers, such as [7,12]")
-        # The command line parses a name of digits as a number.
         self.annotations = str(annotations)
         self.image_ids = None if image_ids is None else list(image_ids)
         self.count = count
@@ -103,6 +103,7 @@ class CocoLayouts:
         source._masks_needed = False
         return source
 
+    @usual_torch()
     def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
         """See `LayoutSource`."""
         return load_coco(
@@ -128,10 +129,10 @@ class FileLayouts:
     """
 
     def __init__(self, path: str | Path, image_size: Sequence[int] = (128, 128)) -> None:
-        # The command line parses a name of digits as a number.
         self.path = str(path)
         self.image_size = image_size_option(image_size)
 
+    @usual_torch()
     def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
         """See `LayoutSource`."""
         name = self.path

@@ -1,11 +1,63 @@
-"""Requests to stop, by Ctrl-C or a termination signal, noted until the work can stop."""
+"""Requests to stop, by Ctrl-C or a termination signal: at once while a program starts, later when the work can stop."""
 
+import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+INTERRUPTED = 130
+"""Exit status of a program that was interrupted."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_asked = threading.Event()
+_starting = threading.Event()
+
+
+@contextmanager
+def signals_interrupt(*, starting: bool) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt within the block, where they would end the process.
+
+    Args:
+        starting: until `begin_work` is called, end the process at once instead, with status 130. A KeyboardInterrupt
+            in the middle of an import is swallowed by some libraries, and turned into other errors by others.
+    """
+    _asked.clear()
+    if starting:
+        _starting.set()
+    before: dict[int, Any] = {}
+    # Python delivers signals to the main thread only; a program may have handlers of its own, or ignore signals.
+    if threading.current_thread() is threading.main_thread():
+        found = {number: signal.getsignal(number) for number in _SIGNALS}
+        before = {n: handler for n, handler in found.items() if handler in (signal.SIG_DFL, signal.default_int_handler)}
+    for number in before:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        _starting.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def begin_work() -> None:
+    """Let signals raise KeyboardInterrupt from now on; see `signals_interrupt`."""
+    _starting.clear()
+
+
+def interruption_asked() -> bool:
+    """Tell whether a signal has asked to stop since `signals_interrupt`, whatever became of its KeyboardInterrupt."""
+    return _asked.is_set()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if _starting.is_set():
+        os.write(2, b"detinv: interrupted\n")
+        os._exit(INTERRUPTED)
+    _asked.set()
+    raise KeyboardInterrupt
 
 
 class Interruption:

@@ -12,10 +12,13 @@ import wandb
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from detinv.errors import ConfigError
+from detinv.inputs.printable import quoted, suggestion
 from detinv.viz.image import Picture
 
 # Seconds until a dashboard counts as unreachable.
 _PATIENCE = 30.0
+# What `wandb.Settings` takes; dryrun and run are older words for offline and online.
+_MODE, _MODES = "WANDB_MODE", ("online", "offline", "disabled", "shared", "dryrun", "run")
 _LOG = logging.getLogger("detinv")
 
 
@@ -64,6 +67,16 @@ def _show(logger: Logger, name: str, picture: Picture, step: int | None) -> None
         logger.experiment.add_image(name, picture, step, dataformats="HWC")
 
 
+def check_wandb_mode() -> None:
+    """Raise ConfigError if the environment asks Weights & Biases for a mode that it does not have."""
+    mode = os.environ.get(_MODE)
+    if mode and mode not in _MODES:
+        raise ConfigError(
+            f"the environment says {_MODE}={quoted(mode)}{suggestion(mode, _MODES)} (there are: {', '.join(_MODES)}); "
+            "correct it, or choose logger=none"
+        )
+
+
 def wandb_logger(
     save_dir: str | Path,
     project: str = "detinv",
@@ -82,13 +95,14 @@ def wandb_logger(
         offline: whether to stay offline; None follows the environment variable WANDB_MODE, offline by default.
     """
     mode: Literal["online", "offline"] | None = "online" if offline is False else "offline"
-    if offline is None and "WANDB_MODE" in os.environ:
+    if offline is None and os.environ.get(_MODE):
+        check_wandb_mode()
         mode = None
     # A sweep's agent or the user may have set the run's id.
     free = not {"WANDB_RUN_ID", "WANDB_SWEEP_ID"} & os.environ.keys()
 
     def begin(mode: Literal["online", "offline"] | None) -> "wandb.Run":
-        online = (mode or os.environ.get("WANDB_MODE")) == "online"
+        online = (mode or os.environ.get(_MODE)) == "online"
         return wandb.init(
             id=_run_id(Path(save_dir)) if online and free else None,
             resume="allow" if online and free else None,
@@ -122,11 +136,11 @@ def _run_id(folder: Path) -> str:
     """Read this folder's W&B run id, or create it."""
     path = folder / "wandb" / "run_id"
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         name = secrets.token_hex(4)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+        path.write_text(name, encoding="utf-8")
         return name
 
 

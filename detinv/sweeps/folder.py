@@ -122,7 +122,7 @@ class SweepFolder:
         if not path.exists():
             return []
         try:
-            record: dict[str, Any] = json.loads(path.read_text())
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             command = record["command"]
             if "members" in record:
                 raise OutputError(f"{path} was written by an earlier version of detinv; choose another out_dir=PATH")
@@ -143,7 +143,7 @@ class SweepFolder:
         """Read how a job ended from its own file, even if no process waited for it; without results it is missing."""
         path = self.path / _OUTCOMES / f"{job.folder}.json"
         try:
-            job = replace(job, **asdict(JobOutcome(**json.loads(path.read_text()))))
+            job = replace(job, **asdict(JobOutcome(**json.loads(path.read_text(encoding="utf-8")))))
         except (OSError, ValueError, TypeError):
             # A job that was killed has written nothing.
             job = replace(job, status="missing") if job.status == "ok" else job

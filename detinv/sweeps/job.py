@@ -12,6 +12,7 @@ from typing import Literal
 from detinv.errors import DetinvError
 from detinv.inputs.printable import one_line, reason_of
 from detinv.results.io.files import write_json
+from detinv.runtime.interrupts import interruption_asked
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,21 @@ def _error_of(task: Task) -> str | None:
 
     try:
         status = run_command(task.command, task.overrides)
-    except DetinvError as error:
+    except Exception as error:
+        if interruption_asked():
+            # What a library made of the interruption is no failure of the job.
+            raise KeyboardInterrupt from error
+        return _told(error)
+    return f"exit status {status}" if status else None
+
+
+def _told(error: Exception) -> str:
+    """Print an error where the job runs, and return it in one line."""
+    if isinstance(error, DetinvError):
         print(f"detinv: {one_line(str(error))}", file=sys.stderr)
         return one_line(str(error))
-    except Exception as error:
-        traceback.print_exc()
-        return _cause_of(error)
-    return f"exit status {status}" if status else None
+    traceback.print_exception(error)
+    return _cause_of(error)
 
 
 def _cause_of(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from detinv.config.words import plain_text, quoted_override
 from detinv.errors import ConfigError
 from detinv.inputs.printable import reason_of, suggestion
 from detinv.sweeps.job import JobOutcome, Task, run_here
@@ -19,6 +20,8 @@ _OPTIONS = "hydra.launcher."
 # The group of configuration files that hold the options.
 _FOLDER = "launcher"
 # Class, the library it needs, and the extra that installs it.
+# Options that are texts, although an account may be called 007, and nodes node[01-03,07].
+_TEXTS = ("address", "name", "partition", "account", "qos", "constraint", "exclude", "gres")
 _LAUNCHERS = {
     "basic": ("detinv.sweeps.launcher.InProcess", None, None),
     "ray": ("detinv.sweeps.ray_launcher.RayLauncher", "ray", "ray"),
@@ -118,9 +121,14 @@ def _composed(name: str, options: Sequence[str]) -> dict[str, Any]:
                     raise ConfigError(
                         f"{GROUP}={name} has no option {key!r}{suggestion(key, known)} (there are: {there})"
                     )
-            words = [f"{_FOLDER}.{word.removeprefix(_OPTIONS)}" for word in options]
+            words = [f"{_FOLDER}.{_as_typed(word.removeprefix(_OPTIONS))}" for word in options]
             values = OmegaConf.to_container(compose(None, [f"+{_FOLDER}={name}", *words]), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"{' '.join(options)}: {reason_of(error).rstrip('.:')}") from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in (values.get(_FOLDER) or {}).items()}
+
+
+def _as_typed(word: str) -> str:
+    key, equals, value = word.partition("=")
+    return quoted_override(key, plain_text(value)) if equals and key in _TEXTS and value != "null" else word

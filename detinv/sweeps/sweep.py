@@ -13,6 +13,7 @@ from detinv.commands.execute import check_command
 from detinv.config.out_dir import claim_dated_folder
 from detinv.config.words import quoted_override
 from detinv.errors import ConfigError, DetinvError
+from detinv.runtime.interrupts import begin_work
 from detinv.sweeps.folder import JobRecord, SweepFolder
 from detinv.sweeps.grammar import Combination, combinations, key_of
 from detinv.sweeps.inputs import inputs_of
@@ -44,6 +45,7 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
     launcher = choose_launcher([word for word in overrides if is_launcher_option(word)])
     asked = combinations(command, [word for word in overrides if not is_launcher_option(word)])
     configs = [_checked(command, combination) for combination in asked]
+    begin_work()
     folder = SweepFolder(_path(command, asked, configs), command)
     names = folder.enlist([_without_out_dir(combination) for combination in asked])
     groups = dict(zip(names, configs, strict=True))

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from detinv.errors import ConfigError, LayoutError
-from detinv.inputs.file_names import within
+from detinv.inputs.file_names import find_file
 from detinv.layouts.coco import load_coco
 from detinv.layouts.coco_file import read_coco
 from detinv.layouts.layout import Layout
@@ -165,11 +165,15 @@ def _annotated(folder: Path, annotations: str, images: str) -> tuple[list[Layout
     file = folder / annotations
     layouts = load_coco(file, _BLOOD_CELLS, masks=False)
     entries = read_coco(file).imgs
-    paths = [within(folder / images, entries[number]["file_name"]) for number in sorted(entries)]
-    for layout, path in zip(layouts, paths, strict=True):
-        if not path.is_file():
-            raise ConfigError(f"{file}: its photograph {path} does not exist; put it there or set data.images")
+    paths = []
+    for layout, number in zip(layouts, sorted(entries), strict=True):
+        name = entries[number]["file_name"]
+        path = find_file(folder / images, name)
+        if path is None:
+            missing = folder / images / name
+            raise ConfigError(f"{file}: its photograph {missing} does not exist; put it there or set data.images")
         found = tuple(read_image(path).shape[1:])
         if found != layout.image_size:
             raise LayoutError(f"{file}: {path.name} should be of size {layout.image_size}, but is of size {found}")
+        paths.append(path)
     return layouts, paths

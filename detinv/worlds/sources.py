@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from detinv.errors import ConfigError
+from detinv.inputs.torch_settings import usual_torch
 from detinv.layouts.fitting import NetworkSize, fitted
 from detinv.layouts.labels import label_of
 from detinv.layouts.layout import Layout
@@ -49,6 +50,7 @@ class WorldLayouts:
         """Return the scenes: images, and layouts with the world's own class numbers."""
         return [self.world.scene(index) for index in range(self.count)]
 
+    @usual_torch()
     def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
         """Return one layout for each scene, in the frame of the network's input, with the detector's class numbers.
 

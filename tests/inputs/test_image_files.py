@@ -106,7 +106,7 @@ def test_folders_that_hold_no_image_are_refused(refused, folder: Path, tmp_path:
         ("C:\\secret.png", "leads out of photos"),
         ("\\\\server\\secret.png", "leads out of photos"),
         ("a\0.png", "leads out of photos"),
-        ("a.pgn", "the nearest name there is a.png"),
+        ("a.pgn", "did you mean 'a.png'?"),
         ("x" * 3000 + ".png", "is not in photos"),
         ("\x1b[2J.png", r"image \x1b[2J.png of the annotations is not in photos"),
         (".", "is not in photos"),

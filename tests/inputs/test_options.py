@@ -127,6 +127,9 @@ INVERT = {
     "trainer.accelerator=abacus": "trainer: ",
     "trainer.devices=0": "trainer: ",
     "+trainer.colour=red": "trainer: ",
+    "+foo=1": "+foo: detinv invert has no option 'foo'",
+    "+stps=1": "did you mean 'steps'?",
+    "+logger.foo=1": "foo",
 }
 
 
@@ -144,6 +147,7 @@ OTHERS = [
     ("bench", "benchmark=nothing", "unknown benchmark 'nothing'"),
     ("bench", "device=abacus", "device=abacus"),
     ("bench", "compile_mode=1", "compile_mode=1"),
+    ("bench", "+scaling.round=1", "did you mean 'scaling.rounds'?"),
     ("check", "steps=0", "steps=0"),
     ("check", "image_sizes=[]", "image_sizes=[]"),
     ("check", "image_sizes=[[64]]", "[64] is no size"),
@@ -159,7 +163,7 @@ OTHERS = [
     ("run", "compile_mode=true", "compile_mode=True"),
     ("run", "detectors=[]", "name at least one detector"),
     ("run", "detectors=[shapes_fco]", "did you mean 'shapes_fcos'?"),
-    ("run", "detectors=[3]", "3 is no detector"),
+    ("run", "detectors=[3]", "no detector is called '3'"),
     ("run", "detectors=[{weights: a}]", "has no name"),
     ("run", "detectors=[shapes_fcos,shapes_fcos]", "two are called 'shapes_fcos'"),
     ("run", "detectors=[{name: shapes_fcos, label: ../../up}]", "'../../up' cannot name a folder"),
@@ -186,6 +190,17 @@ OTHERS = [
 @pytest.mark.parametrize(("command", "word", "naming"), OTHERS, ids=[" ".join(case[:2]) for case in OTHERS])
 def test_other_commands_refuse(command, word, naming, refused):
     refused(command, *COMMANDS[command], "out_dir=out", word, naming=naming)
+
+
+def test_a_misspelt_mode_of_the_dashboard_is_refused(refused, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    for words in (["invert"], ["run", "table1_transfer"]):
+        refused(*words, "out_dir=out", "steps=0", naming="WANDB_MODE='ofline'; did you mean 'offline'?")
+
+
+def test_an_experiment_of_one_s_own_has_no_value_that_nothing_reads(refused, tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("stpes: 3\n")
+    refused("invert", *QUIET, "experiment=mine.yaml", naming="mine.yaml: detinv invert has no option 'stpes'; did you")
 
 
 def test_an_out_dir_that_is_a_file_is_refused(refused, tmp_path: Path):

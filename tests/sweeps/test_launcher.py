@@ -28,6 +28,15 @@ def test_options_may_be_lists_and_mappings():
     assert "partition" not in options
 
 
+def test_names_of_a_cluster_are_texts():
+    pytest.importorskip("submitit", reason="needs the extra detinv[slurm]")
+    given = {"partition": "1e3", "account": "007", "constraint": "a100&nvlink|h100", "exclude": "node[01-03,07]"}
+    words = [f"hydra.launcher.{name}={value}" for name, value in given.items()]
+    options = choose_launcher(["hydra/launcher=submitit_slurm", *words, "hydra.launcher.mem_gb=16"]).options
+    assert options.items() >= {**given, "mem_gb": 16}.items()
+    assert "qos" not in choose_launcher(["hydra/launcher=submitit_slurm", "hydra.launcher.qos=null"]).options
+
+
 def test_what_is_not_installed_is_told_with_its_extra(monkeypatch):
     monkeypatch.setattr(launcher, "find_spec", lambda name: None)
     for name in set(choices(config_dir(), "launcher")) - {"basic"}:

@@ -124,7 +124,7 @@ class ResultStore:
         if not path.is_file():
             return None
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             self.log(f"{key}: computed again; {path.name} cannot be read ({error})")
             return None

@@ -226,6 +226,10 @@ def as_ensemble(detector: "AbstractDetector | str | Ensemble | Sequence[Abstract
             number += 1
             name = f"{stem}-{number}"
         loaded[name] = load_detector(one) if isinstance(one, str) else one
+        if any(weights.is_inference() for weights in loaded[name].parameters()):
+            raise DetectorError(
+                f"{name} was built within torch.inference_mode(), so that no gradient can pass it; build it outside"
+            )
     return Ensemble(loaded)
 
 

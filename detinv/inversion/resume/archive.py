@@ -216,7 +216,7 @@ class Archive:
 def _read_json(path: Path) -> dict[str, Any] | None:
     """A file's content, or None if it is missing or broken."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

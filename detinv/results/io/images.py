@@ -1,6 +1,5 @@
 """Reading images from files."""
 
-import difflib
 import os
 import warnings
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from detinv.errors import ConfigError
-from detinv.inputs.file_names import within
+from detinv.inputs.file_names import find_file, where_else
 from detinv.inputs.notes import say_once
 from detinv.inputs.printable import is_text, one_line, quoted, reason_of
 
@@ -39,8 +38,7 @@ def read_images(
         ConfigError: naming a folder or file that is missing, or a file that is not an image.
         LayoutError: for a file name in the annotations that leads out of the folder.
     """
-    # A name of digits arrives from the command line as a number.
-    folder = Path(str(folder))
+    folder = Path(folder)
     if not os.path.isdir(folder):
         problem = "is a file, not a folder" if os.path.exists(folder) else "does not exist"
         raise ConfigError(f"images folder {folder} {problem}; give a folder of PNG or JPEG files with images=DIR")
@@ -113,10 +111,9 @@ def _is_turned(path: Path) -> bool:
 
 
 def _existing(folder: Path, name: str) -> Path:
-    path = within(folder, name)
-    if not os.path.isfile(path):
-        near = difflib.get_close_matches(name, sorted(entry.name for entry in folder.iterdir()), n=1)
-        hint = f" (the nearest name there is {one_line(near[0], _NAME)})" if near else ""
+    path = find_file(folder, name)
+    if path is None:
         given = one_line(name, _NAME)
-        raise ConfigError(f"image {given} of the annotations is not in {folder}{hint}; add it or remove its entry")
+        hint = where_else(folder, name) or "; add it or remove its entry"
+        raise ConfigError(f"image {given} of the annotations is not in {folder}{hint}")
     return path

@@ -69,7 +69,7 @@ def test_photographs_that_cannot_be_used(tmp_path):
     with pytest.raises(ConfigError, match=r"neither two\.png nor \.jpg is the photograph of layout two"):
         read_photographs(tmp_path, [plain("two")])
     photograph(tmp_path / "tow.jpg", 7)
-    with pytest.raises(ConfigError, match=r"image two\.jpg of the annotations .*the nearest name there is tow\.jpg"):
+    with pytest.raises(ConfigError, match=r"image two\.jpg of the annotations .*did you mean 'tow\.jpg"):
         read_photographs(tmp_path, annotated(tmp_path, "two.jpg"))
     photograph(tmp_path / "two.jpg", 7, (64, 50))
     with pytest.raises(ConfigError, match=r"two\.jpg is of size \(50, 64\), but its layout two is of size \(48, 64\)"):
