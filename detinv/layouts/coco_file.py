@@ -11,6 +11,7 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from detinv.errors import LayoutError
+from detinv.inputs.contents import HEAD, described
 from detinv.inputs.numbers import is_image_size, whole
 from detinv.inputs.printable import is_text, quoted, reason_of
 
@@ -99,7 +100,10 @@ def _indexed(path: Path) -> COCO:
 def _parsed(path: Path) -> Any:
     try:
         # Some programs begin a text with a mark of its encoding.
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        if text and (found := described(text[:HEAD].encode())):
+            raise LayoutError(f"{path}: is {found}; expected a COCO file in JSON")
+        return json.loads(text)
     except FileNotFoundError as error:
         raise LayoutError(f"{path}: no such annotation file; check the path") from error
     except OSError as error:

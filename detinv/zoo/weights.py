@@ -7,7 +7,8 @@ import warnings
 import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PosixPath
 from pickle import UnpicklingError
 from typing import Any
 
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from detinv.errors import DetectorError
+from detinv.inputs.contents import HEAD, described
 from detinv.inputs.printable import one_line, reason_of
 from detinv.zoo.checkpoints import ENTRIES, renamed_for, state_of
 from detinv.zoo.class_columns import ClassColumns
@@ -25,6 +27,8 @@ from detinv.zoo.class_columns import ClassColumns
 _NAMED = 3
 # Characters of a key in an error message; files may call their tensors anything.
 _KEY = 100
+# Bytes with which a safetensors file begins: the length of its header.
+_LENGTH = 8
 
 
 def bundled_weights(name: str) -> Path:
@@ -114,9 +118,9 @@ def put_weights(
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """Return the metadata that `save_weights` or another program wrote; empty unless it is a safetensors file."""
-    if Path(path).suffix != ".safetensors":
-        return {}
     try:
+        if not _is_safetensors(Path(path)):
+            return {}
         with safe_open(path, framework="pt") as file:
             return {key: _parsed(value) for key, value in (file.metadata() or {}).items() if key != "format"}
     except (OSError, SafetensorError, ValueError) as error:
@@ -168,19 +172,21 @@ def read_state(path: str | Path, trust_weights: bool = False) -> dict[str, Tenso
         problem = "is a folder" if os.path.isdir(path) else "no such weights file"
         raise DetectorError(f"{path}: {problem}; give the path of a .safetensors, .pt or .pth file")
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             return load_file(path)
         with warnings.catch_warnings():
             # Warnings about files written in uncommon ways; unreadable ones raise an error.
             warnings.simplefilter("ignore")
-            # Training scripts keep their options beside the weights. This class only holds what it is given.
-            with torch.serialization.safe_globals([Namespace]):
+            # Training scripts keep their options beside the weights. These classes only hold what they are given.
+            with torch.serialization.safe_globals([Namespace, PosixPath]):
                 state = torch.load(path, map_location="cpu", weights_only=not trust_weights)
     except UnpicklingError as error:
         if _is_pickle(path):
             require_trust(path, trust_weights)
         raise _unreadable(path, error) from error
     except Exception as error:  # a broken file, or the code in a pickle, may raise anything
+        if "TorchScript" in str(error):
+            require_trust(path, trust_weights)
         raise _unreadable(path, error) from error
     found = state_of(state, path)
     if found is None:
@@ -206,8 +212,24 @@ def _is_pickle(path: Path) -> bool:
         return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file is one by its name, or else by its first bytes: the length of a header, and its brace."""
+    if path.suffix == ".safetensors":
+        return True
+    with path.open("rb") as file:
+        head = file.read(_LENGTH + 1)
+    length = int.from_bytes(head[:_LENGTH], "little")
+    return head[_LENGTH:] == b"{" and 1 < length <= path.stat().st_size - _LENGTH
+
+
 def _unreadable(path: Path, error: Exception) -> DetectorError:
-    reason = reason_of(error)
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(HEAD)
+    # The archives and pickles among weights are described by what failed to read them.
+    known = "" if head[:2] in (b"PK", b"\x80\x02") else described(head)
+    reason = f"it is {known}" if known else reason_of(error)
+    if "Weights only load failed" in reason:
+        reason = "it is no file of PyTorch"
     return DetectorError(f"{path}: cannot be read as weights ({reason}); give a whole .safetensors, .pt or .pth file")
 
 

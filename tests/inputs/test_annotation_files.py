@@ -76,6 +76,8 @@ TEXTS = {
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(40), "not a text file"),
     "utf-16": (json.dumps(GOOD).encode("utf-16"), "not a text file"),
     "latin-1": (b'{"images": "\xe9"}', "not a text file"),
+    "pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\n", "is a pointer of Git LFS"),
+    "page": (b"<!DOCTYPE html><html></html>", "is a web page"),
     "only a byte order mark": (b"\xef\xbb\xbf", "not valid JSON"),
     "nul bytes": (bytes(64), "not valid JSON"),
     "nested without end": (b"[" * 100_000, "cannot be read"),
@@ -292,7 +294,7 @@ def test_a_file_that_may_not_be_read_is_refused(refused, tmp_path: Path, monkeyp
         ("layout.count=1.5", "ayout"),
         ("layout.image_ids=1", "ayout"),
         ("layout.image_ids=[a]", "ayout"),
-        ("layout.annotations=[a]", "ayout"),
+        ("layout.annotations=[a]", "annotation"),
         ("layout.annotations=null", "ayout"),
     ],
 )

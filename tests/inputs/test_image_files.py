@@ -38,6 +38,13 @@ def claiming(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
     )
 
 
+def deep(colour: int, channels: int) -> bytes:
+    """A PNG with 16 bits per channel."""
+    header = struct.pack(">IIBBBBB", 64, 48, 16, colour, 0, 0, 0)
+    rows = zlib.compress(bytes(48 * (1 + 2 * channels * 64)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
 def animation() -> bytes:
     frames = [Image.fromarray(np.roll(PIXELS, shift, 0)) for shift in range(3)]
     return encoded(frames[0], save_all=True, append_images=frames[1:])
@@ -56,9 +63,15 @@ FILES = {
     "words": ("a.png", b"a picture of a star", "cannot be read"),
     "page": ("a.jpg", b"<!DOCTYPE html><html></html>", "cannot be read"),
     "vector picture": ("a.png", b'<svg xmlns="http://www.w3.org/2000/svg"/>', "cannot be read"),
-    "bitmap called png": ("a.png", encoded(Image.fromarray(PIXELS), "BMP"), "cannot be read"),
-    "tiff called png": ("a.png", encoded(Image.fromarray(PIXELS), "TIFF"), "cannot be read"),
-    "gif called png": ("a.png", encoded(Image.fromarray(PIXELS).convert("P"), "GIF"), "cannot be read"),
+    "bitmap called png": ("a.png", encoded(Image.fromarray(PIXELS), "BMP"), "it is a BMP picture; convert"),
+    "tiff called png": ("a.png", encoded(Image.fromarray(PIXELS), "TIFF"), "it is a TIFF picture; convert"),
+    "gif called png": ("a.png", encoded(Image.fromarray(PIXELS).convert("P"), "GIF"), "it is a GIF picture; convert"),
+    "webp called jpg": ("a.jpg", encoded(Image.fromarray(PIXELS), "WEBP"), "it is a WebP picture; convert"),
+    "heic called jpg": ("a.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is a HEIC picture; convert"),
+    "avif called jpg": ("a.jpg", b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "it is an AVIF picture; convert"),
+    "film called jpg": ("a.jpg", b"\0\0\0\x18ftypqt  \0\0\0\0", "it is a video, or"),
+    "pointer of Git LFS": ("a.png", b"version https://git-lfs.github.com/spec/v1\n", "run `git lfs pull`"),
+    "jpeg of 12 bits": ("a.jpg", JPEG.replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc0\x00\x11\x0c"), "cannot be read"),
     "no pixel": ("a.png", claiming(0, 0), "cannot be read"),
     "no column": ("a.png", claiming(0, 5), "cannot be read"),
     "a gigapixel": ("a.png", claiming(50_000, 50_000), "cannot be read"),
@@ -67,6 +80,9 @@ FILES = {
     "unknown depth": ("a.png", claiming(4, 4, depth=7), "cannot be read"),
     "fewer pixels than claimed": ("a.png", claiming(40, 40), "cannot be read"),
     "sixteen bits": ("a.png", encoded(Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257)), "convert it to 8 bits"),
+    "sixteen bits of colour": ("a.png", deep(2, 3), "convert it to 8 bits"),
+    "sixteen bits of colour and transparency": ("a.png", deep(6, 4), "convert it to 8 bits"),
+    "sixteen bits of grey and transparency": ("a.png", deep(4, 2), "convert it to 8 bits"),
     "animation": ("a.png", animation(), "an animation of 3 images"),
     "narrow as a line": ("a.png", encoded(Image.new("RGB", (1, 1000))), "too narrow for this detector"),
 }
@@ -173,6 +189,16 @@ def test_of_a_jpeg_with_a_second_picture_the_first_is_read(tmp_path: Path):
     with Image.open(tmp_path / "a.jpg") as file:
         assert (file.format, file.n_frames) == ("MPO", 2)
     assert np.array_equal(read_image(tmp_path / "a.jpg").numpy(), read_image(tmp_path / "b.jpg").numpy())
+
+
+def test_pictures_in_other_formats_are_mentioned(folder: Path, caplog):
+    for name in ("a.webp", "b.HEIC", "notes.txt"):
+        (folder / name).write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"holds no PNG or JPEG file, but .heic, .webp, which can be converted"):
+        read_images(folder)
+    (folder / "c.png").write_bytes(PNG)
+    assert read_images(folder)[0] == ["c.png"]
+    assert "only PNG and JPEG files are read, not .heic, .webp" in caplog.text
 
 
 def test_the_smallest_image_is_an_image(folder: Path):

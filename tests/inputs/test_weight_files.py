@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import struct
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,7 +85,13 @@ FILES = {
     "words in pt": ("w.pt", data(b"weights, believe me"), "cannot be read as weights"),
     "picture": ("w.pth", data(b"\x89PNG\r\n\x1a\n" + bytes(100)), "cannot be read as weights"),
     "pickle called safetensors": ("w.safetensors", saved({"a": torch.ones(1)}), "cannot be read as weights"),
-    "safetensors called pt": ("w.pt", lambda path: path.write_bytes(GOOD.read_bytes()), "cannot be read as weights"),
+    "pointer of Git LFS": (
+        "w.safetensors",
+        data(b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 123\n"),
+        "it is a pointer of Git LFS instead of the file itself: run `git lfs pull`",
+    ),
+    "web page": ("w.pth", data(b"<!DOCTYPE html><html>Not found</html>"), "it is a web page or other markup"),
+    "onnx": ("w.onnx", data(b"\x08\x07\x12\x07pytorch"), "it is no file of PyTorch"),
     "cut in the header": ("w.safetensors", truncated(0.001), "cannot be read as weights"),
     "cut in the tensors": ("w.safetensors", truncated(0.9), "cannot be read as weights"),
     "header longer than the file": ("w.safetensors", header(b"{}", 2**40), "cannot be read as weights"),
@@ -171,6 +178,26 @@ def test_what_a_trusted_pickle_raises_is_one_line(refused, tmp_path: Path):
     (tmp_path / "w.pt").write_bytes(b"\x80\x04cno_such_module\nnothing\n.")
     words = ("detector.weights=w.pt", "+detector.trust_weights=true", *QUIET)
     refused("invert", *words, naming="w.pt: cannot be read as weights")
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.SAFETENSORS", "w"])
+def test_safetensors_by_any_other_name(name, tmp_path: Path):
+    (tmp_path / name).write_bytes(GOOD.read_bytes())
+    assert read_metadata(tmp_path / name) == read_metadata(GOOD)
+    load_detector("shapes_retinanet", tmp_path / name)
+
+
+def test_a_path_among_the_options_needs_no_trust(tmp_path: Path):
+    """As Lightning keeps hyper-parameters."""
+    content = {"state_dict": load_file(GOOD), "hyper_parameters": {"root": Path("/data"), "more": Namespace(a=1)}}
+    torch.save(content, tmp_path / "w.ckpt")
+    load_detector("shapes_retinanet", tmp_path / "w.ckpt")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.*deprecated")
+def test_a_program_of_torchscript_needs_trust(refused, tmp_path: Path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "w.pt")
+    refused("invert", "detector.weights=w.pt", *QUIET, naming="detector.trust_weights=true")
 
 
 def test_a_header_of_somebody_else_s_does_no_harm(tmp_path: Path):

@@ -224,6 +224,8 @@ def _fetch(name: str, revision: str, trust_weights: bool) -> Path:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     wanted = [_CONFIGURATION, _PREPROCESSOR, "model*.safetensors*"]
+    if Path(name).is_file():
+        raise DetectorError(f"{name}: is a file; give the folder it is in, with {_CONFIGURATION} and {_PREPROCESSOR}")
     if name.count("/") != 1 or name.startswith(("/", ".", "~")):
         raise DetectorError(
             f"{name}: neither a folder nor a name on the Hugging Face hub, such as facebook/detr-resnet-50"

@@ -8,15 +8,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from detinv.errors import ConfigError
+from detinv.inputs.contents import HEAD, described
 from detinv.inputs.file_names import find_file, where_else
 from detinv.inputs.notes import say_once
 from detinv.inputs.printable import is_text, one_line, quoted, reason_of
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
+_OTHER_PICTURES = frozenset(
+    (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".jfif", ".dng")
+)
 _FORMATS = ("PNG", "JPEG")
 # Number of the orientation among the notes of a picture (EXIF).
 _ORIENTATION = 0x0112
@@ -55,8 +59,16 @@ def read_images(
         for name in file_names:
             if not is_text(name):
                 raise ConfigError(f"images folder {folder}: the name {quoted(name)} is not valid text; rename the file")
+        others = sorted({Path(name).suffix.lower() for name in os.listdir(folder)} & _OTHER_PICTURES)
         if not file_names:
-            raise ConfigError(f"images folder {folder} holds no PNG or JPEG file; give another one with images=DIR")
+            there = f", but {', '.join(others)}, which can be converted" if others else ""
+            raise ConfigError(
+                f"images folder {folder} holds no PNG or JPEG file{there}; give another one with images=DIR"
+            )
+        if others:
+            say_once(
+                f"images folder {folder}: only PNG and JPEG files are read, not {', '.join(others)}; convert those"
+            )
     paths = [_existing(folder, name) for name in file_names]
     images = [read_image(path) for path in paths]
     turned = [path for path in paths if _is_turned(path)]
@@ -88,15 +100,31 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 height width"]:
                 pixels = np.array(file.convert("RGB"))
     except FileNotFoundError as error:
         raise ConfigError(f"image {path} does not exist; check the path") from error
+    except UnidentifiedImageError as error:
+        # The error itself says no more than the name of the file.
+        found = described(_head(path)) or "neither"
+        raise ConfigError(
+            f"image {path} cannot be read as PNG or JPEG: it is {found}; convert, replace or remove it"
+        ) from error
     except Exception as error:  # Pillow raises many kinds of error for broken files
         raise ConfigError(
             f"image {path} cannot be read as PNG or JPEG: {reason_of(error)}; repair or remove it"
         ) from error
-    if kind.startswith(("I", "F")):
-        raise ConfigError(f"image {path} has more than 8 bits per channel (Pillow's mode {kind}); convert it to 8 bits")
+    if kind.startswith(("I", "F")) or _is_deep_png(_head(path)):
+        raise ConfigError(f"image {path} has more than 8 bits per channel; convert it to 8 bits")
     if frames > 1:
         raise ConfigError(f"image {path} is an animation of {frames} images; save a single one of them")
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _head(path: str | Path) -> bytes:
+    with Path(path).open("rb") as file:
+        return file.read(HEAD)
+
+
+def _is_deep_png(head: bytes) -> bool:
+    """Tell whether a PNG has 16 bits per channel, of which Pillow silently keeps 8 where there are several channels."""
+    return head.startswith(b"\x89PNG") and head[24] > 8
 
 
 def _is_turned(path: Path) -> bool:
