@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from detinv.detectors.heads.codec import DeltaCodec, DistanceCodec
+from detinv.detectors.heads.distances import PointCodec
 from detinv.detectors.heads.predictions import (
     DenseHead,
     DensePredictions,
@@ -15,7 +16,6 @@ from detinv.detectors.heads.predictions import (
 from detinv.detectors.heads.scoring import Scoring
 from detinv.detectors.rows import TargetRows
 from detinv.detectors.transformers.codec import RelativeCodec
-from detinv.detectors.ultralytics.codec import PointCodec
 
 POST = PostProcessing(0.05, 0.5, 100, 100)
 IMAGES, ROWS, LABELS = torch.tensor([0, 1, 1, 0]), torch.tensor([3, 0, 4, 3]), torch.tensor([1, 0, 2, 2])

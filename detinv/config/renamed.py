@@ -1,10 +1,11 @@
-"""Names of earlier versions: some still work, for the others one line says what replaced them."""
+"""Short names, and names of earlier versions: some still work, for the others one line says what replaced them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from detinv.errors import ConfigError
 
 _WORLDS = ("plain", "texture", "shape", "context", "part", "scale")
+_SAMPLE = "sample:"
 _TOTAL_VARIATION, _ALPHA_NORM = "preset.regularisers.total_variation", "preset.regularisers.alpha_norm"
 # Options, and groups of options, by their old names.
 _OPTIONS = {
@@ -20,7 +21,10 @@ _OF_COMMAND = {"train": {"training": "model"}}
 
 
 def current_words(command: str, overrides: Sequence[str]) -> list[str]:
-    """Replace overrides of earlier versions: `layout=plain` becomes `layout=world layout.world=plain`.
+    """Write out short names, and overrides of earlier versions.
+
+    `layout=plain` becomes `layout=world layout.world=plain`, and `layout=sample:farm` becomes
+    `layout=sample layout.path=sample:farm`.
 
     Raises:
         ConfigError: for an option that has another name now, giving that.
@@ -34,6 +38,8 @@ def current_words(command: str, overrides: Sequence[str]) -> list[str]:
             raise ConfigError(f"{name} is called {new} now; write {new}{equals}{value}{_hint(new)}")
         if key == "layout" and value in _WORLDS:
             words += ["layout=world", f"layout.world={value}"]
+        elif key == "layout" and value.startswith(_SAMPLE):
+            words += ["layout=sample", f"layout.path={value}"]
         else:
             words.append(word)
     return words

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from detinv.config.detectors import detector_node
+from detinv.config.folders import config_dir
 from detinv.config.instantiate import instantiate, locate
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
@@ -73,6 +74,7 @@ def assemble_detector(
     class_names: str | Sequence[str],
     weights: str = _BUNDLED,
     trust_weights: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> AbstractDetector:
     """Build a model, load weights into it and wrap it in its adapter: the target of many files in configs/detector.
 
@@ -83,6 +85,7 @@ def assemble_detector(
         class_names: of the classes 0 ... K-1; see `read_class_names`.
         weights: "bundled", "random" for initial weights that are the same every time, or a path.
         trust_weights: whether weights that are a pickle may be opened.
+        options: further arguments of the adapter.
 
     Raises:
         DetectorError: when the weights are missing, do not fit, or were trained on other classes.
@@ -94,7 +97,7 @@ def assemble_detector(
         network = instantiate(model)
     if weights != RANDOM:
         _put_weights(network, name, names, weights, trust_weights)
-    detector = locate(adapter)(network, names)
+    detector = locate(adapter)(network, names, **(options or {}))
     assert isinstance(detector, AbstractDetector)
     return detector
 
@@ -102,7 +105,7 @@ def assemble_detector(
 def _put_weights(network: Any, name: str, class_names: Sequence[str], weights: str, trust_weights: bool) -> None:
     path = bundled_weights(name) if weights == _BUNDLED else Path(weights)
     if weights == _BUNDLED and not path.is_file():
-        raise DetectorError(f"{path}: {name}'s weights are missing; `detinv train model={name}` makes them")
+        raise DetectorError(f"{path}: {name}'s weights are missing; {_remedy(name)}")
     # Of the bundled detectors' heads, only a second stage has a column for the background.
     background = int(hasattr(network, "roi_heads"))
     columns = ClassColumns(len(class_names) + background, background)
@@ -117,3 +120,9 @@ def _put_weights(network: Any, name: str, class_names: Sequence[str], weights: s
 
 def _listed(names: Any) -> str:
     return one_line(", ".join(map(str, names)) if isinstance(names, Sequence) else str(names), 200)
+
+
+def _remedy(name: str) -> str:
+    if (config_dir() / "model" / f"{name}.yaml").is_file():
+        return f"`detinv train model={name}` makes them"
+    return "install detinv again"

@@ -7,6 +7,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import yaml
+
 from detinv.errors import ConfigError, LayoutError
 from detinv.inputs.numbers import image_size_option, is_coordinate, is_count, is_whole
 from detinv.inputs.printable import quoted, suggestion
@@ -14,9 +16,12 @@ from detinv.inputs.torch_settings import usual_torch
 from detinv.layouts.coco import load_coco
 from detinv.layouts.fitting import NetworkSize, fitted
 from detinv.layouts.handwritten import load_handwritten
+from detinv.layouts.labels import listed
 from detinv.layouts.layout import Layout
 
-_SAMPLE = "sample:"
+_SAMPLE, _ANY_SAMPLE = "sample:", "sample"
+# The first whose classes a detector knows is its sample.
+_FIRST_SAMPLES = ("plain", "animals")
 
 
 @runtime_checkable
@@ -124,7 +129,8 @@ class FileLayouts:
     """Layouts of a file written by hand; see `load_handwritten` for its form.
 
     Args:
-        path: of the file, or `sample:<name>` for one that comes with the package.
+        path: of the file; `sample:<name>` for one that comes with the package; or `sample` for one of those whose
+            classes the detector knows.
         image_size: (height, width) where the file says nothing.
     """
 
@@ -135,13 +141,25 @@ class FileLayouts:
     @usual_torch()
     def layouts(self, class_names: Sequence[str], network_size: NetworkSize, detections_per_image: int) -> list[Layout]:
         """See `LayoutSource`."""
-        name = self.path
+        name = _fitting_sample(class_names) if self.path == _ANY_SAMPLE else self.path
         if name.startswith(_SAMPLE):
             with as_file(_sample(name.removeprefix(_SAMPLE))) as path:
                 layouts = load_handwritten(path, class_names, self.image_size)
         else:
             layouts = load_handwritten(name, class_names, self.image_size)
         return [fitted(layout, network_size, detections_per_image, name) for layout in layouts]
+
+
+def _fitting_sample(class_names: Sequence[str]) -> str:
+    """Return the first sample of classes that are all known."""
+    for name in _FIRST_SAMPLES:
+        content = yaml.safe_load(_sample(name).read_text(encoding="utf-8"))
+        if all(one["label"] in class_names for one in content["objects"]):
+            return f"{_SAMPLE}{name}"
+    raise LayoutError(
+        f"layout=sample: no sample has classes of this detector, which knows {listed(class_names)}; choose "
+        "layout=random, or write one: layout=file layout.path=PATH"
+    )
 
 
 def _sample(name: str) -> Traversable:

@@ -10,10 +10,14 @@ from detinv.inversion.preset import load_preset
 
 SIZES = ((96, 128), (112, 96))
 FIRST = ("shapes_retinanet", "shapes_fcos", "shapes_fasterrcnn", "shapes_maskrcnn")
+COCO = ("fastestdet", "nanodet_m", "yolox_nano")
 
 
 def small(node):
     """Options that make a detector cheap: random weights, and an input of about a hundred pixels."""
+    if "options" in node:
+        size = node["options"]["image_size"]
+        return {"options": node["options"] | {"image_size": [128, 128] if isinstance(size, list) else 128}}
     if node.get("weights") == "bundled":
         return {}
     options = {"weights": "random"}
@@ -41,7 +45,7 @@ def loaded(name):
 def case(name):
     """Twins of `shapes_*` with other weights, and variants of a large network, are slow tests."""
     node = detector_node(name)
-    twin = node.get("weights") == "bundled" and name not in FIRST
+    twin = node.get("weights") == "bundled" and name not in FIRST + COCO
     large = "torchvision" in node["_target_"] and "resnet50" in name
     return pytest.param(name, marks=pytest.mark.slow) if twin or large else name
 

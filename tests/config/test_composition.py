@@ -14,6 +14,7 @@ from detinv.config.folders import config_dir
 from detinv.config.help import Experiment, Option, experiments, groups, options, render
 from detinv.config.renamed import current_words
 from detinv.errors import ConfigError
+from detinv.zoo.weights import bundled_weights
 
 
 def test_none_switches_a_value_off():
@@ -46,10 +47,11 @@ def test_every_training_composes_with_the_detector_of_its_name(name):
     assert config.steps > 0
 
 
-def test_every_bundled_detector_has_a_training():
+def test_every_bundled_detector_has_a_training_or_a_licence():
     files = (config_dir() / "detector").glob("*.yaml")
     bundled = [path.stem for path in files if "weights: bundled" in path.read_text()]
-    assert training_names() == sorted(bundled)
+    by_others = [path.stem for path in (bundled_weights("any").parents[1] / "licences").glob("*.txt")]
+    assert sorted(training_names() + by_others) == sorted(bundled)
 
 
 def test_help_shows_groups_values_and_comments():
@@ -187,7 +189,8 @@ def test_an_experiment_wins_over_what_it_chooses(experiment_folder):
         ([], {"world": "scale", "count": 3}),
         (["layout=part", "layout.seed=5"], {"world": "part", "count": 3, "seed": 5}),
         (["layout=file", "layout.path=mine.yaml"], {"path": "mine.yaml", "image_size": [128, 128]}),
-        (["layout=sample"], {"path": "sample:plain", "image_size": [128, 128]}),
+        (["layout=sample"], {"path": "sample", "image_size": [128, 128]}),
+        (["layout=sample:farm"], {"path": "sample:farm", "image_size": [128, 128]}),
         (["layout=coco", "layout.annotations=a.json"], {"annotations": "a.json", "count": None}),
         (["layout=random", "layout.count=2"], {"count": 2, "objects": 5}),
     ],

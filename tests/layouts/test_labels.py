@@ -28,3 +28,12 @@ def test_nothing_is_suggested_when_nothing_is_near():
 def test_long_lists_are_cut():
     with pytest.raises(LayoutError, match=r"c8, c9, \.\.\.\)"):
         label_of("zebra", [f"c{number}" for number in range(90)], "here")
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [("motorbike", "motorcycle"), ("aeroplane", "airplane"), ("sofa", "couch"), ("tvmonitor", "tv")],
+)
+def test_other_names_of_cocos_classes(other, name):
+    assert label_of(other, ("person", name), "here") == label_of(name, ("person", other), "here") == 1
+    assert label_of(other, (name, other), "here") == 1, "the detector's own name comes first"

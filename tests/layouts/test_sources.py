@@ -7,6 +7,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import MissingMandatoryValue, OmegaConf
 
+from detinv.detectors.class_names import COCO_CLASSES
 from detinv.errors import LayoutError
 from detinv.layouts.sources import CocoLayouts, FileLayouts
 from detinv.worlds.plain import PlainWorld
@@ -71,13 +72,32 @@ def test_sample_is_a_plain_layout():
     assert len(set(layout.labels.tolist())) == len(layout)
 
 
-def test_sample_needs_a_detector_of_its_classes():
-    with pytest.raises(LayoutError, match=r"plain.yaml: object 1: unknown class 'star' .*RBC"):
+def test_sample_has_classes_of_the_detector():
+    (layout,) = build("sample").layouts(COCO_CLASSES, lambda size: size, 100)
+    assert layout.id == "animals" and layout.image_size == (416, 416)
+    assert "zebra" in [COCO_CLASSES[label] for label in layout.labels]
+    with pytest.raises(
+        LayoutError, match=r"layout=sample: no sample has classes of this detector, .* RBC, WBC; choose"
+    ):
         build("sample").layouts(("RBC", "WBC"), doubled, 100)
 
 
+@pytest.mark.parametrize("name", ["animals", "beach", "farm", "street", "table"])
+def test_samples_of_cocos_classes(name):
+    (layout,) = FileLayouts(f"sample:{name}").layouts(COCO_CLASSES, lambda size: size, 100)
+    assert layout.id == name and layout.image_size == (416, 416) and len(layout) >= 4
+    assert ((layout.boxes[:, 2:] - layout.boxes[:, :2]).prod(1) > 32**2).all()
+
+
+def test_a_sample_needs_a_detector_of_its_classes():
+    with pytest.raises(LayoutError, match=r"plain.yaml: object 1: unknown class 'star' .*RBC"):
+        FileLayouts("sample:plain").layouts(("RBC", "WBC"), doubled, 100)
+
+
 def test_unknown_sample_names_those_there_are():
-    with pytest.raises(LayoutError, match=r"sample:plane: no such sample; did you mean 'plain'\? \(there are plain\)"):
+    with pytest.raises(
+        LayoutError, match=r"sample:plane: no such sample; did you mean 'plain'\? \(there are animals, .*, plain, "
+    ):
         FileLayouts("sample:plane").layouts(("star",), doubled, 100)
 
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from detinv.detectors.base import PROBE_SIZE, AbstractDetector
 from detinv.detectors.canvas import check_canvas
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
+from detinv.detectors.heads.distances import PointCodec
 from detinv.detectors.heads.predictions import DenseHead, DensePredictions, PostProcessing, Predictions
 from detinv.detectors.heads.task_aligned import TaskAlignedAssigner
 from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.detectors.regions import Regions
-from detinv.detectors.ultralytics.codec import PointCodec
 from detinv.detectors.ultralytics.library import check_head, require_ultralytics
 from detinv.detectors.ultralytics.network import head_inputs, head_of, head_sources, neck_start
 from detinv.errors import DetectorError

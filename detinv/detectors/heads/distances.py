@@ -1,4 +1,4 @@
-"""Box codec of YOLO's detection heads."""
+"""Box codec of heads that predict the distances of the four sides from a point, often as distributions."""
 
 import math
 from dataclasses import dataclass

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from detinv.detectors.heads.codec import BoxCodec
-from detinv.detectors.ultralytics.codec import PointCodec
+from detinv.detectors.heads.distances import PointCodec
 
 ANCHORS = torch.tensor([[0.0, 0, 8, 8], [8, 0, 16, 8], [16, 16, 32, 32]])
 CODECS = [PointCodec(), PointCodec(reach=15.0), PointCodec(unit=(64.0, 96.0))]

@@ -1,0 +1,1 @@
+"""YOLOX: a decoupled head with objectness, trained with SimOTA."""
