@@ -114,17 +114,19 @@ class Job:
         number = 0
         with ExitStack() as stack:
             stack.enter_context(self.interruption)
-            bar: list[pl.Callback] = []
+            bar: StepProgress | None = None
             if progress and waiting:
-                display = stack.enter_context(step_progress())
-                bar = [StepProgress(display, "inverting", len(waiting) * self.steps)]
+                bar = StepProgress(stack.enter_context(step_progress()), "inverting", self.steps)
+            finished_here = 0
             while waiting and not self._is_asked_to_stop():
                 batch = waiting.popleft()
                 if self._is_too_large(batch):
                     waiting.extendleft(reversed(self._halves(batch)))
                     continue
+                if bar is not None:
+                    bar.begin_batch(finished_here, len(waiting) + 1)
                 try:
-                    result = self._try(batch, number, bar)
+                    result = self._try(batch, number, [] if bar is None else [bar])
                 except KeyboardInterrupt:
                     self._done.interrupted = True
                     break
@@ -135,6 +137,7 @@ class Job:
                     release_memory()
                     waiting.extendleft(reversed(self._after_out_of_memory(batch)))
                     continue
+                finished_here += 1
                 self._done.batches.append((batch, result))
                 if self.archive is not None:
                     self.archive.keep(batch, result)

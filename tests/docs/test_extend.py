@@ -20,6 +20,7 @@ FILES = {
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 EXPERIMENT = """
 from detinv.experiments.common.base import AbstractExperiment
+from detinv.results.reports.findings import Findings
 
 
 class MyExperiment(AbstractExperiment):
@@ -27,7 +28,7 @@ class MyExperiment(AbstractExperiment):
         self.threshold = threshold
 
     def run(self, setup):
-        raise NotImplementedError
+        return Findings(numbers={"threshold": self.threshold})
 """
 
 

@@ -1,21 +1,19 @@
 """Feature inversion: how much of an image each layer of a detector keeps."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, UInt8
-from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.feature_layers import FeatureLayer
 from detinv.detectors.features import find_layer
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
+from detinv.experiments.common.network_scenes import NetworkScenes, in_network_frame, inside_boxes
 from detinv.experiments.common.provenance import image_hash
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.common.store import Images
@@ -24,10 +22,8 @@ from detinv.inversion.features import feature_errors, invert_features
 from detinv.inversion.regularisers.alpha_norm import AlphaNorm
 from detinv.inversion.regularisers.base import AbstractRegulariser
 from detinv.inversion.regularisers.total_variation import TotalVariation
-from detinv.layouts.boxes import area
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
-from detinv.metrics.edges import box_region
 from detinv.metrics.intervals import mean_interval, wilson
 from detinv.metrics.reconstruction import image_similarity
 from detinv.metrics.redetection import redetection
@@ -50,18 +46,6 @@ MEASURES = {
 """What is measured of every image, with its name in tables."""
 # Width of one picture in the figure, in pixels.
 _CELL = 256
-
-
-@dataclass(frozen=True)
-class _Scenes:
-    """Photographs in the size of the network's input, and the layouts that hold in them."""
-
-    images: Images
-    layouts: list[Layout]
-
-    def number_of(self, layout_id: str) -> int | None:
-        """Find the number of a layout; None when it is not there."""
-        return next((number for number, layout in enumerate(self.layouts) if layout.id == layout_id), None)
 
 
 class FeatureReconstruction(AbstractExperiment):
@@ -118,12 +102,12 @@ class FeatureReconstruction(AbstractExperiment):
         figures = []
         for stem, label in zip(file_stems(setup.labels), setup.labels, strict=True):
             detector = setup.detector(label)
-            scenes = _in_network_frame(detector, *setup.photographs(label))
+            scenes = in_network_frame(detector, *setup.photographs(label))
             start = self._reconstruct(setup, f"{stem}/start", label, layers[label][0], scenes, steps=0)
-            reconstructed: dict[str, tuple[Images, _Scenes]] = {}
+            reconstructed: dict[str, tuple[Images, NetworkScenes]] = {}
             numbers[label] = {ORIGINAL: self._seen(detector, scenes.images, scenes.layouts), "layers": {}}
             for layer, name in zip(layers[label], file_stems([layer.name for layer in layers[label]]), strict=True):
-                about = _of_largest(scenes) if layer.per_region else scenes
+                about = scenes.of_largest() if layer.per_region else scenes
                 images = self._reconstruct(setup, f"{stem}/{name}", label, layer, about)
                 setup.log(f"{label} judges its reconstructions from {layer.name}")
                 ids = [layout.id for layout in about.layouts]
@@ -177,7 +161,7 @@ class FeatureReconstruction(AbstractExperiment):
         key: str,
         label: str,
         layer: FeatureLayer,
-        scenes: _Scenes,
+        scenes: NetworkScenes,
         steps: int | None = None,
     ) -> Images:
         detector = setup.detector(label)
@@ -209,11 +193,11 @@ class FeatureReconstruction(AbstractExperiment):
         return setup.keep_images(key, doing, scenes.layouts, detector.size_divisor, shared, make, own)
 
     def _measure(
-        self, detector: AbstractDetector, layer: FeatureLayer, images: Images, start: Images, scenes: _Scenes
+        self, detector: AbstractDetector, layer: FeatureLayer, images: Images, start: Images, scenes: NetworkScenes
     ) -> dict[str, Any]:
         inside, outside = [], []
         for image, other, layout in zip(images, scenes.images, scenes.layouts, strict=True):
-            region = _inside(layout)
+            region = inside_boxes(layout)
             inside.append(image_similarity(image, other, region))
             outside.append(image_similarity(image, other, ~region))
         errors = partial(feature_errors, detector, layer, wanted=scenes.images, layouts=scenes.layouts)
@@ -240,8 +224,8 @@ class FeatureReconstruction(AbstractExperiment):
         detector: AbstractDetector,
         label: str,
         stem: str,
-        scenes: _Scenes,
-        reconstructed: Mapping[str, tuple[Images, _Scenes]],
+        scenes: NetworkScenes,
+        reconstructed: Mapping[str, tuple[Images, NetworkScenes]],
         layers: Mapping[str, Mapping[str, Any]],
     ) -> list[Figure]:
         series = {
@@ -261,7 +245,10 @@ class FeatureReconstruction(AbstractExperiment):
         return [Figure(f"layers_{stem}", f"Photographs, reconstructed from layers of {label}", picture, note), chart]
 
     def _picture(
-        self, class_names: Sequence[str], scenes: _Scenes, reconstructed: Mapping[str, tuple[Images, _Scenes]]
+        self,
+        class_names: Sequence[str],
+        scenes: NetworkScenes,
+        reconstructed: Mapping[str, tuple[Images, NetworkScenes]],
     ) -> Picture:
         """Arrange photographs in rows and layers in columns."""
         rows = []
@@ -278,40 +265,6 @@ class FeatureReconstruction(AbstractExperiment):
                     cells.append(draw_detections(images[place], about.layouts[place], class_names, scale=scale))
             rows.append(SheetRow(layout.id, cells))
         return sheet((ORIGINAL, *reconstructed), rows)
-
-
-def _in_network_frame(detector: AbstractDetector, images: Images, layouts: Sequence[Layout]) -> _Scenes:
-    sizes = [detector.network_size(layout.image_size) for layout in layouts]
-    return _Scenes(
-        [_resized(image, size) for image, size in zip(images, sizes, strict=True)],
-        [layout.resized(size) for layout, size in zip(layouts, sizes, strict=True)],
-    )
-
-
-def _resized(image: UInt8[Tensor, "3 _ _"], size: tuple[int, int]) -> UInt8[Tensor, "3 _ _"]:
-    if tuple(image.shape[1:]) == size:
-        return image
-    resized = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False, antialias=True)
-    return resized[0].round().clamp(0, 255).to(torch.uint8)
-
-
-def _of_largest(scenes: _Scenes) -> _Scenes:
-    """The scenes that have objects, with the largest one alone."""
-    kept = [number for number, layout in enumerate(scenes.layouts) if len(layout)]
-    layouts = []
-    for number in kept:
-        layout = scenes.layouts[number]
-        largest = torch.arange(len(layout)) == area(layout.boxes).argmax()
-        layouts.append(layout.select(largest))
-    return _Scenes([scenes.images[number] for number in kept], layouts)
-
-
-def _inside(layout: Layout) -> Bool[Tensor, "height width"]:
-    """Pixels in any of the boxes."""
-    region = torch.zeros(layout.image_size, dtype=torch.bool)
-    for box in layout.boxes:
-        region |= box_region(box, layout.image_size)
-    return region
 
 
 def _rows(numbers: Mapping[str, Mapping[str, Any]]) -> list[tuple[Cell, ...]]:

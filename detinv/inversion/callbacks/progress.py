@@ -23,11 +23,29 @@ def step_progress() -> Progress:
 
 
 class StepProgress(AbstractStepCallback):
-    """Advances `progress` by one at every step, drawing at most every tenth of a second."""
+    """Shows the steps of all batches that are finished, and those of the current one, resumed ones included.
 
-    def __init__(self, progress: Progress, description: str, total: int) -> None:
+    Args:
+        progress: the display, which draws at most every tenth of a second.
+        description: in front of the bar.
+        steps: of each batch.
+    """
+
+    def __init__(self, progress: Progress, description: str, steps: int) -> None:
         self.progress = progress
-        self.task = progress.add_task(description, total=total)
+        self.steps = steps
+        self.task = progress.add_task(description, total=None)
+        self._before = 0
+
+    def begin_batch(self, finished: int, left: int) -> None:
+        """Start the next batch.
+
+        Args:
+            finished: number of batches before it; those that memory did not suffice for do not count.
+            left: number of batches still to be done, this one included.
+        """
+        self._before = finished * self.steps
+        self.progress.update(self.task, completed=self._before, total=self._before + left * self.steps)
 
     def after_step(self, trainer: pl.Trainer, module: AbstractPixelModule, step: int) -> None:
-        self.progress.advance(self.task)
+        self.progress.update(self.task, completed=self._before + step + 1)
