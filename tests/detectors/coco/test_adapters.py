@@ -1,6 +1,5 @@
 """The adapters of the three detectors that others trained on COCO, on small inputs with the bundled weights."""
 
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,24 +16,14 @@ from detinv.errors import ConfigError, DetectorError
 from detinv.layouts.coco import load_coco
 from detinv.metrics.coco_ap import average_precision
 from detinv.results.io.images import read_images
+from tests.coco_detectors import NAMES, small
 from tests.fakes import block_image
 from tests.rows import assert_rows_are_those_of_detections
 
-NAMES = ("fastestdet", "nanodet_m", "yolox_nano")
 PHOTOGRAPHS = Path(__file__).resolve().parents[4] / "shared" / "data" / "coco_val40"
 needs_photographs = pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason=f"no photographs at {PHOTOGRAPHS}")
 # AP on the photographs, measured with the published networks in full precision.
 AVERAGE_PRECISION = {"fastestdet": 20.9, "nanodet_m": 26.7, "yolox_nano": 35.3}
-
-
-@cache
-def small(name, **changed):
-    """A detector whose input has sides of 128 pixels."""
-    options = detector_node(name)["options"]
-    options["image_size"] = [128, 128] if isinstance(options["image_size"], list) else 128
-    # Few blocks of noise look like anything.
-    options["score_thresh"] = 0.001
-    return load_detector(name, options=options | changed)
 
 
 def predict(detector, images):
