@@ -59,8 +59,8 @@ def coco_ground_truth(layouts: Sequence[Layout], class_names: Sequence[str]) -> 
 def coco_results(
     layouts: Sequence[Layout],
     detections: Sequence[Detections],
-    image_ids: Sequence[int] | None = None,
-    category_ids: Sequence[int] | None = None,
+    image_ids: Sequence[int | float | str] | None = None,
+    category_ids: Sequence[int | float | str] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the detections as a COCO result file, ready for JSON.
 
@@ -69,8 +69,8 @@ def coco_results(
 
     Args:
         detections: one entry for each layout, in pixels of the layout's image.
-        image_ids: number of each image in the annotation file that the results belong to; by default those of
-            `coco_ground_truth`.
+        image_ids: number of each image in the annotation file that the results belong to, as it is written there; by
+            default those of `coco_ground_truth`.
         category_ids: number of each class there, likewise.
 
     Raises:

@@ -38,8 +38,8 @@ class AnnotatedImages:
     crowds: list[Layout]
     truth: dict[str, Any]
     file_names: list[str]
-    image_ids: list[Any]
-    category_ids: list[Any]
+    image_ids: list[int | float | str]
+    category_ids: list[int | float | str]
 
 
 def load_annotated(annotations: str | Path, class_names: Sequence[str]) -> AnnotatedImages:

@@ -11,6 +11,8 @@ from PIL import Image
 from detinv.cli import main
 from detinv.errors import ConfigError, LayoutError
 from detinv.layouts.coco import load_coco
+from detinv.layouts.layout import Detections
+from detinv.metrics.coco_ap import coco_results
 from detinv.metrics.coco_truth import load_annotated
 from detinv.results.io.images import read_images
 from tests.inputs import exports
@@ -51,6 +53,13 @@ def test_results_and_judgement_are_in_the_ids_of_the_export(name, tmp_path: Path
     assert truth.category_ids == used
     assert [entry["id"] for entry in truth.truth["annotations"]] == [1, 2]
     assert all(entry["area"] > 0 for entry in truth.truth["annotations"])
+    found = [
+        Detections(layout.boxes, torch.ones(len(layout)), layout.labels, layout.image_size) for layout in truth.layouts
+    ]
+    results = coco_results(truth.layouts, found, truth.image_ids, truth.category_ids)
+    assert [(entry["image_id"], entry["category_id"]) for entry in results] == list(
+        zip(truth.image_ids, truth.category_ids, strict=True)
+    )
 
 
 def test_masks_that_are_marked_as_crowds_are_mentioned(tmp_path: Path, caplog):
