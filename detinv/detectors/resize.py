@@ -1,8 +1,10 @@
 """Resizing of 8-bit images to 8 bits again, as programs do that deploy small detectors."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 
 from detinv.errors import DetectorError
@@ -22,19 +24,34 @@ def check_resize(resize: str) -> None:
         raise DetectorError(f"resize={quoted(resize)}: choose antialiased or published")
 
 
-def resized_8bit(
-    image: UInt8[Tensor, "3 _ _"], size: tuple[int, int], antialias: bool = False
-) -> UInt8[Tensor, "3 _ _"]:
-    """Resize bilinearly; an image of `size` is returned as it is.
+def averaged_8bit(image: UInt8[Tensor, "3 _ _"], size: tuple[int, int]) -> UInt8[Tensor, "3 _ _"]:
+    """Resize by Pillow's bilinear filter, which averages over all pixels where the result is smaller.
+
+    An image of `size` is returned as it is.
 
     Args:
         size: (height, width).
-        antialias: whether a smaller image averages over all of its pixels, as in Pillow; without, each pixel is read
-            from four neighbours, as in OpenCV's `resize` (equal but for one level).
     """
     if image.shape[1:] == size:
         return image
-    resized = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False, antialias=antialias)[0]
+    # Not torch's filter, which rounds only once: a level here and there changes which detections come close to a
+    # threshold.
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
+    resized = np.array(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    return torch.from_numpy(resized).permute(2, 0, 1).contiguous().to(image.device)
+
+
+def interpolated_8bit(image: UInt8[Tensor, "3 _ _"], size: tuple[int, int]) -> UInt8[Tensor, "3 _ _"]:
+    """Resize by reading each pixel from four neighbours, as OpenCV's `resize` does (equal but for one level).
+
+    An image of `size` is returned as it is.
+
+    Args:
+        size: (height, width).
+    """
+    if image.shape[1:] == size:
+        return image
+    resized = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False)[0]
     return resized.round().clamp(0, 255).to(torch.uint8)
 
 

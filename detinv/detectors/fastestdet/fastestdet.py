@@ -16,7 +16,7 @@ from detinv.detectors.heads.predictions import DenseHead, DensePredictions, Post
 from detinv.detectors.heads.scoring import Scoring
 from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.detectors.regions import Regions
-from detinv.detectors.resize import resized_8bit
+from detinv.detectors.resize import interpolated_8bit
 from detinv.errors import DetectorError
 from detinv.inputs.ranges import check_range
 from detinv.layouts.layout import Detections
@@ -85,7 +85,7 @@ class FastestDetDetector(AbstractDetector):
 
     def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
         """Return an 8-bit image in [0, 1], stretched as OpenCV does."""
-        return resized_8bit(image.to(self.device), self.image_size).float() / 255
+        return interpolated_8bit(image.to(self.device), self.image_size).float() / 255
 
     def forward(
         self,

@@ -16,7 +16,7 @@ from detinv.detectors.heads.predictions import DenseHead, DensePredictions, Post
 from detinv.detectors.nanodet.atss import ATSSAssigner
 from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.detectors.regions import Regions
-from detinv.detectors.resize import check_resize, resized_8bit, warped_8bit
+from detinv.detectors.resize import averaged_8bit, check_resize, warped_8bit
 from detinv.errors import DetectorError
 from detinv.inputs.ranges import check_range
 from detinv.layouts.layout import Detections
@@ -96,10 +96,8 @@ class NanoDetDetector(AbstractDetector):
 
     def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
         """Return an 8-bit image in [0, 1], stretched to one size."""
-        image = image.to(self.device)
-        if self.resize == "published":
-            return warped_8bit(image, self.image_size).float() / 255
-        return resized_8bit(image, self.image_size, antialias=True).float() / 255
+        resized = averaged_8bit if self.resize == "antialiased" else warped_8bit
+        return resized(image.to(self.device), self.image_size).float() / 255
 
     def forward(
         self,

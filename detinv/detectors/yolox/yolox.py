@@ -16,7 +16,7 @@ from detinv.detectors.heads.predictions import DenseHead, DensePredictions, Post
 from detinv.detectors.heads.scoring import Scoring
 from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.detectors.regions import Regions
-from detinv.detectors.resize import check_resize, resized_8bit
+from detinv.detectors.resize import averaged_8bit, check_resize, interpolated_8bit
 from detinv.detectors.yolox.simota import SimOTAAssigner
 from detinv.errors import DetectorError
 from detinv.inputs.ranges import check_range
@@ -99,8 +99,9 @@ class YOLOXDetector(AbstractDetector):
 
     def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
         """Return an 8-bit image in [0, 1], resized to `network_size`, without padding."""
+        resized = averaged_8bit if self.resize == "antialiased" else interpolated_8bit
         size = self.network_size((image.shape[1], image.shape[2]))
-        return resized_8bit(image.to(self.device), size, self.resize == "antialiased").float() / 255
+        return resized(image.to(self.device), size).float() / 255
 
     def boxes_in_image(
         self, boxes: Float[Tensor, "*rows 4"], network_size: tuple[int, int], image_size: tuple[int, int]
