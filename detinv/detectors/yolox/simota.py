@@ -111,8 +111,8 @@ def _class_cost(
 
     Only the object's own class differs between objects, so the others are added up once for each row.
     """
-    logs = log_scores / 2
-    rest = torch.log1p(-logs.exp()).clamp(min=_LEAST_LOG)
-    change = rest - logs.clamp(min=_LEAST_LOG)
-    wanted = labels[:, None].expand(-1, logs.shape[1], -1)
-    return (change.gather(2, wanted) - rest.sum(2, keepdim=True)).transpose(1, 2)
+    # In place, as these are the largest tensors of a step.
+    rest = (log_scores / 2).exp_().neg_().add_(1).log_().clamp_(min=_LEAST_LOG)
+    wanted = labels[:, None].expand(-1, log_scores.shape[1], -1)
+    own = (log_scores.gather(2, wanted) / 2).clamp(min=_LEAST_LOG)
+    return (rest.gather(2, wanted) - own - rest.sum(2, keepdim=True)).transpose(1, 2)

@@ -156,7 +156,7 @@ def test_average_precision_on_photographs(name):
     detector = load_detector(name)
     layouts = load_coco(PHOTOGRAPHS / "instances.json", COCO_CLASSES, masks=False)
     names, photographs = read_images(PHOTOGRAPHS / "images")
-    by_name = dict(zip((Path(one).stem.lstrip("0") for one in names), photographs, strict=True))
+    by_name = dict(zip((Path(one).stem for one in names), photographs, strict=True))
     detections = [detector.detect([by_name[layout.id]])[0] for layout in layouts]
     found = average_precision(layouts, detections, COCO_CLASSES)["AP"]
     assert found == pytest.approx(AVERAGE_PRECISION[name], abs=0.3)
