@@ -27,7 +27,7 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
     from detinv.config.instantiate import instantiate
     from detinv.config.trust import trusting
 
-    with trusting(_says_trust(overrides)), claimed_while_used() as claim:
+    with trusting(says_trust(overrides)), claimed_while_used() as claim:
 
         def claim_when_imported(command: str) -> Path:
             # A folder is claimed only when what takes long, and may be interrupted, is over.
@@ -45,11 +45,11 @@ def check_command(name: str, overrides: Sequence[str]) -> "DictConfig":
     """Return the configuration that `run_command` would run, composed and checked in the same way."""
     from detinv.config.trust import trusting
 
-    with trusting(_says_trust(overrides)):
+    with trusting(says_trust(overrides)):
         return compose_config(name, overrides)
 
 
-def _says_trust(overrides: Sequence[str]) -> bool:
+def says_trust(overrides: Sequence[str]) -> bool:
     """Tell whether the command line allows configurations to run code; the last override counts."""
     pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     said = [value.strip().lower() for key, value in pairs if key == _TRUST]

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from detinv.commands.execute import check_command
+from detinv.commands.execute import check_command, says_trust
 from detinv.config.out_dir import claim_dated_folder
+from detinv.config.trust import trusting
 from detinv.config.words import quoted_override
 from detinv.errors import ConfigError, DetinvError
 from detinv.runtime.interrupts import begin_work
@@ -43,7 +44,9 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
         KeyboardInterrupt: after the table of jobs, when interrupted.
     """
     launcher = choose_launcher([word for word in overrides if is_launcher_option(word)])
-    asked = combinations(command, [word for word in overrides if not is_launcher_option(word)])
+    # Listing the values composes choices, which may be files of the user's.
+    with trusting(says_trust(overrides)):
+        asked = combinations(command, [word for word in overrides if not is_launcher_option(word)])
     configs = [_checked(command, combination) for combination in asked]
     begin_work()
     folder = SweepFolder(_path(command, asked, configs), command)

@@ -1,6 +1,7 @@
 """What all these tests share: the command line must refuse in one line, and leave everything as it was."""
 
 import copy
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +24,33 @@ _DIFFERING = ("detector=_", "detector=plain.yaml", "detector=broken.yaml", "dete
 _BUNDLED = yaml.safe_load((config_dir() / "detector" / "shapes_retinanet.yaml").read_text())
 _composed: dict[tuple[str, ...], DictConfig] = {}
 _built: list[AbstractDetector] = []
+
+
+EVIL = "evil_module_of_the_test"
+_CODE = """
+from pathlib import Path
+Path("ran").write_text("")
+
+def build(weights="shapes_fcos"):
+    from detinv.detectors.load import load_detector
+    return load_detector(weights)
+"""
+SECRET = "s3cr3t-of-the-test"
+EMPTY = ("layout=file", "layout.path=empty.yaml")
+"""For a command that has nothing to do."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder with a module that leaves a mark when it is imported, and a secret in the environment."""
+    (tmp_path / f"{EVIL}.py").write_text(_CODE)
+    (tmp_path / "mine.yaml").write_text(f"_target_: {EVIL}.build\n")
+    (tmp_path / "empty.yaml").write_text("[]\n")
+    monkeypatch.setenv("DETINV_SECRET", SECRET)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.modules.pop(EVIL, None)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
