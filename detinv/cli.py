@@ -15,7 +15,7 @@ from detinv.config.folders import FILE_ENDINGS
 from detinv.config.renamed import current_words
 from detinv.config.words import in_home
 from detinv.errors import ConfigError, DetinvError, ProcessError
-from detinv.inputs.printable import one_line, reason_of, suggestion
+from detinv.inputs.printable import one_line, quoted, reason_of, suggestion
 from detinv.runtime.interrupts import INTERRUPTED, interruption_asked, signals_interrupt
 from detinv.runtime.streams import lasting_streams, open_missing_descriptors
 
@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     program = arguments is None
     if program:
         open_missing_descriptors()
+        # Pictures go to files: neither a display nor the notebook that gave the command has to be there.
+        os.environ["MPLBACKEND"] = "agg"
     with signals_interrupt(starting=program), lasting_streams() as output:
         status = _status(list(sys.argv[1:] if arguments is None else arguments))
         if output is None:
@@ -82,6 +84,8 @@ def _dispatch(words: list[str]) -> int:
     if words[0] == "--version":
         print(f"detinv {__version__}")
         return 0
+    for word in words:
+        _check_seen(word)
     name, *words = words
     if name not in COMMANDS:
         kind = "option" if name.startswith("-") else "command"
@@ -104,6 +108,14 @@ def _dispatch(words: list[str]) -> int:
         if word.startswith(("hydra/launcher=", "hydra.launcher.")):
             raise ConfigError(f"{word} chooses where the jobs of a sweep run; add -m to run one")
     return run_command(name, overrides)
+
+
+def _check_seen(word: str) -> None:
+    """Raise ConfigError for a word with a control character, which would become part of a name that one cannot type."""
+    unseen = [one for one in word if ord(one) < 32 or ord(one) == 127]
+    if unseen:
+        windows = "; the script has the line ends of Windows: convert it" if word.endswith("\r") else "; leave it out"
+        raise ConfigError(f"{quoted(word)} holds {quoted(unseen[0])}, which cannot be seen{windows}")
 
 
 def _check_here() -> None:

@@ -85,6 +85,8 @@ def test_module_and_mistakes_end_with_their_status(tmp_path):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
+        (["invert", "steps=3\r"], ["'steps=3\\r' holds '\\r'", "line ends of Windows"]),
+        (["invert", "out_dir=a\tb"], ["'out_dir=a\\tb' holds '\\t'", "leave it out"]),
         (["invrt"], ["unknown command 'invrt'", "did you mean 'invert'?"]),
         (["--hlep"], ["unknown option '--hlep'"]),
         (["train", "--steps=3"], ["unknown option '--steps=3'", "name=value: steps=3"]),
@@ -118,6 +120,8 @@ def test_module_and_mistakes_end_with_their_status(tmp_path):
         (["train", "detector=bccd_retinanet"], ["bccd_retinanet knows the classes RBC"]),
         (["invert", "layout=coco"], ["detinv invert needs layout.annotations=..."]),
         (["detect"], ["detinv detect needs images=..."]),
+        (["detect", "images="], ["images= is empty", "images=. for this folder"]),
+        (["invert", "out_dir="], ["out_dir= is empty"]),
         (["run"], ["detinv run needs an experiment: detinv run NAME", "there are: ", "table1_transfer"]),
         (["run", "steps=2"], ["detinv run needs an experiment"]),
         (["run", "table1_transfr"], ["unknown experiment 'table1_transfr'; did you mean 'table1_transfer'?"]),
@@ -205,6 +209,12 @@ def test_a_command_gets_the_composed_values(monkeypatch):
     assert (config.steps, config.data.seed, config.detector.name) == (7, 3, "shapes_fcos")
     assert Path(config.out_dir).parent == Path("outputs")
     assert config.out_dir.endswith("_train")
+
+
+def test_a_notebook_s_way_of_drawing_is_not_needed(tmp_path):
+    code = "import sys; sys.argv = ['detinv', '--version']; from detinv.cli import main; main(); import matplotlib"
+    environment = {"PYTHONPATH": str(Path(detinv.__file__).parents[1]), "MPLBACKEND": "module://nowhere.to_be_found"}
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, timeout=120, check=True)
 
 
 def test_a_bare_word_is_the_subject_of_a_command_that_has_one():

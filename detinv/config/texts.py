@@ -23,6 +23,7 @@ from detinv.config.words import (
     typed,
     unquoted,
 )
+from detinv.errors import ConfigError
 
 # Entries of `detectors=[{name: NAME, weights: PATH}]` that are texts.
 _TEXTS_OF_ENTRY = ("name", "label", "weights")
@@ -86,6 +87,9 @@ def _as_typed(command: str, key: str, value: str, kind: Text) -> str:
         return f"{key}=[{','.join(map(_entry if kind == 'entries' else _quoted, words))}]"
     if kind in ("texts", "entries"):
         return f"{key}={value}"
+    if kind == "path" and not value:
+        # As a script writes it whose variable is empty; an empty path would be the working directory.
+        raise ConfigError(f"{key}= is empty: give a path ({key}=. for this folder)")
     if kind != "path" and len(split_words(value)) > 1 and not os.path.exists(in_home(value)):
         raise several_values(command, f"{key}={value}", f"; if it is one: {typed(key, value)}")
     return quoted_override(key, plain_text(value))
