@@ -1,6 +1,5 @@
 """An annotation file as COCO's evaluation uses it: with crowds, its own areas and boxes, and its own ids."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,9 @@ from detinv.layouts.coco_file import WRITTEN_ID, read_coco
 from detinv.layouts.layout import Layout
 from detinv.layouts.segmentations import rasterised
 from detinv.metrics.coco_ap import coco_ground_truth, encoded_mask
+
+# Up to here, COCO's evaluation counts an object at all.
+_LARGEST_AREA = 1e10
 
 
 @dataclass(frozen=True)
@@ -154,4 +156,4 @@ def _truth(
 
 
 def _is_area(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LARGEST_AREA

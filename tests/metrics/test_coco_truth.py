@@ -140,7 +140,7 @@ def test_masks_are_judged_with_the_region_of_a_crowd(tmp_path: Path):
         assert (scores["AP"], scores["mask_AP"]) == (pytest.approx(100), pytest.approx(100))
 
 
-@pytest.mark.parametrize("area", [None, float("nan"), -1, "large", True])
+@pytest.mark.parametrize("area", [None, float("nan"), float("inf"), 10**4000, -1, "large", True])
 def test_an_area_that_is_none_is_that_of_the_box(area, tmp_path: Path):
     some = content() | {"annotations": content()["annotations"][:1]}
     some["annotations"][0] |= {"bbox": [2, 3, 40, 40], "area": area}
