@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detinv.attribution.attribution import Attribution
+    from detinv.attribution.explain import attribute
     from detinv.detectors.load import load_detector
     from detinv.detectors.locate import locate_rows
     from detinv.detectors.rows import TargetRows
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Attribution",
     "CocoLayouts",
     "Detections",
     "DetinvError",
@@ -33,6 +36,7 @@ __all__ = [
     "RandomLayouts",
     "TargetRows",
     "WorldLayouts",
+    "attribute",
     "invert",
     "load_detector",
     "load_preset",
@@ -41,6 +45,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Attribution": "detinv.attribution.attribution",
     "CocoLayouts": "detinv.layouts.sources",
     "Detections": "detinv.layouts.layout",
     "DetinvError": "detinv.errors",
@@ -52,6 +57,7 @@ _MODULES = {
     "RandomLayouts": "detinv.layouts.random",
     "TargetRows": "detinv.detectors.rows",
     "WorldLayouts": "detinv.worlds.sources",
+    "attribute": "detinv.attribution.explain",
     "invert": "detinv.inversion.run",
     "load_detector": "detinv.detectors.load",
     "load_preset": "detinv.inversion.preset",

@@ -18,6 +18,7 @@ ALLOWED = {
     "results": ["foundation", "layouts", "metrics", "viz", "results"],
     "runtime": ["foundation", "layouts", "viz", "runtime"],
     "inversion": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion"],
+    "attribution": [*_CHAIN, "runtime", "metrics", "viz", "results", "attribution"],
     "training": [*_CHAIN, "runtime", "metrics", "viz", "results", "training"],
     "benchmarks": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "benchmarks"],
     "experiments": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "experiments"],

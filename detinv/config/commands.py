@@ -53,6 +53,11 @@ COMMANDS = {
             texts={**_OUT_DIR, "images": "path", "annotations": "path"},
         ),
         Command(
+            "attribute",
+            "explain why a detector decided so: which pixels make the class, and each side of the box",
+            texts={**_OUT_DIR, "images": "path", "annotations": "path", "layers": "texts", "against": "text"},
+        ),
+        Command(
             "check",
             "try an adapter: does it keep the contract that inversions rely on?",
             texts={**_OUT_DIR, "images": "path"},

@@ -1,0 +1,123 @@
+"""Explained images on disk: each is finished as a whole, found again by what it depends on, and never made twice."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
+
+from detinv.attribution.attribution import Attribution
+from detinv.attribution.core.measures import Placement
+from detinv.attribution.core.objects import ExplainedObjects
+from detinv.attribution.explain import ExplainedImage
+from detinv.attribution.pictures import attribution_sheet
+from detinv.results.io.files import write_json, write_png, write_with
+
+
+class AttributionArchive:
+    """The finished images of a folder: `maps/NAME.npz`, `pictures/NAME.png` and, written last, `progress/NAME.json`.
+
+    Args:
+        folder: an existing one.
+        settings: what all images depend on, ready for JSON: weights, methods, questions.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._settings = json.dumps(settings, sort_keys=True)
+        for name in ("maps", "pictures", "progress"):
+            (folder / name).mkdir(exist_ok=True)
+
+    def key(self, image: UInt8[Tensor, "3 height width"], objects: ExplainedObjects) -> str:
+        """Return what identifies an image's maps: its pixels, its objects and the settings."""
+        digest = hashlib.sha256(self._settings.encode())
+        for tensor in (image, objects.boxes, objects.labels):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+        return digest.hexdigest()
+
+    def finished(self, stem: str, key: str) -> dict[str, Any] | None:
+        """Return what was stored of an image, or None if it is not finished or was made from something else."""
+        try:
+            stored: dict[str, Any] = json.loads(self._progress(stem).read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        files = (self._folder / "maps" / f"{stem}.npz", self._folder / "pictures" / f"{stem}.png")
+        complete = all(path.is_file() for path in files) or not stored.get("attributions")
+        return stored if stored.get("key") == key and complete else None
+
+    def store(
+        self, stem: str, key: str, name: str, explained: ExplainedImage, about: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Write an image's maps, its picture and its entry, and return the entry.
+
+        Args:
+            stem: name of the files, without ending.
+            name: of the image.
+            about: what else is to be known, such as seconds.
+        """
+        entries = [_entry(one, f"map_{number:04d}") for number, one in enumerate(explained.attributions)]
+        if entries:
+            maps: dict[str, Any] = {
+                entry["map"]: one.map.numpy() for entry, one in zip(entries, explained.attributions, strict=True)
+            }
+
+            def write(target: Path) -> None:
+                with target.open("wb") as file:
+                    np.savez_compressed(file, **maps)
+
+            write_with(self._folder / "maps" / f"{stem}.npz", write)
+            write_png(self._folder / "pictures" / f"{stem}.png", attribution_sheet(explained.attributions))
+        costs = {"forwards": explained.forwards, "backwards": explained.backwards}
+        stored = {"key": key, "image": name, "file": stem, **costs, **about, "attributions": entries}
+        write_json(self._progress(stem), stored)
+        return stored
+
+    def _progress(self, stem: str) -> Path:
+        return self._folder / "progress" / f"{stem}.json"
+
+
+def _entry(one: Attribution, name: str) -> dict[str, Any]:
+    return {
+        "question": one.question,
+        "against": _named(one),
+        "value": one.value,
+        "method": one.method,
+        "layer": one.layer,
+        "box": list(one.box),
+        "class": one.class_names[one.label],
+        "score": one.score,
+        "map": name,
+        "map_size": list(one.map.shape),
+        "extent": list(one.extent),
+        "signed": one.signed,
+        "placement": asdict(Placement.of(one.heat(), one.box)),
+    }
+
+
+def _named(one: Attribution) -> str | None:
+    return one.class_names[one.against] if isinstance(one.against, int) else one.against
+
+
+def summary(stored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Average where the maps lie, for each method and question."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for image in stored:
+        for entry in image["attributions"]:
+            groups.setdefault((entry["method"], entry["question"]), []).append(entry["placement"])
+    return [
+        {
+            "method": method,
+            "question": question,
+            "maps": len(found),
+            "maximum_in_box": float(np.mean([one["maximum_in_box"] for one in found])),
+            "energy_in_box": float(np.mean([one["energy_in_box"] for one in found])),
+            "compactness": float(np.mean([one["compactness"] for one in found])),
+        }
+        for (method, question), found in groups.items()
+    ]

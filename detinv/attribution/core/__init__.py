@@ -1,0 +1,1 @@
+"""What all methods of attribution share: objects, questions, passes, gradients."""

@@ -1,0 +1,199 @@
+"""Explains objects in images: which raw predictions they come from, and what these depend on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from detinv.attribution.activations import CanvasMap, Job, activation_maps
+from detinv.attribution.attribution import Attribution
+from detinv.attribution.core.forward import canvas_of, run_forward
+from detinv.attribution.core.frames import Frame
+from detinv.attribution.core.objects import ExplainedObjects, annotated_objects, detected_objects
+from detinv.attribution.core.questions import Question, as_questions
+from detinv.attribution.load import as_method
+from detinv.attribution.methods.base import AbstractMethod, ActivationMethod, ImageMethod
+from detinv.detectors.base import AbstractDetector
+from detinv.detectors.load import load_detector
+from detinv.errors import ConfigError
+
+MEMORY = 512 * 2**20
+"""Bytes that the gradients of one backward pass may take."""
+
+
+def attribute(
+    detector: AbstractDetector | str,
+    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    boxes: Sequence[Float[Tensor, "_object 4"]] | None = None,
+    labels: Sequence[Int64[Tensor, " _object"]] | None = None,
+    questions: Sequence[str] = ("class",),
+    method: str | AbstractMethod = "default",
+    layers: Sequence[str | int] | None = None,
+    against: str | int | None = None,
+    score_thresh: float = 0.5,
+    seed: int = 0,
+) -> list[Attribution]:
+    """Explain why a detector decided so: one map for each image, object and question, in that order.
+
+        maps = detinv.attribute("part_retinanet", images, questions=("class", "left"))
+        maps[0].heat()
+
+    Args:
+        detector: or the name of a registered one.
+        images: 8-bit RGB.
+        boxes, labels: of each image, XYXY in its pixels, and class numbers; by default the detector's own detections
+            with a score above `score_thresh`.
+        questions: see `detinv.target_values`.
+        method: name of a method in `configs/method`, or a method. "default" is the one that finds planted evidence,
+            for classes and for boxes.
+        layers: to take instead of the method's own: names of `detector.feature_layers()`, strides, or "predicting".
+        against: what the question "contrast" compares with: a class by name or number, or "runner_up" (the default),
+            "others" or "background".
+        seed: of methods that are random.
+
+    Raises:
+        ConfigError: for a method or layer that does not exist, or boxes without labels.
+        DetectorError: for a question that the detector cannot be asked.
+        LayoutError: for a box outside its image.
+    """
+    detector = load_detector(detector) if isinstance(detector, str) else detector
+    if (boxes is None) != (labels is None):
+        raise ConfigError("boxes and labels: give both, or neither to explain the detector's own detections")
+    asked = as_questions(questions, against, detector.class_names)
+    chosen = as_method(method, layers)
+    found: list[Attribution] = []
+    for number, image in enumerate(images):
+        if boxes is None or labels is None:
+            (detections,) = detector.detect([image])
+            objects, _ = detected_objects(detector, image, detections.above(score_thresh))
+        else:
+            objects = annotated_objects(detector, image, boxes[number].float(), labels[number])
+        explained = explain_image(detector, image, objects, asked, {str(method): chosen}, number=number, seed=seed)
+        found += explained.attributions
+    return found
+
+
+@dataclass(frozen=True)
+class ExplainedImage:
+    """The maps of one image, and what they cost.
+
+    Args:
+        attributions: ordered by object, then method, then question.
+        forwards, backwards: images that passed through the network, and scalars that were derived.
+    """
+
+    attributions: list[Attribution]
+    forwards: int
+    backwards: int
+
+
+def explain_image(
+    detector: AbstractDetector,
+    image: UInt8[Tensor, "3 height width"],
+    objects: ExplainedObjects,
+    questions: Sequence[Question],
+    methods: Mapping[str, AbstractMethod],
+    *,
+    number: int = 0,
+    seed: int = 0,
+    memory: int = MEMORY,
+) -> ExplainedImage:
+    """Explain objects of one image by several methods, which share what they can.
+
+    Args:
+        objects: of the image.
+        methods: by name.
+        number: of the image.
+        seed: of methods that are random; mixed with the image's number.
+        memory: bytes that the gradients of one backward pass may take.
+    """
+    if not len(objects):
+        return ExplainedImage([], 0, 0)
+    wanted = [
+        (name, place, method.for_question(question))
+        for name, method in methods.items()
+        for place, question in enumerate(questions)
+    ]
+    jobs = [
+        (index, Job(one, place)) for index, (_, place, one) in enumerate(wanted) if isinstance(one, ActivationMethod)
+    ]
+    found: dict[tuple[int, int], CanvasMap] = {}
+    forwards = backwards = 0
+    if jobs:
+        maps, passed = activation_maps(detector, image, objects, questions, [job for _, job in jobs], memory)
+        frame = passed.frame
+        found = {(jobs[one.job][0], one.object): one for one in maps}
+        forwards, backwards = 1, len(objects) * len(questions)
+    else:
+        _, frame, _ = canvas_of(detector, image)
+    for one, places in _image_methods(wanted).items():
+        made = one.explain(
+            detector, image, objects, [questions[place] for _, place in places], seed * 1_000_003 + number
+        )
+        forwards, backwards = forwards + made.forwards, backwards + made.backwards
+        with torch.no_grad():
+            values = run_forward(detector, image, objects).scalars(questions)
+        extent = (0.0, 0.0, float(frame.canvas_size[1]), float(frame.canvas_size[0]))
+        for (index, place), values_of in zip(places, made.values.unbind(1), strict=True):
+            kept = values_of if one.signed else values_of.clamp(min=0)
+            for row in range(len(objects)):
+                value = float(values[row, place])
+                found[index, row] = CanvasMap(index, row, value, kept[row].cpu(), extent, "image")
+    return ExplainedImage(
+        [
+            _attribution(image, objects, questions[place], name, one, found[index, row], frame, detector, number, seed)
+            for row in range(len(objects))
+            for index, (name, place, one) in enumerate(wanted)
+        ],
+        forwards,
+        backwards,
+    )
+
+
+def _image_methods(
+    wanted: Sequence[tuple[str, int, AbstractMethod]],
+) -> dict[ImageMethod, list[tuple[int, int]]]:
+    """Return the methods that change the image, each once, with the places of what they answer in `wanted`."""
+    found: dict[ImageMethod, list[tuple[int, int]]] = {}
+    for index, (_, place, one) in enumerate(wanted):
+        if isinstance(one, ImageMethod):
+            found.setdefault(one, []).append((index, place))
+    return found
+
+
+def _attribution(
+    image: Tensor,
+    objects: ExplainedObjects,
+    question: Question,
+    name: str,
+    method: AbstractMethod,
+    found: CanvasMap,
+    frame: Frame,
+    detector: AbstractDetector,
+    number: int,
+    seed: int,
+) -> Attribution:
+    row = found.object
+    x0, y0, x1, y1 = objects.boxes[row].tolist()
+    extent = frame.to_image(torch.tensor(found.extent, dtype=torch.float64)).tolist()
+    # Two conversions, there and back, leave the last digits of a double behind.
+    left, top, right, bottom = (round(edge, 6) + 0.0 for edge in extent)
+    return Attribution(
+        image=number,
+        box=(x0, y0, x1, y1),
+        label=int(objects.labels[row]),
+        score=float(objects.scores[row]),
+        question=question.name,
+        against=question.against if question.name == "contrast" else None,
+        value=found.value,
+        method=name,
+        layer=found.layer,
+        map=found.map.float(),
+        extent=(left, top, right, bottom),
+        signed=method.signed,
+        photograph=image,
+        class_names=tuple(detector.class_names),
+        seed=seed,
+    )

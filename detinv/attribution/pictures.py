@@ -1,0 +1,119 @@
+"""Maps drawn on their photographs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib import colormaps
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from detinv.attribution.attribution import Attribution
+from detinv.viz.image import Picture, rescale, scale_within
+from detinv.viz.sheet import SheetRow, sheet
+
+# Light to dark for what counts at all; blue against and red for where a map has a sign.
+_UNSIGNED, _SIGNED = "inferno", "coolwarm"
+# A map covers the photograph fully where it is highest, and not at all where it is zero.
+_OPACITY = 0.85
+_SIDE = 256
+_BOX, _CASING = (255, 255, 255), (0, 0, 0)
+
+
+def heat_picture(
+    photograph: UInt8[Tensor, "3 height width"],
+    heat: Float[Tensor, "height width"],
+    box: tuple[float, float, float, float],
+    *,
+    signed: bool,
+    side: int = 0,
+) -> Picture:
+    """Draw a map on its photograph, greyed, with the explained box.
+
+    Args:
+        heat: scaled by its largest absolute value: that is the most opaque.
+        signed: whether negative values are drawn, in blue.
+        side: pixels of the longer side of the picture; 0 keeps the photograph's size.
+    """
+    scale = scale_within((photograph.shape[1], photograph.shape[2]), side) if side else 1
+    grey = np.asarray(Image.fromarray(rescale(photograph, scale)).convert("L").convert("RGB"), dtype=np.float64)
+    size = (grey.shape[1], grey.shape[0])
+    strongest = float(heat.abs().max())
+    values = np.asarray(
+        Image.fromarray((heat / strongest if strongest > 0 else heat).numpy().astype(np.float32)).resize(
+            size, Image.Resampling.BILINEAR
+        )
+    )
+    if signed:
+        colours = colormaps[_SIGNED](values / 2 + 0.5)[..., :3]
+        opacity = np.abs(values)
+    else:
+        opacity = np.clip(values, 0, 1)
+        colours = colormaps[_UNSIGNED](0.25 + 0.75 * opacity)[..., :3]
+    opacity = _OPACITY * np.sqrt(opacity)[..., None]
+    picture = Image.fromarray(np.round(grey * (1 - opacity) + 255 * colours * opacity).astype(np.uint8))
+    return _boxed(picture, box, scale)
+
+
+def object_picture(one: Attribution, side: int = _SIDE) -> Picture:
+    """Draw the photograph in colour with the explained box."""
+    size = (one.photograph.shape[1], one.photograph.shape[2])
+    scale = scale_within(size, side)
+    return _boxed(Image.fromarray(rescale(one.photograph, scale)), one.box, scale)
+
+
+def attribution_sheet(attributions: Sequence[Attribution], *, max_rows: int = 12) -> Picture:
+    """Draw the maps of one image: a row for each object and method, a column for each question.
+
+    Args:
+        attributions: of one image, at least one; every object has the same questions.
+        max_rows: further rows are left out, and a line says so.
+    """
+    by_row: dict[tuple[object, ...], list[Attribution]] = {}
+    for one in attributions:
+        by_row.setdefault((one.box, one.label, one.method), []).append(one)
+    several = len({one.method for one in attributions}) > 1
+    rows = []
+    for number, members in enumerate(list(by_row.values())[:max_rows]):
+        first = members[0]
+        cells = [object_picture(first)]
+        cells += [heat_picture(one.photograph, one.heat(), one.box, signed=one.signed, side=_SIDE) for one in members]
+        method = f", {first.method}" if several else ""
+        layers = " and ".join(dict.fromkeys(one.layer for one in members))
+        title = f"{number + 1}: {first.class_names[first.label]} {first.score:.2f}{method} (from {layers})"
+        rows.append(SheetRow(title, cells))
+    questions = list(next(iter(by_row.values())))
+    headings = ("what is explained", *(_heading(one) for one in questions))
+    note = "The brighter, the more it counts; each map on a scale from zero to its own maximum."
+    if any(one.signed for one in attributions):
+        note = "Red speaks for it, blue against it; each map on a scale up to its own maximum."
+    if len(by_row) > max_rows:
+        note += f" {max_rows} of {len(by_row)} rows are drawn."
+    return sheet(headings, rows, note)
+
+
+def _heading(one: Attribution) -> str:
+    words = {
+        "class": "why this class?",
+        "score": "why this score?",
+        "left": "why is the left edge here?",
+        "top": "why is the top edge here?",
+        "right": "why is the right edge here?",
+        "bottom": "why is the bottom edge here?",
+        "box": "why this box?",
+        "mask": "why this mask?",
+    }
+    if one.question == "contrast":
+        other = one.against
+        named = one.class_names[other] if isinstance(other, int) else str(other).replace("_", "-")
+        return f"why this class, not {'the ' if not isinstance(other, int) else ''}{named}?"
+    return words.get(one.question, f"why this {one.question}?")
+
+
+def _boxed(picture: Image.Image, box: tuple[float, float, float, float], scale: float) -> Picture:
+    drawing = ImageDraw.Draw(picture)
+    x0, y0, x1, y1 = (round(value * scale) for value in box)
+    x1, y1 = max(x0, min(x1, picture.width) - 1), max(y0, min(y1, picture.height) - 1)
+    drawing.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=_CASING)
+    drawing.rectangle((x0, y0, x1, y1), outline=_BOX)
+    return np.asarray(picture).copy()

@@ -1,0 +1,139 @@
+"""`detinv.attribute` on every family: maps where they belong, the same every time, and one line for every mistake."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import detinv
+from detinv.attribution.core.objects import annotated_objects, detected_objects
+from detinv.attribution.core.questions import Question, as_questions
+from detinv.attribution.explain import explain_image
+from detinv.attribution.load import load_method, method_names
+from detinv.errors import ConfigError, DetectorError, LayoutError
+from tests.attribution.hand_set import HandSetDetector
+from tests.fakes import block_image, tiny_detector
+
+FAMILIES = ("retinanet", "fcos", "fasterrcnn", "maskrcnn", "ssd")
+BOXES = [torch.tensor([[4.0, 6.0, 40.0, 50.0], [20.0, 8.0, 60.0, 30.0]])]
+LABELS = [torch.tensor([0, 2])]
+ACTIVATION = sorted(name for name in method_names() if hasattr(load_method(name), "layers") or name == "default")
+
+
+def given(detector, image, **options):
+    return detinv.attribute(detector, [image], BOXES, LABELS, **options)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_methods_of_features_run_on_every_family(family: str):
+    detector, image = tiny_detector(family), block_image((64, 64))
+    objects = annotated_objects(detector, image, BOXES[0], LABELS[0])
+    methods = {name: load_method(name) for name in ACTIVATION}
+    questions = as_questions(["class", "score", "left", "box"], None, detector.class_names)
+    found = explain_image(detector, image, objects, questions, methods)
+    assert len(found.attributions) == len(objects) * len(methods) * len(questions)
+    assert (found.forwards, found.backwards) == (1, len(objects) * len(questions))
+    for one in found.attributions:
+        heat = one.heat()
+        assert heat.shape == (64, 64)
+        assert torch.isfinite(heat).all()
+        assert one.signed or float(heat.min()) >= 0
+        assert one.show().shape == (64, 64, 3)
+    assert max(float(one.heat().abs().max()) for one in found.attributions) > 0
+
+
+def test_an_object_alone_has_the_maps_it_has_among_others():
+    detector, image = tiny_detector("fcos"), block_image((64, 64))
+    together = given(detector, image, questions=("class", "top"))
+    alone = detinv.attribute(detector, [image], [BOXES[0][1:]], [LABELS[0][1:]], questions=("top",))
+    torch.testing.assert_close(together[3].map, alone[0].map, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["smooth_grad", "d_rise", "occlusion", "integrated_gradients"])
+def test_the_same_seed_gives_the_same_maps(name: str):
+    detector, image = HandSetDetector(), block_image((64, 64))
+    small = {"smooth_grad": {"samples": 3}, "d_rise": {"masks": 8}, "integrated_gradients": {"steps": 3}}.get(name, {})
+    method = replace(load_method(name), **small)
+    boxes, labels = [torch.tensor([[12.0, 12.0, 52.0, 52.0]])], [torch.tensor([0])]
+    first, again, batched = (
+        detinv.attribute(detector, [image], boxes, labels, method=one, seed=3)[0].map
+        for one in (method, method, replace(method, batch_size=2))
+    )
+    assert torch.equal(first, again)
+    torch.testing.assert_close(first, batched, rtol=1e-3, atol=1e-5 * float(first.abs().max()))
+    if name == "d_rise":
+        # Noise alone does not change the gradient of a detector that is linear where its rectifiers are on.
+        assert not torch.equal(first, detinv.attribute(detector, [image], boxes, labels, method=method, seed=4)[0].map)
+
+
+def test_maps_lie_in_the_frame_of_the_photograph():
+    """A photograph twice as large: the same map, twice as large, though the network sees the same."""
+    detector, image = HandSetDetector(), block_image((64, 64))
+    large = image.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    boxes, labels = torch.tensor([[12.0, 12.0, 52.0, 52.0]]), [torch.tensor([0])]
+    (small_map,) = detinv.attribute(detector, [image], [boxes], labels, method="odam")
+    (large_map,) = detinv.attribute(detector, [large], [2 * boxes], labels, method="odam")
+    assert large_map.heat().shape == (128, 128)
+    assert large_map.extent == (0.0, 0.0, 128.0, 128.0)
+    reduced = torch.nn.functional.avg_pool2d(large_map.heat()[None], 2)[0]
+    torch.testing.assert_close(reduced, small_map.heat(), rtol=0.05, atol=0.02 * float(reduced.max()))
+
+
+def test_a_layer_of_regions_gives_a_map_inside_the_region():
+    detector, image = tiny_detector("fasterrcnn"), block_image((64, 64))
+    found = given(detector, image, method="grad_cam", layers=["roi"])
+    for one, box in zip(found, BOXES[0].tolist(), strict=True):
+        assert one.extent == pytest.approx(box)
+        outside = ~torch.zeros(64, 64, dtype=torch.bool)
+        outside[int(box[1]) : int(box[3]), int(box[0]) : int(box[2])] = False
+        assert float(one.heat()[outside].abs().max()) == 0
+
+
+def test_detections_are_explained_by_the_rows_they_came_from():
+    detector, image = HandSetDetector(), block_image((64, 64))
+    (found,) = detector.detect([image])
+    objects, unknown = detected_objects(detector, image, found)
+    assert (objects.rows.tolist(), unknown) == ([0] * len(found), [])
+    moved = replace(found, boxes=found.boxes + 3)
+    objects, unknown = detected_objects(detector, image, moved)
+    assert (len(objects), unknown) == (0, list(range(len(found))))
+
+
+def test_a_map_is_saved_with_its_place(tmp_path):
+    (one, _) = given(tiny_detector("retinanet"), block_image((64, 64)))
+    one.save(tmp_path / "map.npz")
+    with np.load(tmp_path / "map.npz") as saved:
+        assert np.array_equal(saved["map"], one.map.numpy())
+        assert saved["extent"].tolist() == [0.0, 0.0, 64.0, 64.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"questions": ("colour",)}, DetectorError, "this detector cannot be asked that"),
+        ({"questions": ()}, ConfigError, "name at least one"),
+        ({"questions": ("class", "class")}, ConfigError, "each may be named once"),
+        ({"questions": ("contrast",), "against": "clas1"}, ConfigError, "did you mean 'class1'"),
+        ({"questions": ("contrast",), "against": 7}, ConfigError, "numbered from 0 to 2"),
+        ({"layers": ["p9"], "method": "odam"}, ConfigError, "this detector has c1"),
+        ({"boxes": [torch.tensor([[0.0, 0.0, 99.0, 9.0]])], "labels": [torch.tensor([0])]}, LayoutError, "outside"),
+        ({"boxes": BOXES, "labels": None}, ConfigError, "give both"),
+    ],
+)
+def test_mistakes_get_one_line(options, error, said: str):
+    options = {"boxes": BOXES, "labels": LABELS, **options}
+    with pytest.raises(error, match=said):
+        detinv.attribute(tiny_detector("fcos"), [block_image((64, 64))], **options)
+
+
+def test_guided_backprop_is_refused_without_rectifiers():
+    detector = HandSetDetector()
+    detector.stages[1][1] = torch.nn.SiLU()
+    with pytest.raises(DetectorError, match="has SiLU, and the method is defined for ReLU"):
+        detinv.attribute(detector, [block_image((64, 64))], BOXES, [torch.tensor([0, 1])], method="guided_backprop")
+
+
+def test_a_question_says_whether_it_is_of_the_class():
+    assert Question("contrast").of_class
+    assert not Question("dx").of_class

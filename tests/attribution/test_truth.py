@@ -1,0 +1,113 @@
+"""Where the truth is known: weights set by hand, and patches planted in a world."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import detinv
+from detinv.attribution.core.measures import energy_share, inside_box, maximum, nearest_edge
+from detinv.attribution.load import load_method, method_names
+from detinv.worlds.part import PartWorld
+from detinv.worlds.plain import PlainWorld
+from tests.attribution.hand_set import EVIDENCE, SIDE, HandSetDetector
+
+# Their weights are the same at every place of a channel, or they explain the detection as a whole.
+CANNOT = {"grad_cam", "grad_cam_plus_plus", "ss_grad_cam_plus_plus", "d_rise"}
+CHEAP = {"smooth_grad": {"samples": 4}, "integrated_gradients": {"steps": 4}}
+
+
+def image(seed: int = 0) -> torch.Tensor:
+    return torch.randint(40, 256, (3, SIDE, SIDE), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("name", sorted({*method_names()} - CANNOT))
+def test_every_method_finds_the_evidence_and_nothing_else(name: str):
+    method = replace(load_method(name), **CHEAP.get(name, {}))
+    if hasattr(method, "layers"):
+        method = replace(method, smoothing=0.0)
+    if name == "default":
+        # Smoothing spreads a map on purpose.
+        sharp = [replace(one, smoothing=0.0) for one in method.of_class.methods]
+        method = replace(method, of_class=replace(method.of_class, methods=sharp), of_box=load_method("norm_grad"))
+    questions = ("class", "left", "top", "right", "bottom")
+    found = detinv.attribute(HandSetDetector(), [image()], questions=questions, method=method)
+    assert [one.question for one in found] == list(questions)
+    for one in found:
+        # A side moves outwards as its distance grows, so covering evidence moves left and top to larger values.
+        heat = one.heat().abs() if one.signed else one.heat()
+        region = EVIDENCE[one.question]
+        # A square that covers a part reaches beyond it, and so does a map that is enlarged from cells of 8 pixels.
+        margin = 8 if name == "occlusion" or one.map.shape[0] < SIDE else 0
+        assert inside_box(region, (SIDE, SIDE), margin).view(-1)[int(heat.argmax())], one.question
+        assert energy_share(heat, inside_box(region, (SIDE, SIDE), margin)) > 0.9, one.question
+
+
+@pytest.mark.parametrize("name", sorted(CANNOT))
+def test_methods_that_cannot_by_design_do_not(name: str):
+    """The control: what the others pass can be failed."""
+    method = load_method(name)
+    if name == "d_rise":
+        method = replace(method, masks=200)
+    (one,) = detinv.attribute(HandSetDetector(), [image()], method=method)
+    assert energy_share(one.heat(), inside_box(EVIDENCE["class"], (SIDE, SIDE), 8)) < 0.9
+
+
+def test_a_contrast_subtracts_the_evidence_for_the_other_class():
+    method = replace(load_method("odam"), signed=True)
+    (one,) = detinv.attribute(HandSetDetector(), [image()], questions=("contrast",), against="two", method=method)
+    assert one.asked == "contrast with two"
+    heat = one.heat()
+    assert inside_box(EVIDENCE["class"], (SIDE, SIDE), 8).view(-1)[int(heat.argmax())]
+    assert inside_box(EVIDENCE["other class"], (SIDE, SIDE), 8).view(-1)[int(heat.argmin())]
+    assert energy_share(heat, inside_box(EVIDENCE["class"], (SIDE, SIDE), 8)) > 0.9
+    assert energy_share(-heat, inside_box(EVIDENCE["other class"], (SIDE, SIDE), 8)) > 0.9
+
+
+def test_integrated_gradients_add_up_to_the_change_from_the_baseline():
+    detector = detinv.load_detector("part_retinanet")
+    scene = PartWorld(seed=5).scene(1)
+    method = replace(load_method("integrated_gradients"), steps=100)
+    (one, *_) = detinv.attribute(detector, [scene.image], method=method)
+    blank = (detector.pixel_mean * 255).round().to(torch.uint8)[:, None, None].expand(3, 128, 128).contiguous()
+    (baseline,) = detinv.attribute(
+        detector,
+        [blank],
+        boxes=[torch.tensor([one.box])],
+        labels=[torch.tensor([one.label])],
+        method="odam",
+    )
+    # On a blank image the candidate of this place is not the same row, so only the order of magnitude is compared.
+    assert abs(float(one.map.sum())) > 1
+    assert abs(float(one.map.sum()) - (one.value - baseline.value)) < 0.5 * abs(one.value - baseline.value)
+
+
+@pytest.mark.parametrize("name", ["part_retinanet", "part_fasterrcnn"])
+def test_the_default_points_at_the_planted_patch(name: str):
+    world, hits = PartWorld(seed=31), []
+    scenes = [world.scene(number) for number in range(4)]
+    found = detinv.attribute(name, [scene.image for scene in scenes], questions=("class",))
+    for one in found:
+        x, y = maximum(one.heat())
+        hits.append(in_patch((x, y), one.box))
+    assert len(hits) >= 6
+    assert sum(hits) >= 0.8 * len(hits)
+
+
+def in_patch(point: tuple[float, float], box: tuple[float, float, float, float], margin: float = 2.0) -> bool:
+    """Whether a point lies in the patch that the world `part` plants in an object."""
+    (cx, cy), half = PartWorld.patch_centre, PartWorld.patch_half_side
+    width, height = (box[2] - box[0]) / 2, (box[3] - box[1]) / 2
+    dx = abs(point[0] - ((box[0] + box[2]) / 2 + cx * width)) - half * width
+    dy = abs(point[1] - ((box[1] + box[3]) / 2 + cy * height)) - half * height
+    return max(dx, dy) <= margin
+
+
+@pytest.mark.parametrize("name", ["shapes_retinanet", "shapes_fasterrcnn"])
+def test_the_default_finds_each_side_at_its_edge(name: str):
+    scenes = [PlainWorld(seed=31).scene(number) for number in range(2)]
+    sides = ("left", "top", "right", "bottom")
+    found = detinv.attribute(name, [scene.image for scene in scenes], questions=sides)
+    right = [nearest_edge(maximum(one.heat()), one.box) == one.question for one in found]
+    assert len(right) >= 12
+    assert sum(right) >= 0.85 * len(right)

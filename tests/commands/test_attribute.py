@@ -1,0 +1,129 @@
+"""`detinv attribute`: what it writes, how it resumes, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detinv.attribution import archive
+from detinv.cli import main
+from detinv.commands import attribute
+from detinv.errors import DetinvError
+from detinv.worlds.part import PartWorld
+
+WORDS = ("scenes=2", "questions=[class,left]", "max_detections=2")
+
+
+def run(out_dir: Path, *words: str) -> int:
+    return main(["attribute", *WORDS, f"out_dir={out_dir}", *words])
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    out_dir = tmp_path_factory.mktemp("attribute") / "out"
+    assert run(out_dir) == 0
+    return out_dir
+
+
+def test_everything_is_written(written: Path):
+    found = json.loads((written / "attributions.json").read_text())
+    assert len(found["images"]) == 2
+    assert found["unmatched"] == {}
+    for image in found["images"]:
+        with np.load(written / "maps" / f"{image['file']}.npz") as maps:
+            for entry in image["attributions"]:
+                assert list(maps[entry["map"]].shape) == entry["map_size"]
+                assert entry["method"] == "default"
+                assert 0 <= entry["placement"]["energy_in_box"] <= 1
+        with Image.open(written / "pictures" / f"{image['file']}.png") as picture:
+            assert picture.width > 500
+    assert {row["question"] for row in json.loads((written / "metrics.json").read_text())["maps"]} == {"class", "left"}
+    assert "Why the detector decided so" in (written / "report.html").read_text()
+
+
+def test_what_is_finished_is_not_made_again(written: Path, monkeypatch):
+    before = {path.name: path.read_bytes() for path in (written / "maps").iterdir()}
+    entries = (written / "attributions.json").read_text()
+    monkeypatch.setattr(attribute, "explain_image", lambda *args, **options: pytest.fail("it is finished"))
+    assert run(written) == 0
+    assert {path.name: path.read_bytes() for path in (written / "maps").iterdir()} == before
+    assert (written / "attributions.json").read_text() == entries
+
+
+def test_an_interrupted_run_goes_on_to_the_same_maps(written: Path, tmp_path: Path, monkeypatch):
+    explain, made = attribute.explain_image, []
+
+    def interrupted(*args, **options):
+        if made:
+            raise KeyboardInterrupt
+        made.append(explain(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(attribute, "explain_image", interrupted)
+    assert run(tmp_path / "out") == 130
+    assert len(list((tmp_path / "out" / "progress").iterdir())) == 1
+    monkeypatch.setattr(attribute, "explain_image", explain)
+    assert run(tmp_path / "out") == 0
+    for path in (written / "maps").iterdir():
+        with np.load(path) as one, np.load(tmp_path / "out" / "maps" / path.name) as other:
+            assert all(np.array_equal(one[name], other[name]) for name in one.files)
+
+
+def test_another_photograph_of_the_same_name_is_explained_anew(tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    path = tmp_path / "images" / "a.png"
+    maps = []
+    for number in range(2):
+        scene = PartWorld(seed=9).scene(number)
+        Image.fromarray(scene.image.permute(1, 2, 0).numpy()).save(path)
+        assert run(tmp_path / "out", f"images={tmp_path / 'images'}") == 0
+        maps.append((tmp_path / "out" / "maps" / "a.npz").read_bytes())
+    assert maps[0] != maps[1]
+
+
+def test_annotated_objects_are_explained(tmp_path: Path):
+    scene = PartWorld(seed=9).scene(0)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(scene.image.permute(1, 2, 0).numpy()).save(tmp_path / "images" / "a.png")
+    names = PartWorld.class_names
+    boxes = [[x0, y0, x1 - x0, y1 - y0] for x0, y0, x1, y1 in scene.layout.boxes.tolist()]
+    file = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 128, "width": 128}],
+        "categories": [{"id": number + 1, "name": name} for number, name in enumerate(names)],
+        "annotations": [
+            {"id": number + 1, "image_id": 1, "category_id": int(label) + 1, "bbox": box, "area": 1.0, "iscrowd": 0}
+            for number, (box, label) in enumerate(zip(boxes, scene.layout.labels, strict=True))
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(file))
+    words = (f"images={tmp_path / 'images'}", f"annotations={tmp_path / 'a.json'}", "questions=[class]")
+    assert run(tmp_path / "out", *words) == 0
+    (image,) = json.loads((tmp_path / "out" / "attributions.json").read_text())["images"]
+    assert [entry["class"] for entry in image["attributions"]] == [names[int(label)] for label in scene.layout.labels]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("methods=[odem]",), "did you mean 'odam'"),
+        (("methods=[]",), "name at least one"),
+        (("questions=[colour]",), "cannot be asked that"),
+        (("layers=[p9]", "methods=[odam]"), "this detector has"),
+        (("world=plain",), "choose the world it was trained on"),
+        (("annotations=a.json",), "give the folder of its images"),
+        (("images=nowhere",), "does not exist"),
+        (("scenes=0",), "at least 1"),
+    ],
+)
+def test_mistakes_get_one_line(words, said: str, tmp_path: Path, capsys):
+    assert run(tmp_path / "out", *words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_summary_of_nothing_is_empty():
+    assert archive.summary([]) == []
+    assert issubclass(DetinvError, Exception)
