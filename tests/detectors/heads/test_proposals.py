@@ -8,7 +8,7 @@ from torchvision.ops import batched_nms, nms
 
 from detinv.detectors.heads.predictions import DensePredictions
 from detinv.detectors.heads.proposals import propose, size_limits, suppress
-from tests.fakes import tiny_detector
+from tests.fakes import in_float64, tiny_detector
 
 
 def random_boxes(count, spread, side, seed):
@@ -79,7 +79,7 @@ def raw(detector, sizes, canvas_size, seed=0):
     ("score_thresh", "limit", "topk"), [(0.0, 50, 300), (0.6, 50, 300), (0.0, 1000, 40), (2.0, 50, 300)]
 )
 def test_proposals_are_those_of_the_library(score_thresh, limit, topk):
-    detector = tiny_detector("fasterrcnn", image_size=(64, 96), seed=1)
+    detector = in_float64(tiny_detector("fasterrcnn", image_size=(64, 96), seed=1))
     rpn = detector.model.rpn
     rpn.score_thresh = score_thresh
     rpn._post_nms_top_n["testing"], rpn._pre_nms_top_n["testing"] = limit, topk
@@ -98,7 +98,7 @@ def test_proposals_are_those_of_the_library(score_thresh, limit, topk):
 
 
 def test_tiny_proposals_are_dropped_before_they_suppress():
-    detector = tiny_detector("fasterrcnn", image_size=(64, 96), seed=1)
+    detector = in_float64(tiny_detector("fasterrcnn", image_size=(64, 96), seed=1))
     sizes = [(64, 96)]
     dense = raw(detector, sizes, (64, 96))
     boxes, valid, _ = propose(dense, size_limits(tuple(sizes), torch.device("cpu")), 12.0)
