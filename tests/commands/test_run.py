@@ -113,7 +113,7 @@ def test_another_run_is_refused_in_the_same_folder(finished, word, problem, caps
     [
         (["run"], ["detinv run needs an experiment"]),
         (["run", "table1_transfer", "detectors=[]"], ["detectors=[]: name at least one detector"]),
-        (["run", "table1_transfer", "detectors=[3]"], ["detectors: 3 is no detector; write a name"]),
+        (["run", "table1_transfer", "detectors=[3]"], ["no detector is called '3'"]),
         (["run", "table1_transfer", "detectors=[shapes_fcso]"], ["'shapes_fcso'", "did you mean 'shapes_fcos'?"]),
         (["run", "table1_transfer", "detectors=[shapes_fcos,shapes_fcos]"], ["two are called 'shapes_fcos'"]),
         (["run", "table1_transfer", "detectors=[{weights: x}]"], ["has no name"]),

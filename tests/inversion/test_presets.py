@@ -7,6 +7,7 @@ import torch
 
 from detinv.config.folders import choices, config_dir
 from detinv.errors import ConfigError
+from detinv.inputs.fingerprint import settings_hash
 from detinv.inversion.pixels.pixels import FourierPixels
 from detinv.inversion.preset import load_preset
 from detinv.inversion.regularisers.alpha_norm import AlphaNorm
@@ -26,10 +27,13 @@ LAYOUTS = [
 def test_every_preset_runs(name: str):
     """Masks or none, one stage or two: terms that a detector does not have are passed over."""
     family = name.removeprefix("code_") if name.startswith("code_") else "fasterrcnn"
-    result = invert(tiny_detector(family), LAYOUTS, name, steps=3, trainer={"accelerator": "cpu"}, progress=False)
+    preset = load_preset(name)
+    before = settings_hash(preset)
+    result = invert(tiny_detector(family), LAYOUTS, preset, steps=3, trainer={"accelerator": "cpu"}, progress=False)
     start = invert(tiny_detector(family), LAYOUTS, name, steps=0, trainer={"accelerator": "cpu"}, progress=False)
     assert len(result.losses) > 0
     assert all(not torch.equal(a, b) for a, b in zip(result.images, start.images, strict=True))
+    assert settings_hash(preset) == before, "results are found again by the hash of a preset that has been used"
 
 
 def test_presets_differ_in_what_their_names_say():

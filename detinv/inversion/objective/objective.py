@@ -1,6 +1,7 @@
 """Named, weighted loss terms: raw predictions and pseudo-targets to one scalar for each image."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -62,7 +63,6 @@ class Objective:
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
         self.level_weights = tuple(float(weight) for weight in level_weights)
         self.options = TermOptions(positive_cap, deltas="deltas" in self.weights)
-        self._on_device: dict[tuple[torch.device, int], Tensor] = {}
 
     def reweighted(self, weights: Mapping[str, float | None]) -> "Objective":
         """Copy the objective with other weights; terms that `weights` does not name keep theirs, null drops one."""
@@ -112,6 +112,11 @@ class Objective:
             raise ConfigError("preset.objective.weights: the detector has none of the terms that have a weight")
         weights = self.weights | {name: one.weight for name, one in (regularisers or {}).items()}
         return torch.stack([weights[name.rpartition("/")[2]] * value for name, value in terms.items()]).sum(0)
+
+    @cached_property
+    def _on_device(self) -> dict[tuple[torch.device, int], Tensor]:
+        """Weights by device and number of levels; cached properties do not count when objectives are compared."""
+        return {}
 
     def _levels(self, predictions: DensePredictions) -> Float[Tensor, " level"]:
         device, count = predictions.logits.device, len(predictions.head.level_sizes)

@@ -1,6 +1,7 @@
 """torchvision's COCO models: built as the library builds them, and read as the library reads them."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from urllib.error import URLError
 
@@ -408,7 +409,7 @@ def test_weights_of_another_number_of_classes(tmp_path):
 
 def test_a_pickle_needs_trust(tmp_path):
     model = get_model(SSDLITE, weights=None, weights_backbone=None)
-    torch.save({"model": model.state_dict(), "path": Path("x")}, tmp_path / "w.pth")
+    torch.save({"model": model.state_dict(), "part": Fraction(1, 2)}, tmp_path / "w.pth")
     with pytest.raises(DetectorError, match="detector.trust_weights=true"):
         load_torchvision(SSDLITE, weights=str(tmp_path / "w.pth"))
     detector = load_torchvision(SSDLITE, weights=str(tmp_path / "w.pth"), trust_weights=True)

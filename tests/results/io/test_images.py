@@ -54,7 +54,7 @@ def test_read_images_names_a_broken_file(tmp_path: Path) -> None:
 
 def test_read_images_suggests_the_nearest_name(tmp_path: Path) -> None:
     write_png(tmp_path / "frame_01.png", _image(0))
-    with pytest.raises(ConfigError, match="frame_1.png .* nearest name there is frame_01.png"):
+    with pytest.raises(ConfigError, match="frame_1.png .* did you mean 'frame_01.png'"):
         read_images(tmp_path, ["frame_1.png"])
 
 
