@@ -64,6 +64,7 @@ def test_no_step_is_seen_before_it_is_taken():
         seen_in_terminal("12/3 inverting \x1b[38;5;237m----\x1b[0m  0/200 steps", seconds=1)
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_says_why():
     with pytest.raises(DetinvError, match=r"before its first step.*--?steps|before its first step.*steps"):
         startup.first_step_seconds(["steps=many"])

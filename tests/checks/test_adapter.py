@@ -17,7 +17,7 @@ from detinv.cli import main
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
 from detinv.inversion.preset import load_preset
-from tests.fakes import FAMILIES, tiny_detector
+from tests.fakes import tiny_detector
 
 SIZES = ((64, 96), (96, 64))
 
@@ -26,7 +26,10 @@ def trial(detector, steps=6):
     return AdapterTrial(detector, load_preset(), SIZES, steps, 3, ())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    ["retinanet", "maskrcnn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fcos", "fasterrcnn"))],
+)
 def test_a_right_adapter_holds_everything(family):
     found = check_adapter(tiny_detector(family, image_size=(64, 96)), load_preset(), SIZES, steps=6, seed=3)
     assert [verdict for verdict in found if verdict.holds is not True] == []

@@ -44,6 +44,7 @@ def test_two_of_them_share_an_image(tmp_path):
     assert {f"{name}/redetected" for name in members} <= set(metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_does_not_depend_on_its_batch(name):
     detector = small(name)

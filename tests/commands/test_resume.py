@@ -243,8 +243,22 @@ def test_from_python_an_interruption_hands_over_what_is_done(monkeypatch):
     assert set(stopped.value.result.missing) == {layout.id for layout in LAYOUTS[1:]}
 
 
-@pytest.mark.parametrize("preset", ["default", "paper", "fourier"])
-@pytest.mark.parametrize("family", ["retinanet", "maskrcnn"])
+@pytest.mark.parametrize(
+    ("family", "preset"),
+    [
+        ("retinanet", "default"),
+        ("maskrcnn", "fourier"),
+        *(
+            pytest.param(family, preset, marks=pytest.mark.slow)
+            for family, preset in [
+                ("retinanet", "paper"),
+                ("retinanet", "fourier"),
+                ("maskrcnn", "default"),
+                ("maskrcnn", "paper"),
+            ]
+        ),
+    ],
+)
 def test_a_state_holds_everything_that_the_next_steps_depend_on(tmp_path: Path, family: str, preset: str):
     """Stopped after every checkpoint in turn, a batch ends at the same bits."""
     options = {"steps": 7, "trainer": {"accelerator": "cpu"}, "progress": False}

@@ -119,6 +119,7 @@ def test_what_cannot_be_read_is_one_line():
         settings_hash(Part(1.0, lock=threading.Lock()))
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_hash():
     code = (
         "from detinv.inputs.fingerprint import settings_hash; from detinv.inversion.preset import load_preset;"

@@ -41,6 +41,7 @@ def test_a_size_that_did_not_fit_is_not_tried_again(monkeypatch):
     assert tried == [4, 2, 2, 2, 2, 2, 2]
 
 
+@pytest.mark.slow
 def test_smaller_images_are_still_tried_together(monkeypatch):
     detector = tiny_detector("retinanet", image_size=(64, 512))
     sizes = {detector.network_size(size) for size in ((64, 256), (64, 64))}

@@ -22,6 +22,7 @@ def words_of(sweep, values):
     return words
 
 
+@pytest.mark.slow
 def test_every_run_of_the_grid_is_a_command_with_a_folder_of_its_own():
     sweep = yaml.safe_load(FILE.read_text())
     assert sweep["method"] == "grid"

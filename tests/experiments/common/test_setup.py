@@ -40,7 +40,7 @@ def test_what_is_finished_is_only_read(tmp_path, painted):
     assert painted == messages == []
 
 
-@pytest.mark.parametrize("lost", [0, 2])
+@pytest.mark.parametrize("lost", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_lost_image_comes_back_with_its_batch_and_nothing_else_is_made(tmp_path, calls, lost):
     first = setup_of(tmp_path)
     layouts = first.layouts("retinanet")

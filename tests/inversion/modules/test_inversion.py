@@ -106,8 +106,19 @@ def test_steps_lower_the_loss_and_leave_the_detector_alone(family: str, rule):
     assert not any(parameter.grad is not None for parameter in detector.parameters())
 
 
-@pytest.mark.parametrize("pixels", [RawPixels, FourierPixels])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "pixels"),
+    [
+        ("retinanet", RawPixels),
+        ("maskrcnn", FourierPixels),
+        *(
+            pytest.param(family, pixels, marks=pytest.mark.slow)
+            for family in FAMILIES
+            for pixels in (RawPixels, FourierPixels)
+            if (family, pixels) not in (("retinanet", RawPixels), ("maskrcnn", FourierPixels))
+        ),
+    ],
+)
 def test_an_image_does_not_depend_on_its_batch(family: str, pixels):
     """To the last bit: on the CPU every image is computed alone."""
     augmentation = Augmentation(shift=2, zoom=0.05, contrast=0.1, hold=2)
