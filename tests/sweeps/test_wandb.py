@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
