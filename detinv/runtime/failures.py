@@ -1,5 +1,6 @@
 """How the processes of a job learn that one of them has failed, so that none waits for it."""
 
+import atexit
 import os
 import threading
 import time
@@ -35,7 +36,12 @@ class Failures:
         self.other: ProcessError | None = None
         self._store = store
         self._told = False
-        threading.Thread(target=self._watch, daemon=True, name="detinv-failures").start()
+        self._ended = threading.Event()
+        self._watching = threading.Thread(target=self._watch, daemon=True, name="detinv-failures")
+        self._watching.start()
+        # A thread that Python stops at its end while it is inside torch's store takes the process down with it:
+        # "terminate called without an active exception".
+        atexit.register(self.close)
 
     @classmethod
     def connect(cls, rank: int, count: int) -> "Failures | None":
@@ -51,6 +57,11 @@ class Failures:
             assert box[0] is not None
             store = torch.distributed.TCPStore(host, box[0], is_master=False)
         return cls(rank, count, store)
+
+    def close(self) -> None:
+        """Stop watching; what is known of other processes stays known."""
+        self._ended.set()
+        self._watching.join(_LINGER)
 
     def tell(self, error: BaseException) -> None:
         """Make all other processes end because of `error`, and give them time to learn of it; the first error counts.
@@ -108,7 +119,7 @@ class Failures:
             time.sleep(_POLL / 4)
 
     def _watch(self) -> None:
-        while not self._told:
+        while not self._told and not self._ended.is_set():
             try:
                 if self._store.check([_FAILURE]):
                     rank, _, reason = self._store.get(_FAILURE).decode().partition(" ")
@@ -119,7 +130,7 @@ class Failures:
             except RuntimeError:
                 self.other = ProcessError("the first process ended unexpectedly", reported=False)
                 return
-            time.sleep(_POLL)
+            self._ended.wait(_POLL)
 
 
 NEVER = timedelta(days=30)
