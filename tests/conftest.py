@@ -6,6 +6,7 @@ import os
 
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
 # Torch reads this when it is imported, and so do the processes that tests start. Two threads gain little on networks
 # as small as these, and the whole suite runs in as many processes as there are cores.
@@ -26,6 +27,14 @@ for library in (
     "wandb",
 ):
     importlib.import_module(library)
+
+# Shapes and types are checked at every call where tensors are computed; a whole number is a number. Elsewhere mypy does
+# that alone: checks at every call would take a quarter of the suite's time.
+CHECKED = ("attribution", "detectors", "inversion", "layouts", "metrics", "worlds", "zoo")
+install_import_hook(
+    [f"detinv.{name}" for name in CHECKED],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 # The same examples at every run, and no limit of time: machines that test are slow and busy.
 settings.register_profile("steady", derandomize=True, deadline=None)
