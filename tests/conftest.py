@@ -3,6 +3,7 @@
 import gc
 import importlib
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,10 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests of several threads share the cores with other tests: threads that wait must not keep a core busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A suite that a script starts in the background inherits that interrupts are ignored, and so would what it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The hook that checks shapes compiles whatever is imported while it imports a module of ours, libraries as well.
 # Imported before, they come from their bytecode, which takes half the time.
