@@ -122,6 +122,8 @@ def _has_second_stage(detector: AbstractDetector) -> bool:
 
 def _levels(detector: AbstractDetector, passed: ForwardPass, head: HeadName) -> Int64[Tensor, " object"]:
     """Return the number of the level that each object was predicted from."""
+    if (head == "roi") != (passed.predictions.roi is not None):
+        raise DetectorError(f"{type(detector).__name__}: its second stage needs level_layers('roi'); declare them")
     levels = detector.row_levels(passed.predictions, head)[0]
     start = 0
     if passed.predictions.roi is not None:

@@ -16,7 +16,7 @@ from detinv.attribution.core.measures import Placement
 from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.explain import ExplainedImage
 from detinv.attribution.pictures import attribution_sheet
-from detinv.results.io.files import write_json, write_png, write_with
+from detinv.results.io.files import write_json, write_npz, write_png
 
 
 class AttributionArchive:
@@ -63,15 +63,8 @@ class AttributionArchive:
         """
         entries = [_entry(one, f"map_{number:04d}") for number, one in enumerate(explained.attributions)]
         if entries:
-            maps: dict[str, Any] = {
-                entry["map"]: one.map.numpy() for entry, one in zip(entries, explained.attributions, strict=True)
-            }
-
-            def write(target: Path) -> None:
-                with target.open("wb") as file:
-                    np.savez_compressed(file, **maps)
-
-            write_with(self._folder / "maps" / f"{stem}.npz", write)
+            maps = {entry["map"]: one.map.numpy() for entry, one in zip(entries, explained.attributions, strict=True)}
+            write_npz(self._folder / "maps" / f"{stem}.npz", maps)
             write_png(self._folder / "pictures" / f"{stem}.png", attribution_sheet(explained.attributions))
         costs = {"forwards": explained.forwards, "backwards": explained.backwards}
         stored = {"key": key, "image": name, "file": stem, **costs, **about, "attributions": entries}

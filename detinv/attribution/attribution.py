@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -78,17 +77,7 @@ class Attribution:
 
     def save(self, path: str | Path) -> None:
         """Write the map, and what is needed to place it, as an .npz file."""
-        from detinv.results.io.files import write_with
+        from detinv.results.io.files import write_npz
 
-        values: dict[str, Any] = {
-            "map": self.map.numpy(),
-            "extent": np.array(self.extent),
-            "image_size": np.array(self.photograph.shape[1:]),
-            "box": np.array(self.box),
-        }
-
-        def write(target: Path) -> None:
-            with target.open("wb") as file:
-                np.savez_compressed(file, **values)
-
-        write_with(path, write)
+        extent, size, box = (np.array(value) for value in (self.extent, self.photograph.shape[1:], self.box))
+        write_npz(path, {"map": self.map.numpy(), "extent": extent, "image_size": size, "box": box})

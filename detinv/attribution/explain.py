@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detinv.attribution.activations import CanvasMap, Job, activation_maps
 from detinv.attribution.attribution import Attribution
-from detinv.attribution.core.forward import canvas_of, run_forward
+from detinv.attribution.core.forward import run_forward
 from detinv.attribution.core.frames import Frame
 from detinv.attribution.core.objects import ExplainedObjects, annotated_objects, detected_objects
 from detinv.attribution.core.questions import Question, as_questions
@@ -123,18 +123,17 @@ def explain_image(
     forwards = backwards = 0
     if jobs:
         maps, passed = activation_maps(detector, image, objects, questions, [job for _, job in jobs], memory)
-        frame = passed.frame
         found = {(jobs[one.job][0], one.object): one for one in maps}
         forwards, backwards = 1, len(objects) * len(questions)
     else:
-        _, frame, _ = canvas_of(detector, image)
+        with torch.no_grad():
+            passed = run_forward(detector, image, objects)
+    frame, values = passed.frame, passed.scalars(questions).detach()
     for one, places in _image_methods(wanted).items():
         made = one.explain(
             detector, image, objects, [questions[place] for _, place in places], seed * 1_000_003 + number
         )
         forwards, backwards = forwards + made.forwards, backwards + made.backwards
-        with torch.no_grad():
-            values = run_forward(detector, image, objects).scalars(questions)
         extent = (0.0, 0.0, float(frame.canvas_size[1]), float(frame.canvas_size[0]))
         for (index, place), values_of in zip(places, made.values.unbind(1), strict=True):
             kept = values_of if one.signed else values_of.clamp(min=0)

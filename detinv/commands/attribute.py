@@ -18,17 +18,15 @@ from detinv.attribution.explain import explain_image
 from detinv.attribution.load import as_method, load_method
 from detinv.attribution.methods.base import AbstractMethod
 from detinv.commands import Build
+from detinv.commands.photographs import load_photographs
 from detinv.commands.terminal import console, literal
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
-from detinv.errors import ConfigError, LayoutError
+from detinv.errors import ConfigError
 from detinv.inputs.numbers import is_count
-from detinv.layouts.coco import load_coco
-from detinv.layouts.coco_file import read_coco
-from detinv.layouts.fitting import network_frame
 from detinv.layouts.layout import Layout
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
-from detinv.results.io.images import read_image, read_images
+from detinv.results.io.images import read_image
 from detinv.results.io.names import file_stems
 from detinv.results.io.resume import claim_folder
 from detinv.results.reports.findings import Figure, Findings, Table
@@ -60,8 +58,6 @@ def run(config: DictConfig, build: Build) -> None:
     detector: AbstractDetector = build_detector(config.detector).to(usable_device(config.device))
     questions = as_questions(list(config.questions), config.against, detector.class_names)
     source = _source(config, detector)
-    for name, image in zip(source.names, source.images, strict=True):
-        network_frame(detector.network_size, (image.shape[1], image.shape[2]), f"image {name}")
     out_dir = prepare_out_dir(config.out_dir)
     claim_folder(out_dir, config)
     settings = {
@@ -113,20 +109,9 @@ def _source(config: DictConfig, detector: AbstractDetector) -> _Source:
             )
         scenes = [world.scene(number) for number in range(config.scenes)]
         return _Source([scene.layout.id for scene in scenes], [scene.image for scene in scenes], None)
-    if config.annotations is None:
-        names, images = read_images(str(config.images))
-        return _Source(names, images, None)
-    coco = read_coco(Path(str(config.annotations)))
-    names = [coco.imgs[image_id]["file_name"] for image_id in sorted(coco.imgs)]
-    layouts = load_coco(str(config.annotations), detector.class_names)
-    names, images = read_images(str(config.images), names)
-    for layout, name, image in zip(layouts, names, images, strict=True):
-        if layout.image_size != (image.shape[1], image.shape[2]):
-            raise LayoutError(
-                f"{config.annotations}: image {name} is annotated as {layout.image_size[1]} x {layout.image_size[0]} "
-                f"pixels, but its file has {image.shape[2]} x {image.shape[1]}; use the annotations of these files"
-            )
-    return _Source(names, images, layouts)
+    annotations = None if config.annotations is None else str(config.annotations)
+    names, images, annotated = load_photographs(str(config.images), annotations, detector)
+    return _Source(names, images, None if annotated is None else annotated.layouts)
 
 
 def _objects(

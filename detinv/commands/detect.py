@@ -7,17 +7,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from detinv.commands import Build
+from detinv.commands.photographs import load_photographs, size_of
 from detinv.commands.terminal import console, literal
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
-from detinv.errors import LayoutError
 from detinv.inversion.evaluation import evaluate
-from detinv.layouts.fitting import network_frame
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import coco_ground_truth, coco_results
-from detinv.metrics.coco_truth import load_annotated
 from detinv.results.io.files import prepare_out_dir, write_json, write_png, write_text
-from detinv.results.io.images import read_images
 from detinv.runtime.devices import usable_device
 from detinv.viz.overview import detections_overview
 from detinv.zoo.weights import weight_hash
@@ -26,12 +23,8 @@ from detinv.zoo.weights import weight_hash
 def run(config: DictConfig, build: Build) -> None:
     """Detect in all images and write everything to `config.out_dir`."""
     detector: AbstractDetector = build_detector(config.detector).to(usable_device(config.device))
-    annotated = None if config.annotations is None else load_annotated(str(config.annotations), detector.class_names)
-    names, images = read_images(config.images, None if annotated is None else annotated.file_names)
-    if annotated is not None:
-        _check_sizes(annotated.layouts, images, config.annotations)
-    for name, image in zip(names, images, strict=True):
-        network_frame(detector.network_size, _size(image), f"image {name}")
+    annotations = None if config.annotations is None else str(config.annotations)
+    names, images, annotated = load_photographs(config.images, annotations, detector)
     detections = detector.detect(images)
     picture = detections_overview(
         images,
@@ -62,7 +55,7 @@ def run(config: DictConfig, build: Build) -> None:
 def _listed(names: list[str], images: list[torch.Tensor]) -> list[Layout]:
     """Return an empty layout for each image."""
     none, no_labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
-    return [Layout(none, no_labels, _size(image), name) for name, image in zip(names, images, strict=True)]
+    return [Layout(none, no_labels, size_of(image), name) for name, image in zip(names, images, strict=True)]
 
 
 def _index(names: list[str], listed: list[Layout], detector: AbstractDetector) -> dict[str, Any]:
@@ -71,22 +64,6 @@ def _index(names: list[str], listed: list[Layout], detector: AbstractDetector) -
     for entry, name in zip(index["images"], names, strict=True):
         entry["file_name"] = name
     return {"images": index["images"], "categories": index["categories"]}
-
-
-def _check_sizes(layouts: list[Layout], images: list[torch.Tensor], annotations: str) -> None:
-    for layout, image in zip(layouts, images, strict=True):
-        if layout.image_size != _size(image):
-            (height, width), (real_height, real_width) = layout.image_size, _size(image)
-            turned = (height, width) == (real_width, real_height)
-            advice = "store the picture as it is shown, without an EXIF orientation, or " if turned else ""
-            raise LayoutError(
-                f"{annotations}: image {layout.id} is annotated as {width} x {height} pixels, but its file has "
-                f"{real_width} x {real_height}; {advice}use the annotations made for these files"
-            )
-
-
-def _size(image: torch.Tensor) -> tuple[int, int]:
-    return image.shape[1], image.shape[2]
 
 
 def _table(metrics: dict[str, Any]) -> Table:

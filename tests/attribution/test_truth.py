@@ -11,6 +11,7 @@ from detinv.attribution.load import load_method, method_names
 from detinv.worlds.part import PartWorld
 from detinv.worlds.plain import PlainWorld
 from tests.attribution.hand_set import EVIDENCE, SIDE, HandSetDetector
+from tests.attribution.planted_truth import PATCH_MARGIN, contains, patch
 
 # Their weights are the same at every place of a channel, or they explain the detection as a whole.
 CANNOT = {"grad_cam", "grad_cam_plus_plus", "ss_grad_cam_plus_plus", "d_rise"}
@@ -88,19 +89,9 @@ def test_the_default_points_at_the_planted_patch(name: str):
     scenes = [world.scene(number) for number in range(4)]
     found = detinv.attribute(name, [scene.image for scene in scenes], questions=("class",))
     for one in found:
-        x, y = maximum(one.heat())
-        hits.append(in_patch((x, y), one.box))
+        hits.append(contains(patch(one.box), maximum(one.heat()), PATCH_MARGIN))
     assert len(hits) >= 6
     assert sum(hits) >= 0.8 * len(hits)
-
-
-def in_patch(point: tuple[float, float], box: tuple[float, float, float, float], margin: float = 2.0) -> bool:
-    """Whether a point lies in the patch that the world `part` plants in an object."""
-    (cx, cy), half = PartWorld.patch_centre, PartWorld.patch_half_side
-    width, height = (box[2] - box[0]) / 2, (box[3] - box[1]) / 2
-    dx = abs(point[0] - ((box[0] + box[2]) / 2 + cx * width)) - half * width
-    dy = abs(point[1] - ((box[1] + box[3]) / 2 + cy * height)) - half * height
-    return max(dx, dy) <= margin
 
 
 @pytest.mark.parametrize("name", ["shapes_retinanet", "shapes_fasterrcnn"])

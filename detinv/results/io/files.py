@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -71,6 +72,18 @@ def write_with(path: str | Path, write: Callable[[Path], object]) -> None:
         # After success there is nothing left to remove; after an interruption there may be.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name, compressed, in NumPy's format; see `write_bytes`."""
+    named: dict[str, Any] = dict(arrays)
+
+    def write(temporary: Path) -> None:
+        # Given a path, NumPy would append an ending to it.
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **named)
+
+    write_with(path, write)
 
 
 def write_text(path: str | Path, text: str) -> None:
