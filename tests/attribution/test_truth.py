@@ -13,8 +13,10 @@ from detinv.worlds.plain import PlainWorld
 from tests.attribution.hand_set import EVIDENCE, SIDE, HandSetDetector
 from tests.attribution.planted_truth import PATCH_MARGIN, contains, patch
 
-# Their weights are the same at every place of a channel, or they explain the detection as a whole.
-CANNOT = {"grad_cam", "grad_cam_plus_plus", "ss_grad_cam_plus_plus", "d_rise"}
+# Their weights are the same at every place of a channel, or they explain the detection as a whole; controls know
+# nothing.
+CONTROLS = {name for name in method_names() if name.startswith("control_")}
+CANNOT = {"grad_cam", "grad_cam_plus_plus", "ss_grad_cam_plus_plus", "d_rise", *CONTROLS}
 CHEAP = {"smooth_grad": {"samples": 4}, "integrated_gradients": {"steps": 4}}
 
 

@@ -12,9 +12,9 @@ from detinv.attribution.core.forward import canvas_of
 from detinv.attribution.core.frames import Frame
 from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.core.questions import Question
+from detinv.attribution.core.raw_outputs import raw_outputs
 from detinv.attribution.methods.base import ImageMaps, ImageMethod
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.heads.predictions import Predictions
 from detinv.errors import ConfigError
 from detinv.inputs.ranges import check_range
 from detinv.layouts.boxes import pairwise_iou
@@ -97,7 +97,8 @@ class DRISE(ImageMethod):
     ) -> tuple[Float[Tensor, "object 4"], Float[Tensor, "object class"]]:
         """Return each object's box, and the class vector of the raw prediction that shows it best."""
         with torch.autocast(detector.device.type, enabled=False):
-            boxes, classes = _raw(detector(pixels, [size]))
+            raw = raw_outputs(detector(pixels, [size]))
+        boxes, classes = raw.boxes(), raw.scores
         mine = frame.to_canvas(objects.boxes).to(boxes)
         own = classes[0][:, objects.labels.to(boxes.device)].T
         best = (pairwise_iou(mine, boxes[0]) * own).argmax(1)
@@ -107,20 +108,11 @@ class DRISE(ImageMethod):
         self, detector: AbstractDetector, versions: Tensor, size: tuple[int, int], boxes: Tensor, wanted: Tensor
     ) -> Float[Tensor, "mask object"]:
         with torch.autocast(detector.device.type, enabled=False):
-            found, classes = _raw(detector(versions, [size] * len(versions)))
+            raw = raw_outputs(detector(versions, [size] * len(versions)))
+        found, classes = raw.boxes(), raw.scores
         count = min(self.candidates, found.shape[1])
         best = classes.amax(2).topk(count, dim=1).indices
         found = found.gather(1, best[..., None].expand(-1, -1, 4))
         classes = classes.gather(1, best[..., None].expand(-1, -1, classes.shape[2]))
         alike = F.normalize(wanted, dim=-1) @ F.normalize(classes, dim=-1).transpose(1, 2)
         return (pairwise_iou(boxes.expand(len(found), -1, -1), found) * alike * classes.amax(2)[:, None]).amax(2)
-
-
-def _raw(predictions: Predictions) -> tuple[Float[Tensor, "image row 4"], Float[Tensor, "image row class"]]:
-    """Return boxes and class scores of the last stage's raw predictions; a region's box is that of its best class."""
-    roi = predictions.roi
-    if roi is None:
-        return predictions.dense.boxes(), predictions.dense.scores()
-    scores = roi.logits.softmax(-1)[..., :-1] * roi.valid[..., None]
-    best = scores.argmax(2)[..., None, None].expand(-1, -1, 1, 4)
-    return roi.codec.decode(roi.deltas.gather(2, best)[:, :, 0].float(), roi.rois), scores
