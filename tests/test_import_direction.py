@@ -21,7 +21,7 @@ ALLOWED = {
     "attribution": [*_CHAIN, "runtime", "metrics", "viz", "results", "attribution"],
     "training": [*_CHAIN, "runtime", "metrics", "viz", "results", "training"],
     "benchmarks": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "benchmarks"],
-    "experiments": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "experiments"],
+    "experiments": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "attribution", "experiments"],
     "verification": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "experiments", "verification"],
     "checks": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "checks"],
 }

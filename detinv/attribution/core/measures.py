@@ -6,11 +6,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+_MANTISSA = 2.0**17
+
 
 def maximum(heat: Float[Tensor, "height width"]) -> tuple[float, float]:
     """Return (x, y) of the centre of the pixel with the highest value, the first of several."""
     row, column = divmod(int(heat.argmax()), heat.shape[1])
     return column + 0.5, row + 0.5
+
+
+def without_rounding(heat: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
+    """Return values with five significant digits: equal values stay equal when a map is resampled."""
+    mantissa, exponent = torch.frexp(heat)
+    return torch.ldexp((mantissa * _MANTISSA).round() / _MANTISSA, exponent)
 
 
 def inside_box(

@@ -40,7 +40,7 @@ class Perturbation:
     deleted: Fill = "mean"
     empty: Fill = "mean"
     likeness: Likeness = "iou_score"
-    batch_size: int = 16
+    batch_size: int = 8
 
     def __post_init__(self) -> None:
         check_range(self, "steps batch_size", 1)

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from detinv.attribution.core.frames import Frame, resampled
+from detinv.attribution.core.measures import without_rounding
 
 # Of the random grid by which equal values are ordered, along each axis.
 _CELLS = 16
@@ -40,7 +41,7 @@ def pixel_ranks(
     grid = torch.rand(1, 1, _CELLS, _CELLS, generator=generator)
     ties = F.interpolate(grid, inside.shape, mode="nearest-exact")[0, 0][inside]
     order = ties.argsort(stable=True)
-    order = order[heat[inside][order].argsort(descending=True, stable=True)]
+    order = order[without_rounding(heat[inside])[order].argsort(descending=True, stable=True)]
     places = torch.empty_like(order)
     places[order] = torch.arange(len(order))
     ranks = torch.full(inside.shape, -1)

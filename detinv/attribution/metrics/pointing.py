@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from detinv.attribution.core.measures import inside_box
+from detinv.attribution.core.measures import inside_box, without_rounding
 from detinv.attribution.metrics.base import AbstractLocation, Truth, size_of
 
 
@@ -31,4 +31,5 @@ class Pointing(AbstractLocation):
             return float("nan")
         if self.within == "box" and self.margin:
             region = inside_box(truth.box, size_of(heat), self.margin)
-        return float(region[heat == heat.max()].float().mean())
+        values = without_rounding(heat)
+        return float(region[values == values.max()].float().mean())

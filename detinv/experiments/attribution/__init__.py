@@ -1,0 +1,1 @@
+"""Experiments on maps of what a decision depends on."""
