@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detinv.attribution.attribution import Attribution
     from detinv.attribution.explain import attribute
+    from detinv.attribution.mistakes.report import ErrorReport, explain_errors
     from detinv.detectors.load import load_detector
     from detinv.detectors.locate import locate_rows
     from detinv.detectors.rows import TargetRows
@@ -28,6 +29,7 @@ __all__ = [
     "CocoLayouts",
     "Detections",
     "DetinvError",
+    "ErrorReport",
     "FileLayouts",
     "InversionInterrupted",
     "InversionResult",
@@ -37,6 +39,7 @@ __all__ = [
     "TargetRows",
     "WorldLayouts",
     "attribute",
+    "explain_errors",
     "invert",
     "load_detector",
     "load_preset",
@@ -49,6 +52,7 @@ _MODULES = {
     "CocoLayouts": "detinv.layouts.sources",
     "Detections": "detinv.layouts.layout",
     "DetinvError": "detinv.errors",
+    "ErrorReport": "detinv.attribution.mistakes.report",
     "FileLayouts": "detinv.layouts.sources",
     "InversionInterrupted": "detinv.inversion.run",
     "InversionResult": "detinv.results.reports.inversion_result",
@@ -58,6 +62,7 @@ _MODULES = {
     "TargetRows": "detinv.detectors.rows",
     "WorldLayouts": "detinv.worlds.sources",
     "attribute": "detinv.attribution.explain",
+    "explain_errors": "detinv.attribution.mistakes.report",
     "invert": "detinv.inversion.run",
     "load_detector": "detinv.detectors.load",
     "load_preset": "detinv.inversion.preset",

@@ -71,10 +71,15 @@ class Detectron2RCNN(AbstractDetectron2Detector):
             rpn.anchor_generator,
             delta_codec(rpn.box2box_transform),
             AnchorAssigner(high, low, high),
-            PostProcessing(0.0, rpn.nms_thresh, rpn.pre_nms_topk[False], rpn.post_nms_topk[False]),
+            PostProcessing(
+                0.0,
+                rpn.nms_thresh,
+                rpn.pre_nms_topk[False],
+                rpn.post_nms_topk[False],
+                min_size=_next_larger(rpn.min_box_size),
+                suppress_per="level",
+            ),
         )
-        # Detectron2 keeps sides above its limit, `propose` sides at or above: the next larger number is equivalent.
-        self._min_size = torch.nextafter(torch.tensor(float(rpn.min_box_size)), torch.tensor(math.inf)).item()
         self._roi_codec = delta_codec(predictor.box2box_transform)
         # The second stage has no limit before suppression: all classes of all proposals are candidates.
         self._roi_post = PostProcessing(
@@ -112,7 +117,7 @@ class Detectron2RCNN(AbstractDetectron2Detector):
         sizes = whole_canvas(pixels) if image_sizes is None else image_sizes
         limits = size_limits(tuple((height, width) for height, width in sizes), pixels.device)
         with torch.autocast(pixels.device.type, enabled=False):
-            proposals = propose(dense.detach(), limits, self._min_size, by_logit=True)
+            proposals = propose(dense.detach(), limits, by_logit=True)
         regions = Regions.none(pixels) if regions is None else regions
         given = regions.boxes.detach().float()
         roi = self._second_stage(
@@ -153,6 +158,11 @@ class Detectron2RCNN(AbstractDetectron2Detector):
         pooled = _pool(heads.mask_pooler, [features[name] for name in heads.mask_in_features], given)
         logits = heads.mask_head.layers(pooled).float()
         return logits.expand(-1, heads.num_classes, -1, -1).unflatten(0, given.shape[:2])
+
+
+def _next_larger(size: float) -> float:
+    """Return the number after `size`: Detectron2 keeps sides above its limit, `propose` sides at or above."""
+    return torch.nextafter(torch.tensor(float(size)), torch.tensor(math.inf)).item()
 
 
 def _pool(pooler: Any, features: list[Tensor], rois: Float[Tensor, "batch roi 4"]) -> Float[Tensor, "rows _ side side"]:

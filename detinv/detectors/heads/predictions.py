@@ -24,7 +24,7 @@ class PostProcessing:
 
     Args:
         score_thresh: candidates whose score is not above it are dropped.
-        nms_thresh: IoU above which the lower-scored of two boxes of one class is suppressed; None for heads that give
+        nms_thresh: IoU above which the lower-scored of two boxes is suppressed, for each ...; None for heads that give
             one row per object and need no suppression (set prediction, one-to-one heads).
         topk_candidates: largest number of candidates (pairs of row and class) kept before suppression, for each ...
         detections_per_image: largest number of detections returned.
@@ -33,6 +33,7 @@ class PostProcessing:
         clip: whether boxes are clipped to the image "before" suppression, "after" it or "never".
         min_size: boxes with a side shorter than this, in pixels after clipping, are dropped before suppression.
         drop_empty: whether boxes with no area after clipping are dropped at the end.
+        suppress_per: ... "class", or "level" as proposal heads do.
         class_offset: pixels by which the boxes of each class are shifted so that one suppression serves all classes,
             in libraries that do so. Large coordinates are rounded, which can change the outcome of close calls.
     """
@@ -46,6 +47,7 @@ class PostProcessing:
     clip: Literal["before", "after", "never"] = "before"
     min_size: float = 0.0
     drop_empty: bool = False
+    suppress_per: Literal["class", "level"] = "class"
     class_offset: float | None = None
 
     @property

@@ -33,9 +33,7 @@ class Proposals(NamedTuple):
 
 
 @torch.no_grad()
-def propose(
-    predictions: DensePredictions, limits: Float[Tensor, "batch 2"], min_size: float, by_logit: bool = False
-) -> Proposals:
+def propose(predictions: DensePredictions, limits: Float[Tensor, "batch 2"], by_logit: bool = False) -> Proposals:
     """Choose the boxes that a region proposal network hands to the second stage.
 
     On each level, the candidates of highest objectness are decoded, clipped to the image, filtered by size and score,
@@ -44,7 +42,6 @@ def propose(
     Args:
         predictions: of the proposal head, which has one class, "object".
         limits: (width, height) of each image, to which its boxes are clipped.
-        min_size: shortest side of a proposal, in pixels.
         by_logit: whether levels are ranked by logits, as in Detectron2, or by their sigmoids, as in torchvision, where
             sigmoids that round to the same number tie.
     """
@@ -59,7 +56,7 @@ def propose(
         decoded = predictions.boxes(rows + start)
         candidates = clip(decoded, limits[:, None].expand(-1, decoded.shape[1], -1))
         score = logits.sigmoid()
-        fit = ((candidates[..., 2:] - candidates[..., :2]) >= min_size).all(-1) & (score >= post.score_thresh)
+        fit = ((candidates[..., 2:] - candidates[..., :2]) >= post.min_size).all(-1) & (score >= post.score_thresh)
         kept = suppress(candidates, fit, post.suppression, rounds)
         boxes.append(candidates)
         sources.append(rows + start)

@@ -60,7 +60,14 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
             rpn.anchor_generator,
             DeltaCodec(rpn.box_coder.weights),
             AnchorAssigner(matcher.high_threshold, matcher.low_threshold, matcher.high_threshold),
-            PostProcessing(rpn.score_thresh, rpn.nms_thresh, rpn.pre_nms_top_n(), proposals),
+            PostProcessing(
+                rpn.score_thresh,
+                rpn.nms_thresh,
+                rpn.pre_nms_top_n(),
+                proposals,
+                min_size=rpn.min_size,
+                suppress_per="level",
+            ),
         )
         self._roi_codec = DeltaCodec(tuple(roi_heads.box_coder.weights))
         # The second stage has no limit before suppression: all classes of all proposals are candidates.
@@ -106,7 +113,7 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         sizes = whole_canvas(pixels) if image_sizes is None else image_sizes
         limits = size_limits(tuple((height, width) for height, width in sizes), inputs.device)
         with torch.autocast(inputs.device.type, enabled=False):
-            proposals = propose(dense.detach(), limits, self.model.rpn.min_size)
+            proposals = propose(dense.detach(), limits)
         regions = Regions.none(pixels) if regions is None else regions
         given = regions.boxes.detach().float()
         roi = self._second_stage(

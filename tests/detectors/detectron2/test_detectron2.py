@@ -410,7 +410,7 @@ def test_proposals_are_those_of_the_library(tmp_path, shift, min_box_size, limit
     sizes = [(96, 128), (96, 112)]
     predictions = run(detector, noise(2, 3, 96, 128), sizes)
     dense = predictions.dense.detach()
-    boxes, valid, _ = propose(dense, size_limits(tuple(sizes), torch.device("cpu")), detector._min_size, by_logit=True)
+    boxes, valid, _ = propose(dense, size_limits(tuple(sizes), torch.device("cpu")), by_logit=True)
     assert torch.equal(boxes, predictions.roi.rois[:, :-2])
     rpn, levels = detector.model.proposal_generator, list(dense.head.level_sizes)
     wanted = find_top_rpn_proposals(

@@ -86,7 +86,7 @@ def test_proposals_are_those_of_the_library(score_thresh, limit, topk):
     detector = type(detector)(detector.model, detector.class_names)
     sizes = [(64, 96), (48, 96), (64, 70)]
     dense = raw(detector, sizes, (64, 96))
-    boxes, valid, _ = propose(dense, size_limits(tuple(sizes), torch.device("cpu")), rpn.min_size)
+    boxes, valid, _ = propose(dense, size_limits(tuple(sizes), torch.device("cpu")))
     assert boxes.shape[1] == min(limit, sum(min(topk, rows) for rows in dense.head.level_sizes))
     wanted, scores = rpn.filter_proposals(dense.boxes(), dense.logits.flatten(), sizes, list(dense.head.level_sizes))
     for image in range(len(sizes)):
@@ -99,13 +99,14 @@ def test_proposals_are_those_of_the_library(score_thresh, limit, topk):
 
 def test_tiny_proposals_are_dropped_before_they_suppress():
     detector = in_float64(tiny_detector("fasterrcnn", image_size=(64, 96), seed=1))
+    detector.model.rpn.min_size = 12.0
+    detector = type(detector)(detector.model, detector.class_names)
     sizes = [(64, 96)]
     dense = raw(detector, sizes, (64, 96))
-    boxes, valid, _ = propose(dense, size_limits(tuple(sizes), torch.device("cpu")), 12.0)
+    boxes, valid, _ = propose(dense, size_limits(tuple(sizes), torch.device("cpu")))
     sides = (boxes[..., 2:] - boxes[..., :2]).amin(-1)[valid]
     assert len(sides) > 0
     assert sides.min() >= 12
-    detector.model.rpn.min_size = 12.0
     wanted, _ = detector.model.rpn.filter_proposals(
         dense.boxes(), dense.logits.flatten(), sizes, list(dense.head.level_sizes)
     )
@@ -118,15 +119,15 @@ def test_logits_whose_sigmoids_round_to_one_compete_by_logit_where_the_library_h
     head = replace(head, anchors=anchors, level_sizes=(1, 2))
     dense = DensePredictions(torch.tensor([[[40.0], [42.0], [41.0]]]), torch.zeros(1, 3, 4), head)
     limits = size_limits(((64, 64),), torch.device("cpu"))
-    assert torch.equal(propose(dense, limits, 1.0)[0][0], anchors)
-    assert torch.equal(propose(dense, limits, 1.0, by_logit=True)[0][0], anchors[[1, 2, 0]])
+    assert torch.equal(propose(dense, limits)[0][0], anchors)
+    assert torch.equal(propose(dense, limits, by_logit=True)[0][0], anchors[[1, 2, 0]])
 
 
 def test_proposals_carry_no_gradient():
     detector = tiny_detector("fasterrcnn")
     dense = raw(detector, [(64, 64)], (64, 64))
     dense = type(dense)(dense.logits.requires_grad_(), dense.deltas.requires_grad_(), dense.head)
-    boxes, valid, _ = propose(dense, size_limits(((64, 64),), torch.device("cpu")), 1e-3)
+    boxes, valid, _ = propose(dense, size_limits(((64, 64),), torch.device("cpu")))
     assert not boxes.requires_grad
     assert valid.any()
 

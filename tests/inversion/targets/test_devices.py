@@ -78,7 +78,7 @@ def dense(kind, classes=3):
 def second_stage(layouts):
     generator = torch.Generator().manual_seed(2)
     head = dense("anchors", classes=1)
-    proposals = propose(head, layouts.limits, 1.0)
+    proposals = propose(head, layouts.limits)
     rois = torch.cat([proposals.boxes, layouts.boxes], 1)
     count = rois.shape[1]
     roi = RoIPredictions(
@@ -165,9 +165,9 @@ def test_targets_of_two_stages(rule):
 def test_proposals():
     predictions, limits = dense("anchors", classes=1), batch().limits
     with PretendedDevice():
-        found = propose(moved(predictions, DEVICE), limits.to(DEVICE), 1.0)
+        found = propose(moved(predictions, DEVICE), limits.to(DEVICE))
         found = [one.cpu() for one in found]
-    for one, other in zip(found, propose(predictions, limits, 1.0), strict=True):
+    for one, other in zip(found, propose(predictions, limits), strict=True):
         torch.testing.assert_close(one, other)
 
 

@@ -1,0 +1,98 @@
+"""Plant mistakes and count how often they are named rightly: the table of docs/attribution.md.
+
+python tests/attribution/planted_mistakes.py --seed 90210 --count 50
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from scipy.stats import binomtest
+
+from detinv.commands.photographs import load_photographs
+from detinv.worlds.plain import PlainWorld
+from tests.attribution.mistake_plants import (
+    PLANTS,
+    TORCHVISION,
+    PairsWorld,
+    Subject,
+    background_of,
+    detector_with,
+    suppressed,
+)
+
+PHOTOGRAPHIC = ("yolox_nano", "nanodet_m", "fastestdet")
+# Scores of small detectors on photographs are low.
+PHOTOGRAPHIC_THRESH = 0.3
+# Scenes that are tried before a plant counts as one that this detector does not allow.
+_BARREN = 100
+
+
+def of_scenes(name: str, world: PlainWorld) -> Iterator[Subject]:
+    """Yield scene after scene with what a detector finds there."""
+    number = 0
+    while True:
+        scene, detector = world.scene(number), detector_with(name)
+        (found,) = detector.detect([scene.image])
+        truth = scene.layout.without_masks()
+        yield Subject(name, scene.image, truth, found.above(0.5), background=background_of(world, number))
+        number += 1
+
+
+def of_photographs(name: str, folder: Path) -> Iterator[Subject]:
+    """Yield photograph after photograph with what a detector finds there."""
+    detector = detector_with(name)
+    _, images, annotated = load_photographs(str(folder / "images"), str(folder / "instances.json"), detector)
+    assert annotated is not None
+    for image, truth in zip(images, annotated.layouts, strict=True):
+        (found,) = detector.detect([image])
+        yield Subject(name, image, truth.without_masks(), found.above(PHOTOGRAPHIC_THRESH), PHOTOGRAPHIC_THRESH)
+
+
+def measure(name: str, seed: int, count: int, photographs: Path | None) -> Counter[tuple[str, str]]:
+    """Return how often each verdict fell on each plant in one detector."""
+    verdicts: Counter[tuple[str, str]] = Counter()
+    for plant in PLANTS:
+        made: Counter[str] = Counter()
+        if photographs is not None:
+            subjects = of_photographs(name, photographs)
+        else:
+            subjects = of_scenes(name, (PairsWorld if plant is suppressed else PlainWorld)(seed=seed))
+        for tried, subject in enumerate(subjects):
+            if (made and min(made.values()) >= count) or (not made and tried > _BARREN):
+                break
+            for one in plant(subject):
+                if made[one.name] < count:
+                    made[one.name] += 1
+                    verdicts[one.name, one.verdict()] += 1
+    return verdicts
+
+
+def share(right: int, total: int) -> str:
+    """Return a percentage with Wilson's 95 % interval."""
+    low, high = binomtest(right, total).proportion_ci(method="wilson")
+    return f"{100 * right / total:.1f} % [{100 * low:.1f}, {100 * high:.1f}], n = {total}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=90210, help="of the scenes")
+    parser.add_argument("--count", type=int, default=50, help="of each plant in each detector")
+    parser.add_argument("--photographs", type=Path, help="folder with images/ and instances.json in COCO's format")
+    parser.add_argument("--detectors", nargs="*", help="by default the bundled ones of four families")
+    options = parser.parse_args()
+    names = options.detectors or (TORCHVISION if options.photographs is None else PHOTOGRAPHIC)
+    total: Counter[tuple[str, str]] = Counter()
+    for name in names:
+        verdicts = measure(name, options.seed, options.count, options.photographs)
+        total += verdicts
+        right = sum(number for (_, verdict), number in verdicts.items() if verdict == "right")
+        print(f"{name}: {share(right, verdicts.total())}", flush=True)
+        for (plant, verdict), number in sorted(verdicts.items()):
+            if verdict != "right":
+                print(f"    {plant}: {number} times {verdict}", flush=True)
+    for plant in dict.fromkeys(plant for plant, _ in total):
+        right = total[plant, "right"]
+        print(f"{plant}: {share(right, sum(number for (name, _), number in total.items() if name == plant))}")
+    print(f"all: {share(sum(n for (_, v), n in total.items() if v == 'right'), total.total())}")
