@@ -17,6 +17,7 @@ from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.explain import ExplainedImage
 from detinv.attribution.pictures import attribution_sheet
 from detinv.results.io.files import write_json, write_npz, write_png
+from detinv.viz.image import Picture
 
 
 class AttributionArchive:
@@ -33,9 +34,13 @@ class AttributionArchive:
         for name in ("maps", "pictures", "progress"):
             (folder / name).mkdir(exist_ok=True)
 
-    def key(self, image: UInt8[Tensor, "3 height width"], objects: ExplainedObjects) -> str:
-        """Return what identifies an image's maps: its pixels, its objects and the settings."""
-        digest = hashlib.sha256(self._settings.encode())
+    def key(self, image: UInt8[Tensor, "3 height width"], objects: ExplainedObjects, asked: str = "") -> str:
+        """Return what identifies an image's maps: its pixels, its objects and the settings.
+
+        Args:
+            asked: what else they depend on.
+        """
+        digest = hashlib.sha256((self._settings + asked).encode())
         for tensor in (image, objects.boxes, objects.labels):
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
@@ -52,7 +57,13 @@ class AttributionArchive:
         return stored if stored.get("key") == key and complete else None
 
     def store(
-        self, stem: str, key: str, name: str, explained: ExplainedImage, about: Mapping[str, Any]
+        self,
+        stem: str,
+        key: str,
+        name: str,
+        explained: ExplainedImage,
+        about: Mapping[str, Any],
+        picture: Picture | None = None,
     ) -> dict[str, Any]:
         """Write an image's maps, its picture and its entry, and return the entry.
 
@@ -60,12 +71,14 @@ class AttributionArchive:
             stem: name of the files, without ending.
             name: of the image.
             about: what else is to be known, such as seconds.
+            picture: of the maps; by default a row for each object and a column for each question.
         """
         entries = [_entry(one, f"map_{number:04d}") for number, one in enumerate(explained.attributions)]
         if entries:
             maps = {entry["map"]: one.map.numpy() for entry, one in zip(entries, explained.attributions, strict=True)}
             write_npz(self._folder / "maps" / f"{stem}.npz", maps)
-            write_png(self._folder / "pictures" / f"{stem}.png", attribution_sheet(explained.attributions))
+            drawn = attribution_sheet(explained.attributions) if picture is None else picture
+            write_png(self._folder / "pictures" / f"{stem}.png", drawn)
         costs = {"forwards": explained.forwards, "backwards": explained.backwards}
         stored = {"key": key, "image": name, "file": stem, **costs, **about, "attributions": entries}
         write_json(self._progress(stem), stored)

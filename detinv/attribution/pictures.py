@@ -23,12 +23,12 @@ _BOX, _CASING = (255, 255, 255), (0, 0, 0)
 def heat_picture(
     photograph: UInt8[Tensor, "3 height width"],
     heat: Float[Tensor, "height width"],
-    box: tuple[float, float, float, float],
+    box: tuple[float, float, float, float] | None,
     *,
     signed: bool,
     side: int = 0,
 ) -> Picture:
-    """Draw a map on its photograph, greyed, with the explained box.
+    """Draw a map on its photograph, greyed, with the explained box where it is given.
 
     Args:
         heat: scaled by its largest absolute value: that is the most opaque.
@@ -52,7 +52,7 @@ def heat_picture(
         colours = colormaps[_UNSIGNED](0.25 + 0.75 * opacity)[..., :3]
     opacity = _OPACITY * np.sqrt(opacity)[..., None]
     picture = Image.fromarray(np.round(grey * (1 - opacity) + 255 * colours * opacity).astype(np.uint8))
-    return _boxed(picture, box, scale)
+    return np.asarray(picture).copy() if box is None else _boxed(picture, box, scale)
 
 
 def object_picture(one: Attribution, side: int = _SIDE) -> Picture:

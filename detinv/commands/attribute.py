@@ -1,7 +1,6 @@
 """`detinv attribute`: explain why a detector decided so."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table as ConsoleTable
-from torch import Tensor
 
 from detinv.attribution.archive import AttributionArchive, summary
 from detinv.attribution.core.objects import ExplainedObjects, annotated_objects, detected_objects
@@ -18,13 +16,13 @@ from detinv.attribution.explain import explain_image
 from detinv.attribution.load import as_method, load_method
 from detinv.attribution.methods.base import AbstractMethod
 from detinv.commands import Build
+from detinv.commands.attribute_errors import Source, explain_mistakes
 from detinv.commands.photographs import load_photographs
 from detinv.commands.terminal import console, literal
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inputs.numbers import is_count
-from detinv.layouts.layout import Layout
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
 from detinv.results.io.images import read_image
 from detinv.results.io.names import file_stems
@@ -39,15 +37,6 @@ from detinv.zoo.weights import weight_hash
 _DRAWN = 12
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Images by name, with the objects to explain where a file says them."""
-
-    names: list[str]
-    images: list[Tensor]
-    layouts: list[Layout] | None
-
-
 def run(config: DictConfig, build: Build) -> None:
     """Explain all images, or those that are missing in `config.out_dir`."""
     terminal = console()
@@ -60,6 +49,9 @@ def run(config: DictConfig, build: Build) -> None:
     source = _source(config, detector)
     out_dir = prepare_out_dir(config.out_dir)
     claim_folder(out_dir, config)
+    if config.errors:
+        explain_mistakes(config, detector, methods, source, out_dir, terminal)
+        return
     settings = {
         "weights": weight_hash(detector),
         "methods": {name: repr(method) for name, method in methods.items()},
@@ -97,7 +89,7 @@ def _methods(config: DictConfig) -> dict[str, AbstractMethod]:
     return {name: as_method(name, layers) for name in names}
 
 
-def _source(config: DictConfig, detector: AbstractDetector) -> _Source:
+def _source(config: DictConfig, detector: AbstractDetector) -> Source:
     if config.images is None:
         if config.annotations is not None:
             raise ConfigError("annotations: give the folder of its images as well, with images=DIR")
@@ -108,14 +100,17 @@ def _source(config: DictConfig, detector: AbstractDetector) -> _Source:
                 "or give photographs with images=DIR"
             )
         scenes = [world.scene(number) for number in range(config.scenes)]
-        return _Source([scene.layout.id for scene in scenes], [scene.image for scene in scenes], None)
+        names, images = [scene.layout.id for scene in scenes], [scene.image for scene in scenes]
+        return Source(names, images, truth=[scene.layout.without_masks() for scene in scenes])
     annotations = None if config.annotations is None else str(config.annotations)
     names, images, annotated = load_photographs(str(config.images), annotations, detector)
-    return _Source(names, images, None if annotated is None else annotated.layouts)
+    if annotated is None:
+        return Source(names, images)
+    return Source(names, images, annotated.layouts, annotated.layouts, annotated.crowds)
 
 
 def _objects(
-    detector: AbstractDetector, source: _Source, number: int, config: DictConfig
+    detector: AbstractDetector, source: Source, number: int, config: DictConfig
 ) -> tuple[ExplainedObjects, list[int]]:
     """Return an image's objects, and the numbers of detections whose raw prediction is not known."""
     image = source.images[number]

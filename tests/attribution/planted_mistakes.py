@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from detinv.commands.photographs import load_photographs
 from detinv.worlds.plain import PlainWorld
-from tests.attribution.mistake_plants import (
+from tests.attribution.mistakes.plants import (
     PLANTS,
     TORCHVISION,
     PairsWorld,

@@ -85,6 +85,8 @@ class ErrorReport:
                 found[name] = self._candidate(candidate)
         if loss.anchor is not None:
             found["anchor"] = loss.anchor.name.lower()
+        if loss.limit is not None:
+            found["limit"] = loss.limit
         return found
 
     def _candidate(self, one: Candidate) -> dict[str, Any]:

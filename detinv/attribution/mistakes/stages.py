@@ -6,7 +6,6 @@ Legend: R rows of the last stage, N objects of one image.
 from dataclasses import dataclass
 from enum import StrEnum
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -59,6 +58,7 @@ class Candidate:
         iou: with the object in question.
         best_label, best_score: the row's best class.
         region: XYXY of the proposal it was predicted at, in pixels of the image.
+        region_iou: of the proposal with the object in question.
         detection: number of the detection it became, -1 for none.
     """
 
@@ -72,6 +72,7 @@ class Candidate:
     best_label: int
     best_score: float
     region: Float[Tensor, " 4"] | None = None
+    region_iou: float = 0.0
     detection: int = -1
 
 
@@ -85,7 +86,10 @@ class Loss:
             the others, the one of highest IoU. None where a second stage received no region at all.
         winner: where another class won, the candidate of that class.
         suppressor: where it was suppressed, by which candidate.
-        anchor: where the proposal is missing, the fate of the anchor that came nearest in the proposal head.
+        anchor: where the proposal is missing, the fate of the anchor that had its box and came furthest in the proposal
+            head; None where no anchor had it.
+        limit: the constant of the post-processing that it did not meet: the score threshold, the IoU of suppression, or
+            the number of candidates or detections.
     """
 
     stage: Stage
@@ -93,6 +97,7 @@ class Loss:
     winner: Candidate | None = None
     suppressor: Candidate | None = None
     anchor: Fate | None = None
+    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,13 +134,19 @@ class Losses:
         at = own & (fates == furthest)
         row = int(scores.masked_fill(~at, -1.0).argmax())
         nearest, stage = self._candidate(number, row, label), _OF_FATE[Fate(furthest)]
+        limit = {
+            Stage.LOW_SCORE: trace.post.score_thresh,
+            Stage.BEYOND_CANDIDATES: trace.post.topk_candidates,
+            Stage.SUPPRESSED: trace.post.nms_thresh,
+            Stage.BEYOND_DETECTIONS: trace.post.detections_per_image,
+        }.get(stage)
         if stage == Stage.OTHER_CLASS:
             return Loss(stage, nearest, self._candidate(number, row, nearest.best_label))
         if stage == Stage.SUPPRESSED:
             by = trace.suppressor(nearest.number)
             classes = trace.scores.shape[1]
-            return Loss(stage, nearest, suppressor=self._candidate(number, by // classes, by % classes))
-        return Loss(stage, nearest)
+            return Loss(stage, nearest, suppressor=self._candidate(number, by // classes, by % classes), limit=limit)
+        return Loss(stage, nearest, limit=limit)
 
     def _had_box(self, number: int) -> Bool[Tensor, "row box_class"]:
         """Tell which rows had an object's box, for each class where boxes differ."""
@@ -195,7 +206,13 @@ class Losses:
         row, label = candidate // trace.scores.shape[1], candidate % trace.scores.shape[1]
         box = replay.box(row, label)
         best_score, best_label = trace.scores[row].max(0)
-        iou = pairwise_iou(box[None], self.truth.boxes[number][None])[0, 0] if number >= 0 else 0.0
+        region = None if replay.regions is None else replay.regions[row]
+        compared = [
+            float(pairwise_iou(one[None], self.truth.boxes[number][None])[0, 0])
+            if number >= 0 and one is not None
+            else 0.0
+            for one in (box, region)
+        ]
         return Candidate(
             candidate,
             int(replay.names[row]),
@@ -203,9 +220,10 @@ class Losses:
             label,
             box,
             float(trace.scores[row, label]),
-            float(iou),
+            compared[0],
             int(best_label),
             float(best_score),
-            None if replay.regions is None else replay.regions[row],
+            region,
+            compared[1],
             replay.detection_of(candidate),
         )

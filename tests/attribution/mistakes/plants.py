@@ -63,9 +63,9 @@ class Subject:
         pairs = []
         for number in range(len(self.truth)):
             near = (iou[number] > 0.1).nonzero()[:, 0].tolist()
-            if among[number].max() < 0.02 and len(near) == 1 and iou[number, near[0]] > 0.6:
-                if self.found.labels[near[0]] == self.truth.labels[number]:
-                    pairs.append((number, near[0]))
+            alone = among[number].max() < 0.02 and len(near) == 1 and iou[number, near[0]] > 0.6
+            if alone and self.found.labels[near[0]] == self.truth.labels[number]:
+                pairs.append((number, near[0]))
         return pairs
 
 
@@ -131,11 +131,21 @@ def _nearest(boxes: Tensor, box: Tensor) -> int:
     return int(box_iou(boxes, box[None])[:, 0].argmax())
 
 
-def _still_found(detector: AbstractDetector, image: Tensor, truth: Layout, number: int, score_thresh: float) -> bool:
+def _still_found(
+    detector: AbstractDetector,
+    image: Tensor,
+    truth: Layout,
+    number: int,
+    score_thresh: float,
+    besides: Tensor | None = None,
+) -> bool:
+    """Tell whether a detection, other than the one with the box `besides`, has anything to do with an object."""
     (found,) = detector.detect([image])
     found = found.above(score_thresh)
-    iou = box_iou(found.boxes, truth.boxes[number][None])[:, 0]
-    return bool(((iou >= 0.3) & (found.labels == truth.labels[number])).any())
+    near = box_iou(found.boxes, truth.boxes[number][None])[:, 0] >= 0.1
+    if besides is not None:
+        near = near & ((found.boxes - besides).abs().amax(1) > 0.05)
+    return bool(near.any())
 
 
 def hidden(subject: Subject) -> Iterator[Plant]:
@@ -297,16 +307,23 @@ def suppressed(subject: Subject) -> Iterator[Plant]:
         mine = _nearest(boxes, subject.truth.boxes[number]) if len(boxes) else -1
         rivals = [
             row for row in range(len(boxes))
-            if mine >= 0 and iou[mine, row] > 0.08 and labels[row] == labels[mine] and scores[row] > scores[mine]
+            if mine >= 0 and iou[mine, row] > 0.04 and labels[row] == labels[mine] and scores[row] > scores[mine]
         ]  # fmt: skip
-        right = mine >= 0 and labels[mine] == subject.truth.labels[number]
-        over = box_iou(boxes, subject.truth.boxes[number][None])
-        if len(rivals) != 1 or not right or over[mine] < 0.6 or int((over > 0.5).sum()) > 1:
+        if len(rivals) != 1 or iou[mine, rivals[0]] < 0.08:
             continue
-        if _still_found(detector, subject.image, subject.truth, number, subject.score_thresh):
+        over = box_iou(boxes, subject.truth.boxes)
+        # Both detections are proper ones, and there is no other.
+        other = over[rivals[0]].clone()
+        other[number] = 0
+        proper = over[mine, number] > 0.6 and other.max() > 0.6 and int((over[:, number] > 0.5).sum()) == 1
+        labelled = subject.truth.labels[[number, int(other.argmax())]]
+        if not proper or bool((labelled != labels[mine]).any()):
+            continue
+        thresh, rival = subject.score_thresh, boxes[rivals[0]]
+        if _still_found(detector, subject.image, subject.truth, number, thresh, besides=rival):
             continue
 
-        def by(errors: ImageErrors, number: int = number, box: Tensor = boxes[rivals[0]]) -> bool:
+        def by(errors: ImageErrors, number: int = number, box: Tensor = rival) -> bool:
             loss = errors.losses[number]
             if loss is None or loss.suppressor is None or loss.suppressor.detection < 0:
                 return False

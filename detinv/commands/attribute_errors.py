@@ -1,0 +1,165 @@
+"""`detinv attribute errors=true`: tell what the detector got wrong, and explain the worst of it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table as ConsoleTable
+from torch import Tensor
+
+from detinv.attribution.archive import AttributionArchive
+from detinv.attribution.core.objects import ExplainedObjects
+from detinv.attribution.methods.base import AbstractMethod
+from detinv.attribution.mistakes.cases import Case, worst_cases
+from detinv.attribution.mistakes.kinds import Thresholds
+from detinv.attribution.mistakes.pictures import case_picture, explain_case
+from detinv.attribution.mistakes.report import ErrorReport, image_errors
+from detinv.attribution.mistakes.table import counts, tables
+from detinv.commands.terminal import literal
+from detinv.detectors.base import AbstractDetector
+from detinv.errors import ConfigError
+from detinv.inputs.numbers import is_count
+from detinv.layouts.layout import Layout
+from detinv.results.io.files import write_json, write_png, write_text
+from detinv.results.io.images import read_image
+from detinv.results.reports.findings import Cell, Figure, Findings
+from detinv.results.reports.write_findings import render_findings
+from detinv.zoo.weights import weight_hash
+
+# Classes in a printed table; all are in the report.
+_PRINTED = 10
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images by name.
+
+    Args:
+        layouts: the objects to explain, where a file says them.
+        truth: the objects in the images, where they are known.
+        crowds: see `AnnotatedImages`.
+    """
+
+    names: list[str]
+    images: list[Tensor]
+    layouts: list[Layout] | None = None
+    truth: list[Layout] | None = None
+    crowds: list[Layout] | None = None
+
+
+def explain_mistakes(
+    config: DictConfig,
+    detector: AbstractDetector,
+    methods: Mapping[str, AbstractMethod],
+    source: Source,
+    out_dir: Path,
+    terminal: Console,
+) -> None:
+    """Write errors.json, report.html and pictures of the worst errors.
+
+    Raises:
+        ConfigError: without annotations, or with more than one method.
+    """
+    if source.truth is None:
+        raise ConfigError("errors=true: give the objects of the images as well, with annotations=FILE")
+    if len(methods) != 1:
+        raise ConfigError(f"methods: errors=true takes one, got {len(methods)}")
+    if not is_count(config.errors_drawn):
+        raise ConfigError(f"errors_drawn={config.errors_drawn}: choose a whole number of at least 1")
+    thresholds = Thresholds(config.fg_iou_thresh, config.bg_iou_thresh, config.score_thresh)
+    crowds: list[Layout | None] = [*(source.crowds or [None] * len(source.names))]
+    judged = [
+        image_errors(detector, source.images[number], source.truth[number], thresholds, crowds[number])
+        for number in _tracked(terminal, "judging", len(source.names))
+    ]
+    report = ErrorReport(judged, tuple(detector.class_names), thresholds)
+    cases = worst_cases(report, config.errors_drawn)
+    (name, method) = next(iter(methods.items()))
+    settings = {"weights": weight_hash(detector), "method": {name: repr(method)}, "seed": config.seed}
+    archive = AttributionArchive(out_dir, settings)
+    stored = []
+    for number in _tracked(terminal, "explaining", len(cases)):
+        case = cases[number]
+        stem, image = f"error_{number + 1:02d}", source.images[case.image]
+        key = archive.key(image, _of_case(case), repr(case))
+        entry = archive.finished(stem, key)
+        if entry is None:
+            begun = time.perf_counter()
+            found = explain_case(detector, image, case, method, name=name, seed=config.seed)
+            picture = case_picture(image, case, found.attributions, source.names[case.image])
+            about = {"error": case.title, "said": case.sentence, "seconds": round(time.perf_counter() - begun, 3)}
+            entry = archive.store(stem, key, source.names[case.image], found, about, picture)
+            if not found.attributions:
+                write_png(out_dir / "pictures" / f"{stem}.png", picture)
+        stored.append(entry)
+    _write(out_dir, config, source.names, report, stored)
+    _tell(terminal, out_dir, report)
+
+
+def _tracked(terminal: Console, what: str, count: int) -> Any:
+    return track(range(count), what, console=terminal, disable=not terminal.is_terminal)
+
+
+def _of_case(case: Case) -> ExplainedObjects:
+    boxes = [box for box in (case.annotated, case.detected, case.rival) if box is not None]
+    labels = torch.full((len(boxes),), case.label)
+    return ExplainedObjects(torch.stack(boxes).float(), labels, torch.zeros(len(boxes)), labels)
+
+
+def _write(
+    out_dir: Path, config: DictConfig, names: list[str], report: ErrorReport, stored: list[dict[str, Any]]
+) -> None:
+    found = counts(report)
+    limits = {
+        "score_thresh": report.thresholds.score,
+        "fg_iou_thresh": report.thresholds.foreground,
+        "bg_iou_thresh": report.thresholds.background,
+    }
+    images = [{"image": name, **one} for name, one in zip(names, report.entries(), strict=True)]
+    worst = [{name: value for name, value in one.items() if name != "key"} for one in stored]
+    write_json(out_dir / "errors.json", {"thresholds": limits, "counts": found, "images": images, "worst": worst})
+    figures = [
+        Figure(one["file"], f"{one['image']}: {one['error']}", _picture(out_dir / "pictures" / f"{one['file']}.png"))
+        for one in stored
+    ]
+    findings = Findings(found, tables(report), figures)
+    write_text(
+        out_dir / "report.html",
+        render_findings(findings, OmegaConf.to_yaml(config), "What the detector got wrong", limits),
+    )
+
+
+def _errors(row: Sequence[Cell]) -> int:
+    """Return how many objects or detections of a class were not found, or are not right."""
+    return sum(value for value in row[3:] if isinstance(value, int))
+
+
+def _picture(path: Path) -> Any:
+    return read_image(path).permute(1, 2, 0).contiguous().numpy()
+
+
+def _tell(terminal: Console, out_dir: Path, report: ErrorReport) -> None:
+    """Print the tables, of many classes those with most errors."""
+    for table in tables(report):
+        if not table.rows:
+            terminal.print("no object was lost")
+            continue
+        # Narrow enough for a terminal of 80 columns.
+        shown = ConsoleTable(*table.columns, title=table.title, title_justify="left", box=SIMPLE, padding=(0, 0, 0, 1))
+        shown.pad_edge = False
+        by_class = table.columns[0] == "class"
+        rows = sorted(table.rows[:-1], key=_errors, reverse=True) if by_class else list(table.rows)
+        left_out = len(rows) - _PRINTED
+        for row in [*rows[:_PRINTED], *(table.rows[-1:] if by_class else [])]:
+            shown.add_row(*(literal(str(cell)) for cell in row))
+        terminal.print(shown)
+        if by_class and left_out > 0:
+            terminal.print(f"{left_out} more classes are in the report")
+    terminal.print(f"report: {literal(out_dir / 'report.html')}", soft_wrap=True)
