@@ -5,7 +5,7 @@ Legend: N objects, Q questions.
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from detinv.attribution.core.forward import ForwardPass, run_forward
 from detinv.attribution.core.frames import resampled
-from detinv.attribution.core.gradients import gradients
+from detinv.attribution.core.gradients import Seeds, gradients, seeds_of
 from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.core.questions import Question
 from detinv.attribution.core.smoothing import smoothed
+from detinv.attribution.core.windows import window_seeds
 from detinv.attribution.layers import chosen_layers
 from detinv.attribution.methods.base import PIXELS, ActivationMethod, Factor
 from detinv.detectors.base import AbstractDetector
@@ -81,15 +82,18 @@ def activation_maps(
     choices = [chosen_layers(detector, [factor.layer for factor in mine], head) for mine in factors]
     layers = {layer.name: layer for choice in choices for alike in choice for layer in alike if layer is not None}
     with_pixels = any(layer is None for choice in choices for alike in choice for layer in alike)
-    passed = run_forward(detector, image, objects, layers.values(), with_pixels)
+    window = None if head == "roi" else detector.head_window()
+    seen = detector.level_layers(head) if window is not None else ()
+    captured = {**layers, **{layer.name: layer for layer in seen}}
+    passed = run_forward(detector, image, objects, questions, captured.values(), with_pixels)
     values = passed.scalars(questions)
     tensors = {name: passed.features[name] for name in layers}
     if with_pixels:
         tensors[PIXELS] = passed.pixels
     levels = _levels(detector, passed, head)
     found: list[CanvasMap] = []
-    for part, chunk in _chunks(values.flatten(), list(tensors.values()), memory):
-        numbers = torch.arange(part.start, part.stop, device=values.device)
+    seeds = [seeds_of(values.flatten())] if window is None else window_seeds(window, seen, passed, questions)
+    for numbers, chunk in _chunks(seeds, list(tensors.values()), memory):
         by_layer = dict(zip(tensors, chunk, strict=True))
         for number, (job, choice) in enumerate(zip(jobs, choices, strict=True)):
             mine = (numbers % len(questions) == job.question).nonzero()[:, 0]
@@ -105,11 +109,11 @@ def activation_maps(
     return found, passed
 
 
-def _chunks(values: Tensor, tensors: list[Tensor], memory: int) -> Iterator[tuple[slice, list[Tensor]]]:
+def _chunks(seeds: Iterable[Seeds], tensors: list[Tensor], memory: int) -> Iterator[tuple[Tensor, list[Tensor]]]:
     with warnings.catch_warnings():
         # Pooling of regions has no rule of its own for batches of gradients, and loops.
         warnings.filterwarnings("ignore", message="There is a performance drop")
-        yield from gradients(values, tensors, memory)
+        yield from gradients(seeds, tensors, memory)
 
 
 def _has_second_stage(detector: AbstractDetector) -> bool:

@@ -19,8 +19,9 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError
 
-MEMORY = 512 * 2**20
-"""Bytes that the gradients of one backward pass may take."""
+_MEMORY = {"cpu": 64 * 2**20}
+"""Bytes that the gradients of one backward pass may take, by the kind of device. What fits its cache is fastest."""
+_ACCELERATOR_MEMORY = 2**30
 
 
 def attribute(
@@ -98,7 +99,7 @@ def explain_image(
     *,
     number: int = 0,
     seed: int = 0,
-    memory: int = MEMORY,
+    memory: int | None = None,
 ) -> ExplainedImage:
     """Explain objects of one image by several methods, which share what they can.
 
@@ -107,10 +108,11 @@ def explain_image(
         methods: by name.
         number: of the image.
         seed: of methods that are random; mixed with the image's number.
-        memory: bytes that the gradients of one backward pass may take.
+        memory: bytes that the gradients of one backward pass may take; what is fast on the device by default.
     """
     if not len(objects):
         return ExplainedImage([], 0, 0)
+    memory = _MEMORY.get(detector.device.type, _ACCELERATOR_MEMORY) if memory is None else memory
     wanted = [
         (name, place, method.for_question(question))
         for name, method in methods.items()
@@ -127,7 +129,7 @@ def explain_image(
         forwards, backwards = 1, len(objects) * len(questions)
     else:
         with torch.no_grad():
-            passed = run_forward(detector, image, objects)
+            passed = run_forward(detector, image, objects, questions)
     frame, values = passed.frame, passed.scalars(questions).detach()
     for one, places in _image_methods(wanted).items():
         made = one.explain(

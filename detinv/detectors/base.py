@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.predictions import Predictions
+from detinv.detectors.heads.window import HeadWindow
 from detinv.detectors.probing import ModuleOutput, level_strides, module_outputs, probed_layers, probed_levels
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
@@ -104,8 +105,8 @@ class AbstractDetector(nn.Module, ABC):
             pixels: RGB in [0, 1] on a canvas whose sides are multiples of `size_divisor`; beyond an image's own
                 size the canvas has the colour `pixel_mean`.
             image_sizes: (height, width) of each image on its canvas, at its upper left; by default the whole canvas.
-            regions: boxes at which a second stage, where there is one, is evaluated in addition to its own proposals;
-                by default none.
+            regions: boxes at which a second stage, where there is one, is evaluated in addition to its own proposals
+                or, if they are `alone`, instead of them; by default none.
         """
 
     @abstractmethod
@@ -149,6 +150,14 @@ class AbstractDetector(nn.Module, ABC):
             return tuple(probed_levels(self.feature_layers(), strides))
         except LookupError as error:
             raise DetectorError(f"{type(self).__name__}: {error} for the dense head; declare level_layers") from error
+
+    def head_window(self) -> HeadWindow | None:
+        """Return how to run the dense head on windows of the levels in `level_layers`; None where that is not known.
+
+        What a row says depends on such a window alone, so that its gradients are found there, in a fraction of the
+        time. Without it they are the same.
+        """
+        return None
 
     def row_levels(self, predictions: Predictions, head: HeadName = "dense") -> Int64[Tensor, "batch row"]:
         """Return the number of the level, in `level_layers`, that each row of a head was predicted from.

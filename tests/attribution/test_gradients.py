@@ -3,13 +3,31 @@
 import pytest
 import torch
 
-from detinv.attribution.core.forward import run_forward
-from detinv.attribution.core.gradients import gradients
+from detinv.attribution.core.forward import ForwardPass, run_forward
+from detinv.attribution.core.gradients import gradients, seeds_of
 from detinv.attribution.core.objects import annotated_objects
 from detinv.attribution.core.questions import Question
+from detinv.attribution.core.windows import window_seeds
+from detinv.detectors.load import load_detector
 from tests.fakes import block_image, tiny_detector
 
 QUESTIONS = (Question("class"), Question("contrast"), Question("left"), Question("box"))
+
+
+def assert_equal_to_a_loop(passed: ForwardPass, seeds: list, tensors: list[torch.Tensor], memory: int) -> None:
+    """Assert that the gradients from `seeds` are those of one backward pass for each scalar, whatever their order."""
+    values = passed.scalars(QUESTIONS).flatten()
+    seen = []
+    for scalars, found in gradients(seeds, tensors, memory):
+        for index, number in enumerate(scalars.tolist()):
+            alone = torch.autograd.grad(
+                values[number], tensors, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            for many, one in zip(found, alone, strict=True):
+                scale = max(float(one.abs().max()), 1e-6)
+                torch.testing.assert_close(many[index] / scale, one / scale, atol=1e-5, rtol=0)
+            seen.append(number)
+    assert sorted(seen) == list(range(len(values)))
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
@@ -20,23 +38,41 @@ def test_a_batch_of_scalars_has_the_gradients_of_a_loop(family: str, memory: int
     boxes = torch.tensor([[4.0, 6.0, 40.0, 50.0], [20.0, 8.0, 60.0, 30.0]])
     objects = annotated_objects(detector, image, boxes, torch.tensor([0, 2]))
     layers = [layer for layer in detector.feature_layers() if layer.name in ("c1", "c3", "p3", "roi")]
-    passed = run_forward(detector, image, objects, layers, with_pixels=True)
-    values = passed.scalars(QUESTIONS).flatten()
+    passed = run_forward(detector, image, objects, QUESTIONS, layers, with_pixels=True)
     tensors = [*(passed.features[layer.name] for layer in layers), passed.pixels]
-    together = [
-        torch.cat(parts) for parts in zip(*(found for _, found in gradients(values, tensors, memory)), strict=True)
-    ]
-    for number, value in enumerate(values):
-        alone = torch.autograd.grad(value, tensors, retain_graph=True, allow_unused=True, materialize_grads=True)
-        for many, one in zip(together, alone, strict=True):
-            scale = max(float(one.abs().max()), 1e-6)
-            torch.testing.assert_close(many[number] / scale, one / scale, atol=1e-5, rtol=0)
+    assert_equal_to_a_loop(passed, [seeds_of(passed.scalars(QUESTIONS).flatten())], tensors, memory)
+
+
+@pytest.mark.parametrize("memory", [0, 2**30])
+def test_windows_of_the_head_give_the_gradients_of_the_whole(memory: int):
+    """With objects in corners, at the border and inside of a level that is larger than a window."""
+    detector, image = load_detector("shapes_retinanet"), block_image((128, 128))
+    window, levels = detector.head_window(), detector.level_layers()
+    assert window is not None and 2 * window.radius + 1 < 128 // 8
+    places = [(0, 0, 20, 20), (104, 106, 128, 128), (50, 54, 74, 76), (0, 60, 20, 84), (20, 10, 100, 90)]
+    objects = annotated_objects(detector, image, torch.tensor(places).float(), torch.tensor([0, 1, 2, 0, 1]))
+    early = [layer for layer in detector.feature_layers() if layer.name == "c2"]
+    passed = run_forward(detector, image, objects, QUESTIONS, [*early, *levels], with_pixels=True)
+    assert len(detector.row_levels(passed.predictions)[0][passed.rows.rows].unique()) > 1
+    tensors = [*(passed.features[layer.name] for layer in (*early, *levels)), passed.pixels]
+    assert_equal_to_a_loop(passed, list(window_seeds(window, levels, passed, QUESTIONS)), tensors, memory)
+
+
+def test_regions_alone_say_what_they_say_beside_the_proposals():
+    detector, image = tiny_detector("maskrcnn"), block_image((64, 64))
+    boxes = torch.tensor([[4.0, 6.0, 40.0, 50.0], [20.0, 8.0, 60.0, 30.0]])
+    objects = annotated_objects(detector, image, boxes, torch.tensor([0, 2]))
+    asked = (*QUESTIONS, Question("mask"))
+    alone = run_forward(detector, image, objects, asked)
+    beside = run_forward(detector, image, objects, (*asked, Question("objectness")))
+    assert alone.predictions.roi is not None and beside.predictions.roi is not None
+    assert alone.predictions.roi.rois.shape[1] == 2 < beside.predictions.roi.rois.shape[1]
+    torch.testing.assert_close(alone.scalars(asked), beside.scalars(asked), atol=1e-5, rtol=1e-5)
 
 
 def test_chunks_cover_all_scalars_in_order():
     weights = torch.arange(12.0).reshape(4, 3)
     point = torch.ones(3, requires_grad=True)
-    values = weights @ point
-    parts = list(gradients(values, [point], memory=2 * 3 * 4))
-    assert [(part.start, part.stop) for part, _ in parts] == [(0, 2), (2, 4)]
+    parts = list(gradients([seeds_of(weights @ point)], [point], memory=2 * 3 * 4))
+    assert [scalars.tolist() for scalars, _ in parts] == [[0, 1], [2, 3]]
     assert torch.equal(torch.cat([found for _, (found,) in parts]), weights)

@@ -67,6 +67,7 @@ def run_forward(
     detector: AbstractDetector,
     image: UInt8[Tensor, "3 height width"],
     objects: ExplainedObjects,
+    questions: Sequence[Question],
     layers: Iterable[FeatureLayer] = (),
     with_pixels: bool = False,
 ) -> ForwardPass:
@@ -75,14 +76,13 @@ def run_forward(
     Args:
         image: 8-bit RGB.
         objects: of that image.
+        questions: that will be asked about them.
         layers: to capture; see `detector.feature_layers`.
         with_pixels: whether a gradient of the pixels is wanted as well.
     """
     pixels, frame, size = canvas_of(detector, image)
     pixels.requires_grad_(with_pixels)
-    regions = None
-    if objects.regions is not None:
-        regions = Regions.of(frame.to_canvas(objects.regions)[None].to(pixels))
+    regions = regions_of(objects, frame, questions, pixels)
     with (
         torch.enable_grad(),
         torch.autocast(detector.device.type, enabled=False),
@@ -90,6 +90,20 @@ def run_forward(
     ):
         predictions = detector(pixels, [size], regions)
     return ForwardPass(pixels, frame, predictions, features, rows_of(predictions, objects, frame))
+
+
+def regions_of(
+    objects: ExplainedObjects, frame: Frame, questions: Sequence[Question], versions: Float[Tensor, "version 3 _ _"]
+) -> Regions | None:
+    """Return the objects' regions on each version of the image; None where there is no second stage.
+
+    The detector's own proposals, usually a thousand, are left out unless a question is about them.
+    """
+    if objects.regions is None:
+        return None
+    boxes = frame.to_canvas(objects.regions).to(versions)
+    alone = all(question.name != "objectness" for question in questions)
+    return Regions.of(boxes[None].expand(len(versions), -1, -1), alone)
 
 
 def rows_of(predictions: Predictions, objects: ExplainedObjects, frame: Frame) -> TargetRows:
@@ -124,6 +138,12 @@ def _anchors(
     """Return the rows of the proposal head from which the regions came, where all of them are known."""
     assert predictions.roi is not None
     known = objects.proposals
-    if known is None or predictions.roi.sources is None or images.ndim > 1 or bool((known < 0).any()):
+    if (
+        known is None
+        or predictions.roi.sources is None
+        or not predictions.roi.sources.shape[1]
+        or images.ndim > 1
+        or bool((known < 0).any())
+    ):
         return None
     return predictions.roi.sources[images, known.to(images.device)]

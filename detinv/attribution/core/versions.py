@@ -7,12 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detinv.attribution.core.forward import rows_of, scalars
+from detinv.attribution.core.forward import regions_of, rows_of, scalars
 from detinv.attribution.core.frames import Frame
 from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.core.questions import Question
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.regions import Regions
 
 
 def version_scalars(
@@ -30,10 +29,7 @@ def version_scalars(
         size: (height, width) of the image on each canvas.
         frame: where the image lies.
     """
-    regions = None
-    if objects.regions is not None:
-        boxes = frame.to_canvas(objects.regions).to(versions)
-        regions = Regions.of(boxes[None].expand(len(versions), -1, -1))
+    regions = regions_of(objects, frame, questions, versions)
     with torch.autocast(detector.device.type, enabled=False):
         predictions = detector(versions, [size] * len(versions), regions)
     found = scalars(predictions, rows_of(predictions, objects, frame), questions)

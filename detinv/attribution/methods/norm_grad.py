@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from jaxtyping import Float
 from torch import Tensor
 
 from detinv.attribution.methods.base import PREDICTING, ActivationMethod
@@ -39,5 +40,10 @@ class NormGrad(ActivationMethod):
         if self.centred:
             features = features - features.mean((2, 3), keepdim=True)
         if self.virtual == "convolution":
-            return gradients.norm(dim=1) * features.norm(dim=1)
-        return (gradients * features if self.virtual == "scaling" else gradients).norm(dim=1)
+            return _norm(gradients) * _norm(features)
+        return _norm(gradients * features if self.virtual == "scaling" else gradients)
+
+
+def _norm(values: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image height width"]:
+    """Return the norm over channels, in half the time that `Tensor.norm` takes along an axis that is not the last."""
+    return values.square().sum(1).sqrt()

@@ -27,7 +27,7 @@ from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
-from detinv.detectors.heads.proposals import propose, size_limits
+from detinv.detectors.heads.proposals import Proposals, propose, size_limits
 from detinv.detectors.probing import ModuleOutput, region_layers
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
@@ -106,7 +106,7 @@ class Detectron2RCNN(AbstractDetectron2Detector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Return raw predictions of both stages; the second one at the network's own proposals, then at `regions`."""
+        """Return raw predictions of both stages; the second at its proposals, unless left out, and `regions`."""
         features = self.model.backbone(self._inputs(pixels))
         rpn = self.model.proposal_generator
         levels = [features[name] for name in rpn.in_features]
@@ -116,9 +116,12 @@ class Detectron2RCNN(AbstractDetectron2Detector):
         )
         sizes = whole_canvas(pixels) if image_sizes is None else image_sizes
         limits = size_limits(tuple((height, width) for height, width in sizes), pixels.device)
-        with torch.autocast(pixels.device.type, enabled=False):
-            proposals = propose(dense.detach(), limits, by_logit=True)
         regions = Regions.none(pixels) if regions is None else regions
+        if regions.alone:
+            proposals = Proposals.none(pixels)
+        else:
+            with torch.autocast(pixels.device.type, enabled=False):
+                proposals = propose(dense.detach(), limits, by_logit=True)
         given = regions.boxes.detach().float()
         roi = self._second_stage(
             features,

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
+from torch import Tensor, nn
 
 from detinv.detectors.detectron2.common import AbstractDetectron2Detector, AnchorCache, Preprocessing, delta_codec
 from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
+from detinv.detectors.heads.window import HeadOutputs, HeadWindow, window_radius
 from detinv.detectors.regions import Regions
 from detinv.types import Pixels
 
@@ -47,11 +49,18 @@ class Detectron2RetinaNet(AbstractDetectron2Detector):
         """Return raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         features = self.model.backbone(self._inputs(pixels))
         levels = [features[name] for name in self.model.head_in_features]
+        return Predictions(DensePredictions(*self._head_outputs(levels), self._anchors.head(pixels, levels)))
+
+    def _head_outputs(self, levels: list[Tensor]) -> tuple[Tensor, Tensor]:
         logits, deltas = self.model.head(levels)
-        return Predictions(
-            DensePredictions(
-                flatten_rows(logits, self.model.num_classes),
-                flatten_rows(deltas, 4),
-                self._anchors.head(pixels, levels),
-            )
+        return flatten_rows(logits, self.model.num_classes), flatten_rows(deltas, 4)
+
+    def head_window(self) -> HeadWindow | None:
+        """Return how to run the head on windows, unless it normalises over whole feature maps or level by level."""
+        head = self.model.head
+        radius = window_radius(
+            [nn.Sequential(head.cls_subnet, head.cls_score), nn.Sequential(head.bbox_subnet, head.bbox_pred)]
         )
+        if radius is None:
+            return None
+        return HeadWindow(radius, lambda level, windows: HeadOutputs(*self._head_outputs([windows])))

@@ -31,6 +31,16 @@ class Proposals(NamedTuple):
     valid: Bool[Tensor, "batch proposal"]
     rows: Int64[Tensor, "batch proposal"]
 
+    @classmethod
+    def none(cls, pixels: Float[Tensor, "batch 3 _ _"]) -> "Proposals":
+        """Return zero proposals for each image of `pixels`."""
+        shape = (len(pixels), 0)
+        return cls(
+            torch.zeros(*shape, 4, device=pixels.device),
+            torch.zeros(shape, dtype=torch.bool, device=pixels.device),
+            torch.zeros(shape, dtype=torch.int64, device=pixels.device),
+        )
+
 
 @torch.no_grad()
 def propose(predictions: DensePredictions, limits: Float[Tensor, "batch 2"], by_logit: bool = False) -> Proposals:

@@ -15,7 +15,7 @@ from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.codec import DeltaCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
-from detinv.detectors.heads.proposals import propose, size_limits
+from detinv.detectors.heads.proposals import Proposals, propose, size_limits
 from detinv.detectors.probing import ModuleOutput, region_layers
 from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache
@@ -102,7 +102,7 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         image_sizes: Sequence[tuple[int, int]] | None = None,
         regions: Regions | None = None,
     ) -> Predictions:
-        """Return raw predictions of both stages; the second one at the network's own proposals, then at `regions`."""
+        """Return raw predictions of both stages; the second at its proposals, unless left out, and `regions`."""
         inputs = self._inputs(pixels)
         features = self._features(inputs)
         levels = list(features.values())
@@ -112,9 +112,12 @@ class TorchvisionRCNN(AbstractTorchvisionDetector):
         )
         sizes = whole_canvas(pixels) if image_sizes is None else image_sizes
         limits = size_limits(tuple((height, width) for height, width in sizes), inputs.device)
-        with torch.autocast(inputs.device.type, enabled=False):
-            proposals = propose(dense.detach(), limits)
         regions = Regions.none(pixels) if regions is None else regions
+        if regions.alone:
+            proposals = Proposals.none(pixels)
+        else:
+            with torch.autocast(inputs.device.type, enabled=False):
+                proposals = propose(dense.detach(), limits)
         given = regions.boxes.detach().float()
         roi = self._second_stage(
             features,

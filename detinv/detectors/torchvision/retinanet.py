@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.codec import DeltaCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
+from detinv.detectors.heads.window import HeadOutputs, HeadWindow, window_radius
 from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache
 from detinv.types import Pixels
@@ -46,8 +48,18 @@ class TorchvisionRetinaNet(AbstractTorchvisionDetector):
         """Return raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         inputs = self._inputs(pixels)
         features = list(self._features(inputs).values())
-        outputs = self.model.head(features)
-        logits = self._known_columns(outputs["cls_logits"].float())
-        return Predictions(
-            DensePredictions(logits, outputs["bbox_regression"].float(), self._anchors.head(inputs, features))
+        return Predictions(DensePredictions(*self._head_outputs(features), self._anchors.head(inputs, features)))
+
+    def _head_outputs(self, levels: list[Tensor]) -> tuple[Tensor, Tensor]:
+        outputs = self.model.head(levels)
+        return self._known_columns(outputs["cls_logits"].float()), outputs["bbox_regression"].float()
+
+    def head_window(self) -> HeadWindow | None:
+        """Return how to run the head on windows, unless it normalises over whole feature maps."""
+        classes, boxes = self.model.head.classification_head, self.model.head.regression_head
+        radius = window_radius(
+            [nn.Sequential(classes.conv, classes.cls_logits), nn.Sequential(boxes.conv, boxes.bbox_reg)]
         )
+        if radius is None:
+            return None
+        return HeadWindow(radius, lambda level, windows: HeadOutputs(*self._head_outputs([windows])))
