@@ -17,6 +17,7 @@ from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
 from tests.fakes import in_float64
+from tests.lost_objects import assert_lost_by_score
 from tests.rows import assert_every_question_has_a_gradient, assert_rows_are_those_of_detections
 
 with warnings.catch_warnings():
@@ -535,3 +536,8 @@ def test_rows_are_those_of_detections(detectors, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_question_has_a_gradient(detectors, family):
     assert_every_question_has_a_gradient(detectors[family], random_image((96, 128)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_threshold_drops_was_lost_by_its_score(detectors, family):
+    assert_lost_by_score(detectors[family], [random_image((96, 128), seed) for seed in range(4)])

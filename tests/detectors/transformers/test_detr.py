@@ -9,6 +9,7 @@ from detinv.detectors.load import load_detector
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
 from tests.fakes import block_image
+from tests.lost_objects import assert_lost_by_score
 from tests.rows import assert_every_question_has_a_gradient, assert_rows_are_those_of_detections
 
 pytest.importorskip("transformers", reason="needs the optional library transformers: pip install 'detinv[detr]'")
@@ -296,3 +297,8 @@ def test_rows_are_those_of_detections(architecture):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_question_has_a_gradient(architecture):
     assert_every_question_has_a_gradient(detector_of(architecture), block_image((64, 96)))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_a_threshold_drops_was_lost_by_its_score(architecture):
+    assert_lost_by_score(detector_of(architecture), [block_image((64, 96), seed) for seed in range(4)])

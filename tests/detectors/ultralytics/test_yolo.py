@@ -25,6 +25,7 @@ from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning
 from detinv.zoo.weights import weight_hash
+from tests.lost_objects import assert_lost_by_score
 from tests.rows import assert_every_question_has_a_gradient, assert_rows_are_those_of_detections
 
 if find_spec("ultralytics") is None:
@@ -375,3 +376,7 @@ def test_rows_are_those_of_detections(detector):
 
 def test_every_question_has_a_gradient(detector):
     assert_every_question_has_a_gradient(detector, noise(0))
+
+
+def test_what_a_threshold_drops_was_lost_by_its_score(detector):
+    assert_lost_by_score(detector, [noise(seed, (200, 90)) for seed in range(4)])
