@@ -15,6 +15,7 @@ from detinv.attribution.attribution import Attribution
 from detinv.attribution.core.measures import Placement
 from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.explain import ExplainedImage
+from detinv.attribution.measure import means_of
 from detinv.attribution.pictures import attribution_sheet
 from detinv.results.io.files import write_json, write_npz, write_png
 from detinv.viz.image import Picture
@@ -64,6 +65,7 @@ class AttributionArchive:
         explained: ExplainedImage,
         about: Mapping[str, Any],
         picture: Picture | None = None,
+        measures: Sequence[Mapping[str, float]] = (),
     ) -> dict[str, Any]:
         """Write an image's maps, its picture and its entry, and return the entry.
 
@@ -72,8 +74,11 @@ class AttributionArchive:
             name: of the image.
             about: what else is to be known, such as seconds.
             picture: of the maps; by default a row for each object and a column for each question.
+            measures: of each map, where there are any.
         """
         entries = [_entry(one, f"map_{number:04d}") for number, one in enumerate(explained.attributions)]
+        for entry, found in zip(entries, measures, strict=bool(measures)):
+            entry["measures"] = dict(found)
         if entries:
             maps = {entry["map"]: one.map.numpy() for entry, one in zip(entries, explained.attributions, strict=True)}
             write_npz(self._folder / "maps" / f"{stem}.npz", maps)
@@ -113,9 +118,11 @@ def _named(one: Attribution) -> str | None:
 def summary(stored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Average where the maps lie, for each method and question."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    measures: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for image in stored:
         for entry in image["attributions"]:
             groups.setdefault((entry["method"], entry["question"]), []).append(entry["placement"])
+            measures.setdefault((entry["method"], entry["question"]), []).append(entry.get("measures", {}))
     return [
         {
             "method": method,
@@ -124,6 +131,7 @@ def summary(stored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "maximum_in_box": float(np.mean([one["maximum_in_box"] for one in found])),
             "energy_in_box": float(np.mean([one["energy_in_box"] for one in found])),
             "compactness": float(np.mean([one["compactness"] for one in found])),
+            "measures": means_of(measures[method, question]),
         }
         for (method, question), found in groups.items()
     ]

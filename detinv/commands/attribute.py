@@ -14,7 +14,9 @@ from detinv.attribution.core.objects import ExplainedObjects, annotated_objects,
 from detinv.attribution.core.questions import as_questions
 from detinv.attribution.explain import explain_image
 from detinv.attribution.load import as_method, load_method
+from detinv.attribution.measure import measures_of
 from detinv.attribution.methods.base import AbstractMethod
+from detinv.attribution.metrics.preset import load_preset
 from detinv.commands import Build
 from detinv.commands.attribute_errors import Source, explain_mistakes
 from detinv.commands.photographs import load_photographs
@@ -46,6 +48,8 @@ def run(config: DictConfig, build: Build) -> None:
     methods = _methods(config)
     detector: AbstractDetector = build_detector(config.detector).to(usable_device(config.device))
     questions = as_questions(list(config.questions), config.against, detector.class_names)
+    preset = load_preset(str(config.metric_preset))
+    metrics = preset.chosen([str(name) for name in config.metrics])
     source = _source(config, detector)
     out_dir = prepare_out_dir(config.out_dir)
     claim_folder(out_dir, config)
@@ -56,6 +60,7 @@ def run(config: DictConfig, build: Build) -> None:
         "weights": weight_hash(detector),
         "methods": {name: repr(method) for name, method in methods.items()},
         "questions": [repr(one) for one in questions],
+        "metrics": {"names": metrics, "preset": repr(preset)},
         "seed": config.seed,
     }
     archive = AttributionArchive(out_dir, settings)
@@ -73,7 +78,9 @@ def run(config: DictConfig, build: Build) -> None:
             begun = time.perf_counter()
             explained = explain_image(detector, image, objects, questions, methods, number=number, seed=config.seed)
             about = {"seconds": round(time.perf_counter() - begun, 3)}
-            entry = archive.store(stems[number], key, name, explained, about)
+            layout = None if source.layouts is None else source.layouts[number]
+            found = measures_of(explained, detector, image, objects, layout, preset, metrics, config.seed)
+            entry = archive.store(stems[number], key, name, explained, about, measures=found)
         stored.append(entry)
     _write(out_dir, config, stored, unmatched, weight_hash(detector))
     _tell(terminal, out_dir, stored, unmatched)
@@ -129,7 +136,7 @@ def _write(
     entries = [{name: value for name, value in one.items() if name != "key"} for one in stored]
     write_json(out_dir / "attributions.json", {"images": entries, "unmatched": unmatched, "weights": weights})
     rows = summary(stored)
-    write_json(out_dir / "metrics.json", {"maps": rows})
+    write_json(out_dir / "metrics.json", {"maps": rows, "preset": config.metric_preset})
     config_yaml = OmegaConf.to_yaml(config)
     columns = ("method", "question", "maps", "maximum in box (%)", "energy in box (%)", "compactness")
     table = Table(
@@ -154,9 +161,22 @@ def _write(
         Figure(f"image_{number}", one["image"], _picture(out_dir / "pictures" / f"{one['file']}.png"))
         for number, one in enumerate([one for one in stored if one["attributions"]][:_DRAWN])
     ]
-    findings = Findings({}, [table] if rows else [], figures)
+    findings = Findings({}, [table, _measure_table(rows, str(config.metric_preset))] if rows else [], figures)
     page = render_findings(findings, config_yaml, "Why the detector decided so", {"weights": weights})
     write_text(out_dir / "report.html", page)
+
+
+def _measure_table(rows: list[dict[str, Any]], preset: str) -> Table:
+    names = list(dict.fromkeys(name for row in rows for name, one in row["measures"].items() if one["maps"]))
+    cells = []
+    for row in rows:
+        means = [row["measures"].get(name, {"maps": 0}) for name in names]
+        shown = [f"{one['mean']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" if one["maps"] else "-" for one in means]
+        cells.append((row["method"], row["question"], *shown))
+    title = f"Measures, preset {preset}"
+    note = "Means with intervals of 95 %, bootstrap over maps. Of annotated objects, where there are annotations."
+    headings = [name.replace("_", " ") for name in names]
+    return Table("measures", title, ("method", "question", *headings), cells, note)
 
 
 def _picture(path: Path) -> Any:

@@ -36,14 +36,19 @@ def plus_plus(a, g, m, c, u):
     return sum(relu(g[c][v]) * g[c][v] ** 2 / (2 * g[c][v] ** 2 + below) for v in g[c] if g[c][v]) * a[c][u]
 
 
-def spatially_sensitive(a, g, m, c, u):
+def spatially_sensitive(a, g, m, c, u, in_map=True):
     below = sum(a[c][v] * m[v] * g[c][v] ** 3 for v in g[c])
     most = max(abs(value) for value in g[c].values())
     weight = 0.0
     for v in g[c]:
         if denominator := 2 * g[c][v] ** 2 * m[v] + below:
-            weight += relu(g[c][v] * abs(g[c][v]) / most) * g[c][v] ** 2 / denominator
-    return weight * a[c][u]
+            space = 1 if in_map else abs(g[c][v]) / most
+            weight += relu(g[c][v] * space) * g[c][v] ** 2 / denominator
+    return weight * a[c][u] * (abs(g[c][u]) / most if in_map else 1)
+
+
+def sensitive_weights(a, g, m, c, u):
+    return spatially_sensitive(a, g, m, c, u, in_map=False)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +59,7 @@ def spatially_sensitive(a, g, m, c, u):
         (LayerCAM(), layer_cam),
         (GradCAMPlusPlus(), plus_plus),
         (SSGradCAMPlusPlus(), spatially_sensitive),
+        (SSGradCAMPlusPlus(space="weights"), sensitive_weights),
     ],
     ids=lambda value: type(value).__name__,
 )

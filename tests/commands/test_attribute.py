@@ -99,6 +99,17 @@ def test_annotated_objects_are_explained(tmp_path: Path):
     }
     (tmp_path / "a.json").write_text(json.dumps(file))
     words = (f"images={tmp_path / 'images'}", f"annotations={tmp_path / 'a.json'}", "questions=[class]")
+    measures = ("methods=[default,control_uniform]", "metrics=[energy,insertion]", "metric_preset=odam2023")
+    assert run(tmp_path / "measured", *words, *measures) == 0
+    metrics = json.loads((tmp_path / "measured" / "metrics.json").read_text())
+    default, uniform = (row["measures"] for row in metrics["maps"])
+    assert metrics["preset"] == "odam2023"
+    assert set(default) == {"energy_box", "energy_mask", "insertion", "insertion_normalised"}
+    assert (default["energy_box"]["maps"], default["energy_mask"]["maps"]) == (len(scene.layout), 0)
+    for name in ("energy_box", "insertion"):
+        assert default[name]["mean"] > uniform[name]["mean"]
+        assert default[name]["low"] <= default[name]["mean"] <= default[name]["high"]
+    assert "odam2023" in (tmp_path / "measured" / "report.html").read_text()
     assert run(tmp_path / "out", *words) == 0
     (image,) = json.loads((tmp_path / "out" / "attributions.json").read_text())["images"]
     assert [entry["class"] for entry in image["attributions"]] == [names[int(label)] for label in scene.layout.labels]
@@ -115,6 +126,8 @@ def test_annotated_objects_are_explained(tmp_path: Path):
         (("annotations=a.json",), "give the folder of its images"),
         (("images=nowhere",), "does not exist"),
         (("scenes=0",), "at least 1"),
+        (("metrics=[insertoin]",), "did you mean 'insertion'"),
+        (("metric_preset=odam",), "did you mean 'odam2023'"),
     ],
 )
 def test_mistakes_get_one_line(words, said: str, tmp_path: Path, capsys):
