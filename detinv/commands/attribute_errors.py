@@ -1,14 +1,13 @@
 """`detinv attribute errors=true`: tell what the detector got wrong, and explain the worst of it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table as ConsoleTable
@@ -29,11 +28,11 @@ from detinv.inputs.numbers import is_count
 from detinv.layouts.layout import Layout
 from detinv.results.io.files import write_json, write_png, write_text
 from detinv.results.io.images import read_image
-from detinv.results.reports.findings import Cell, Figure, Findings
+from detinv.results.reports.findings import Figure, Findings
 from detinv.results.reports.write_findings import render_findings
 from detinv.zoo.weights import weight_hash
 
-# Classes in a printed table; all are in the report.
+# Rows of a printed table; all are in the report.
 _PRINTED = 10
 
 
@@ -136,11 +135,6 @@ def _write(
     )
 
 
-def _errors(row: Sequence[Cell]) -> int:
-    """Return how many objects or detections of a class were not found, or are not right."""
-    return sum(value for value in row[3:] if isinstance(value, int))
-
-
 def _picture(path: Path) -> Any:
     return read_image(path).permute(1, 2, 0).contiguous().numpy()
 
@@ -149,17 +143,14 @@ def _tell(terminal: Console, out_dir: Path, report: ErrorReport) -> None:
     """Print the tables, of many classes those with most errors."""
     for table in tables(report):
         if not table.rows:
-            terminal.print("no object was lost")
+            terminal.print("no object was lost\n")
             continue
         # Narrow enough for a terminal of 80 columns.
-        shown = ConsoleTable(*table.columns, title=table.title, title_justify="left", box=SIMPLE, padding=(0, 0, 0, 1))
-        shown.pad_edge = False
-        by_class = table.columns[0] == "class"
-        rows = sorted(table.rows[:-1], key=_errors, reverse=True) if by_class else list(table.rows)
-        left_out = len(rows) - _PRINTED
-        for row in [*rows[:_PRINTED], *(table.rows[-1:] if by_class else [])]:
+        shown = ConsoleTable(*table.columns, title=table.title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for row in table.rows[:_PRINTED]:
             shown.add_row(*(literal(str(cell)) for cell in row))
         terminal.print(shown)
-        if by_class and left_out > 0:
-            terminal.print(f"{left_out} more classes are in the report")
+        if len(table.rows) > _PRINTED:
+            terminal.print(f"{len(table.rows) - _PRINTED} more classes are in the report")
+        terminal.print()
     terminal.print(f"report: {literal(out_dir / 'report.html')}", soft_wrap=True)

@@ -31,29 +31,13 @@ def counts(report: ErrorReport) -> dict[str, Any]:
 
 
 def tables(report: ErrorReport) -> list[Table]:
-    """Return the tables of the report: objects and detections of each class, and where objects were lost."""
+    """Return the tables of the report: where objects were lost, then objects and detections by class, worst first."""
     objects, detections, stages = _counted(report)
     names = [name for name in report.class_names if any(objects[name, kind] for kind in OF_OBJECTS)]
     reported = [name for name in report.class_names if any(detections[name, kind] for kind in OF_DETECTIONS)]
     limits = report.thresholds
     lost = [kind for kind in OF_OBJECTS if kind != Kind.FOUND]
     return [
-        Table(
-            "objects",
-            "What became of the annotated objects",
-            ("class", "number", *(str(kind) for kind in OF_OBJECTS)),
-            [_row(name, [objects[name, kind] for kind in OF_OBJECTS]) for name in (*names, _ALL)],
-            f"Found: a detection of its class with a score above {limits.score:g} overlaps it by an IoU of at least "
-            f"{limits.foreground:g}. Badly placed: at least {limits.background:g}.",
-        ),
-        Table(
-            "detections",
-            "What the detections are",
-            ("class", "number", *(str(kind) for kind in OF_DETECTIONS)),
-            [_row(name, [detections[name, kind] for kind in OF_DETECTIONS]) for name in (*reported, _ALL)],
-            "By the class that was reported. Both: of the wrong class and badly placed. Duplicate: a second detection "
-            "of one object. Background: nothing annotated there." + _ignored(detections[_ALL, Kind.IGNORED]),
-        ),
         Table(
             "stages",
             "Where objects were lost",
@@ -65,6 +49,24 @@ def tables(report: ErrorReport) -> list[Table]:
             ],
             "Of all objects that were not found: the step of the detector's inference at which the last prediction "
             "with their box and class was dropped.",
+        ),
+        Table(
+            "objects",
+            "What became of the annotated objects",
+            ("class", "number", *(str(kind) for kind in OF_OBJECTS)),
+            _worst_first([_row(name, [objects[name, kind] for kind in OF_OBJECTS]) for name in (_ALL, *names)]),
+            f"Found: a detection of its class with a score above {limits.score:g} overlaps it by an IoU of at least "
+            f"{limits.foreground:g}. Badly placed: at least {limits.background:g}.",
+        ),
+        Table(
+            "detections",
+            "What the detections are",
+            ("class", "number", *(str(kind) for kind in OF_DETECTIONS)),
+            _worst_first(
+                [_row(name, [detections[name, kind] for kind in OF_DETECTIONS]) for name in (_ALL, *reported)]
+            ),
+            "By the class that was reported. Both: of the wrong class and badly placed. Duplicate: a second detection "
+            "of one object. Background: nothing annotated there." + _ignored(detections[_ALL, Kind.IGNORED]),
         ),
     ]
 
@@ -88,6 +90,11 @@ def _counted(
 
 def _row(name: str, values: list[int]) -> tuple[str | int, ...]:
     return (name, sum(values), *values)
+
+
+def _worst_first(rows: list[tuple[str | int, ...]]) -> list[tuple[str | int, ...]]:
+    """Sort the classes by how many of their objects were not found, or of their detections are not right."""
+    return sorted(rows, key=lambda row: -sum(value for value in row[3:] if isinstance(value, int)))
 
 
 def _ignored(number: int) -> str:
