@@ -1,7 +1,7 @@
 """`detinv attribute errors=true`: tell what the detector got wrong, and explain the worst of it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def explain_mistakes(
     if not is_count(config.errors_drawn):
         raise ConfigError(f"errors_drawn={config.errors_drawn}: choose a whole number of at least 1")
     thresholds = Thresholds(config.fg_iou_thresh, config.bg_iou_thresh, config.score_thresh)
-    crowds: list[Layout | None] = [*(source.crowds or [None] * len(source.names))]
+    crowds: Sequence[Layout | None] = [None] * len(source.names) if source.crowds is None else source.crowds
     judged = [
         image_errors(detector, source.images[number], source.truth[number], thresholds, crowds[number])
         for number in _tracked(terminal, "judging", len(source.names))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detinv.attribution.core.questions import Question
 from detinv.attribution.mistakes.kinds import Kind
-from detinv.attribution.mistakes.report import ErrorReport, ImageErrors
+from detinv.attribution.mistakes.report import ErrorReport
 from detinv.attribution.mistakes.stages import Candidate, Loss, Stage
 from detinv.detectors.heads.trace import Fate
 from detinv.detectors.targets import SIDES
@@ -134,7 +134,7 @@ def _missed(report: ErrorReport, image: int, number: int) -> Case:
     return Case(
         image,
         f"Missed {names[label]}: {loss.stage}",
-        _of_loss(report, one, loss, names[label]),
+        _of_loss(report, loss, names[label]),
         one.truth.boxes[number],
         None if loss.nearest is None else loss.nearest.box,
         None if loss.suppressor is None else loss.suppressor.box,
@@ -143,7 +143,7 @@ def _missed(report: ErrorReport, image: int, number: int) -> Case:
     )
 
 
-def _of_loss(report: ErrorReport, one: ImageErrors, loss: Loss, name: str) -> str:
+def _of_loss(report: ErrorReport, loss: Loss, name: str) -> str:
     """Return a sentence about how an object was lost."""
     nearest, names = loss.nearest, report.class_names
     if nearest is None:
@@ -156,7 +156,7 @@ def _of_loss(report: ErrorReport, one: ImageErrors, loss: Loss, name: str) -> st
             _of_anchor(loss)
         )
     if loss.stage == Stage.NO_ROW:
-        return f"No prediction for its class has its box; the nearest overlaps it by an IoU of {nearest.iou:.2f}."
+        return f"No prediction of its class has its box; the nearest overlaps it by an IoU of {nearest.iou:.2f}."
     if loss.stage == Stage.LOW_SCORE:
         best = f"; its best class is {names[nearest.best_label]} {nearest.best_score:.2f}"
         other = best if nearest.best_label != nearest.label else ""
@@ -167,7 +167,9 @@ def _of_loss(report: ErrorReport, one: ImageErrors, loss: Loss, name: str) -> st
     if loss.suppressor is not None:
         by = f"{names[loss.suppressor.label]} {loss.suppressor.score:.2f}"
         which = f"detection {loss.suppressor.detection + 1}" if loss.suppressor.detection >= 0 else "a prediction"
-        return f"{had}, {score}, was suppressed by {which}, {by}: they overlap by an IoU above {loss.limit:g}."
+        twice = loss.suppressor.iou >= report.thresholds.foreground
+        other = " That one overlaps the object as well, but counts for another." if twice else ""
+        return f"{had}, {score}, was suppressed by {which}, {by}: they overlap by an IoU above {loss.limit:g}.{other}"
     if loss.stage in (Stage.BEYOND_CANDIDATES, Stage.BEYOND_DETECTIONS):
         return f"{had}, {score}, was not among the best {loss.limit:g}."
     if loss.stage == Stage.CLAIMED:
