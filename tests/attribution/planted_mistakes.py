@@ -1,6 +1,6 @@
 """Plant mistakes and count how often they are named rightly: the table of docs/attribution.md.
 
-python tests/attribution/planted_mistakes.py --seed 90210 --count 50
+python -m tests.attribution.planted_mistakes --seed 90210 --count 50
 """
 
 import argparse
