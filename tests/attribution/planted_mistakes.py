@@ -12,15 +12,8 @@ from scipy.stats import binomtest
 
 from detinv.commands.photographs import load_photographs
 from detinv.worlds.plain import PlainWorld
-from tests.attribution.mistakes.plants import (
-    PLANTS,
-    TORCHVISION,
-    PairsWorld,
-    Subject,
-    background_of,
-    detector_with,
-    suppressed,
-)
+from tests.attribution.mistakes.plants import PLANTS, suppressed
+from tests.attribution.mistakes.subjects import TORCHVISION, PairsWorld, Subject, background_of, detector_with
 
 PHOTOGRAPHIC = ("yolox_nano", "nanodet_m", "fastestdet")
 # Scores of small detectors on photographs are low.

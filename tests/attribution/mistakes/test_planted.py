@@ -6,7 +6,6 @@ import pytest
 
 from detinv.worlds.plain import PlainWorld
 from tests.attribution.mistakes.plants import (
-    PairsWorld,
     annotated_twice,
     duplicates,
     fewer_candidates,
@@ -19,6 +18,7 @@ from tests.attribution.mistakes.plants import (
     suppressed,
     swapped,
 )
+from tests.attribution.mistakes.subjects import PairsWorld
 from tests.attribution.planted_mistakes import of_scenes
 
 
