@@ -97,6 +97,8 @@ def test_module_and_mistakes_end_with_their_status(tmp_path):
         (["train", "model=shapes_fco"], ["unknown model 'shapes_fco'", "did you mean 'shapes_fcos'?"]),
         (["train", "detector=shapes_retinanett"], ["unknown detector", "did you mean 'shapes_retinanet'?"]),
         (["train", "experiment=nothing"], ["unknown experiment 'nothing'"]),
+        (["run", "_target_"], ["unknown experiment '_target_'"]),
+        (["train", "model=_own"], ["unknown model '_own'"]),
         (["train", "model=bccd_retinanet"], ["detinv train needs data.root=...", "folder that holds"]),
         (["train", "model=bccd_retinanet", "data.root=/nowhere"], ["data.root=/nowhere: no such folder"]),
         (["train", "steps=abc"], ["steps='abc': expected a whole number, such as its default 2500"]),

@@ -34,6 +34,9 @@ def everything(name: str) -> list[torch.Tensor]:
 def set_to(what: str):
     if what in ("inference_mode", "no_grad"):
         return getattr(torch, what)()
+    if what == "default_device":
+        torch.set_default_device("meta")
+        return nullcontext()
     torch.set_default_dtype(getattr(torch, what))
     return nullcontext()
 
@@ -44,6 +47,8 @@ def set_to(what: str):
         ("shapes_retinanet", "float64"),
         ("shapes_retinanet", "inference_mode"),
         ("shapes_retinanet", "no_grad"),
+        pytest.param("shapes_retinanet", "bfloat16", marks=pytest.mark.slow),
+        pytest.param("shapes_retinanet", "default_device", marks=pytest.mark.slow),
         pytest.param("shapes_maskrcnn", "float64", marks=pytest.mark.slow),
         pytest.param("shapes_maskrcnn", "inference_mode", marks=pytest.mark.slow),
     ],
@@ -55,6 +60,7 @@ def test_settings_change_nothing(name, what):
             after = everything(name)
     finally:
         torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
     for one, other in zip(before, after, strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other)
 

@@ -154,6 +154,13 @@ def _store(group: str, name: str, node: Any) -> None:
     ConfigStore.instance().store(name=name, node=node, group=group, package=package)
 
 
+def _is_stored(group: str, name: str) -> bool:
+    """Tell whether a choice is a user's own file, which has been registered."""
+    from hydra.core.config_store import ConfigStore
+
+    return name.startswith("_") and f"{name}.yaml" in ConfigStore.instance().repo.get(group, {})
+
+
 def _check_choice(command: str, group: str, choice: str) -> None:
     if group == _EXPERIMENT:
         return
@@ -162,7 +169,7 @@ def _check_choice(command: str, group: str, choice: str) -> None:
     known = choices(config_dir(), group)
     for name in names_in(choice):
         # Hydra would take anything else for a path and read a file outside its folder.
-        if name not in known and not name.startswith("_"):
+        if name not in known and not _is_stored(group, name):
             raise ConfigError(_unknown_choice(group, name))
 
 
@@ -185,7 +192,7 @@ def _store_experiment(command: str, chosen: Mapping[str, str]) -> None:
     from detinv.config.help import experiments
     from detinv.config.own_options import foreign_groups
 
-    if name.startswith("_"):
+    if _is_stored(_EXPERIMENT, name):
         node: Any = ConfigStore.instance().load(f"{_EXPERIMENT}/{name}.yaml").node
     else:
         known = {experiment.name: experiment for experiment in experiments()}

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.plugins.environments import ClusterEnvironment, LightningEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from detinv.errors import ConfigError
@@ -21,6 +22,7 @@ from detinv.inversion.modules.network import cpu_threads
 from detinv.inversion.preset import Preset
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
+from detinv.runtime.processes import for_one_process
 from detinv.runtime.quiet import quiet_lightning
 
 
@@ -105,11 +107,14 @@ def make_trainer(arguments: Mapping[str, Any], **fixed: Any) -> pl.Trainer:
     Raises:
         ConfigError: for arguments that Lightning does not accept.
     """
+    plugins = _listed(arguments.get("plugins"))
+    if for_one_process(arguments) and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+        # What SLURM's variables say of further tasks would be taken for processes of this Trainer.
+        plugins.append(LightningEnvironment())
     if _is_float16(arguments):
         arguments = {key: value for key, value in arguments.items() if key != "precision"}
         device = device_of(arguments).type
-        unscaled = MixedPrecision("16-mixed", device, torch.amp.GradScaler(device, enabled=False))
-        arguments["plugins"] = [*_listed(arguments.get("plugins")), unscaled]
+        plugins.append(MixedPrecision("16-mixed", device, torch.amp.GradScaler(device, enabled=False)))
     defaults: dict[str, Any] = {
         "devices": 1,
         "logger": False,
@@ -119,7 +124,7 @@ def make_trainer(arguments: Mapping[str, Any], **fixed: Any) -> pl.Trainer:
     }
     try:
         with quiet_lightning():
-            return pl.Trainer(**{**defaults, **arguments, **fixed})
+            return pl.Trainer(**{**defaults, **arguments, "plugins": plugins, **fixed})
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error} (see Lightning's Trainer for what its options take)") from error
 

@@ -4,7 +4,8 @@ import logging
 import math
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,8 @@ from detinv.viz.image import Picture
 _PATIENCE = 30.0
 # What `wandb.Settings` takes; dryrun and run are older words for offline and online.
 _MODE, _MODES = "WANDB_MODE", ("online", "offline", "disabled", "shared", "dryrun", "run")
+# Where W&B's process keeps its log, in a folder wandb/logs.
+_CACHE = "WANDB_CACHE_DIR"
 _LOG = logging.getLogger("detinv")
 
 
@@ -103,18 +106,20 @@ def wandb_logger(
 
     def begin(mode: Literal["online", "offline"] | None) -> "wandb.Run":
         online = (mode or os.environ.get(_MODE)) == "online"
-        return wandb.init(
-            id=_run_id(Path(save_dir)) if online and free else None,
-            resume="allow" if online and free else None,
-            project=project,
-            name=name or Path(save_dir).name,
-            group=group,
-            # W&B's own process may have another working directory.
-            dir=Path(save_dir).resolve(),
-            mode=mode,
-            # Its messages would bury the results printed at the end.
-            settings=wandb.Settings(silent=True, init_timeout=_PATIENCE),
-        )
+        # W&B's own process may have another working directory.
+        folder = Path(save_dir).resolve()
+        with _place_for_log(folder):
+            return wandb.init(
+                id=_run_id(Path(save_dir)) if online and free else None,
+                resume="allow" if online and free else None,
+                project=project,
+                name=name or Path(save_dir).name,
+                group=group,
+                dir=folder,
+                mode=mode,
+                # Its messages would bury the results printed at the end.
+                settings=wandb.Settings(silent=True, init_timeout=_PATIENCE),
+            )
 
     if wandb.run is not None:
         # Left over from an earlier run that failed; W&B would continue it.
@@ -130,6 +135,32 @@ def wandb_logger(
         )
         run = begin("offline")
     return WandbLogger(experiment=run)
+
+
+@contextmanager
+def _place_for_log(folder: Path) -> Iterator[None]:
+    """Let W&B's process keep its log in `folder` where there is no home for it: it would fill the terminal with it."""
+    if _CACHE in os.environ or _home_takes_logs():
+        yield
+        return
+    os.environ[_CACHE] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[_CACHE]
+
+
+def _home_takes_logs() -> bool:
+    home = os.environ.get("HOME")
+    cache = os.environ.get("XDG_CACHE_HOME") or (os.path.join(home, ".cache") if home else None)
+    if cache is None:
+        return False
+    logs = Path(cache, "wandb", "logs")
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(logs, os.W_OK)
 
 
 def _run_id(folder: Path) -> str:

@@ -131,7 +131,7 @@ def start_processes(trainer: Mapping[str, Any]) -> Processes:
         ConfigError: for devices that do not exist.
     """
     devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
-    if nodes == 1 and (devices in (1, "1") or (isinstance(devices, list | tuple) and len(devices) == 1)):
+    if for_one_process(trainer):
         return Processes()
     if _STARTED:
         return _STARTED[-1]
@@ -161,6 +161,13 @@ def start_processes(trainer: Mapping[str, Any]) -> Processes:
     device = fabric.device.index or 0
     _STARTED.append(Processes(rank, count, count // nodes, device, Failures.connect(rank, count)))
     return _STARTED[-1]
+
+
+def for_one_process(trainer: Mapping[str, Any]) -> bool:
+    """Tell whether arguments of a Lightning Trainer ask for one device, so that no other process takes part."""
+    devices = trainer.get("devices", 1)
+    one = devices in (1, "1") or isinstance(devices, list | tuple) and len(devices) == 1
+    return bool(one) and trainer.get("num_nodes", 1) == 1
 
 
 _STARTED: list[Processes] = []

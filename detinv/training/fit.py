@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 
@@ -118,6 +119,8 @@ def fit(
             gradient_clip_val=options.gradient_clip,
             accelerator=options.accelerator,
             devices=1,
+            # What SLURM's variables say of further tasks would be taken for processes of this Trainer.
+            plugins=[LightningEnvironment()],
             logger=pl.loggers.CSVLogger(out_dir, name="losses", version=f"from_step_{done:06d}"),
             callbacks=callbacks,
             reload_dataloaders_every_n_epochs=1,

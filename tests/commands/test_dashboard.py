@@ -1,6 +1,7 @@
 """A run in the dashboard: what is logged, and how it ends."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,20 @@ def test_offline_runs_are_begun_anew(tmp_path: Path, monkeypatch):
         wandb_logger(tmp_path, offline=True).experiment.finish()
     assert [(one["id"], one["resume"]) for one in begun] == [(None, None)] * 2
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 2
+
+
+@pytest.mark.parametrize("home", [None, "a file", "a folder"])
+def test_without_a_home_the_service_keeps_its_log_in_the_folder_of_the_run(tmp_path: Path, monkeypatch, home):
+    for name in ("XDG_CACHE_HOME", "WANDB_CACHE_DIR", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", str(tmp_path / home))
+        (tmp_path / "a file").touch()
+    places = []
+    monkeypatch.setattr(wandb, "init", lambda **options: places.append(os.environ.get("WANDB_CACHE_DIR")))
+    wandb_logger(tmp_path / "out", offline=True)
+    assert places == [None if home == "a folder" else str(tmp_path / "out")]
+    assert "WANDB_CACHE_DIR" not in os.environ
 
 
 def served(monkeypatch) -> list[dict[str, Any]]:

@@ -1,12 +1,17 @@
 """What all these tests share: the command line must refuse in one line, and leave everything as it was."""
 
 import copy
+import resource
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy
 from omegaconf import DictConfig, OmegaConf
 
 from detinv import cli
@@ -15,6 +20,7 @@ from detinv.config import composition
 from detinv.config.folders import config_dir
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
+from tests.inputs.surroundings import Surroundings
 
 QUIET = ("logger=none", "steps=0", "trainer.accelerator=cpu", "out_dir=out")
 """For `detinv invert`."""
@@ -103,3 +109,46 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         return line
 
     return call
+
+
+# An image may have 89 megapixels, and the masks of one image 2 GB.
+MOST_MEMORY = 3 * 2**30
+LONGEST_SECONDS = 30
+
+
+def peak() -> int:
+    """Most memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Surroundings:
+    return Surroundings(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def fuzz(surroundings: Surroundings) -> Iterator[Callable[..., None]]:
+    """Runs a check on many inputs, in an empty folder: none may take long, nor all together much memory."""
+
+    def hangs(number: int, frame: object) -> None:
+        raise AssertionError(f"takes longer than {LONGEST_SECONDS} seconds")
+
+    def run(amount: int, inputs: SearchStrategy, check: Callable[[Any], None], most_memory: int = MOST_MEMORY) -> None:
+        before = peak()
+
+        # What is found is shown as it is: to make it smaller may take longer than all the rest.
+        @settings(max_examples=amount, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+        @given(inputs)
+        def one(value: Any) -> None:
+            signal.alarm(LONGEST_SECONDS)
+            try:
+                check(value)
+            finally:
+                signal.alarm(0)
+
+        one()
+        assert peak() - before < most_memory
+
+    earlier = signal.signal(signal.SIGALRM, hangs)
+    yield run
+    signal.signal(signal.SIGALRM, earlier)

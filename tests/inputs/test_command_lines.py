@@ -1,15 +1,15 @@
 """Command lines of any kind: a run, or one line that says what is wrong; nothing is written either way."""
 
 import io
-import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detinv.cli import main
@@ -19,9 +19,13 @@ from detinv.config.folders import choices, config_dir
 from detinv.config.help import groups, options
 from detinv.config.texts import as_typed
 from detinv.errors import ConfigError
+from tests.inputs.surroundings import Surroundings
 from tests.sweeps.stand_ins import stand_in
 
 _LONGEST = 520
+_MULTIRUN = {"-m", "--multirun"}
+# What ten thousand command lines may add to the memory of one process.
+MOST_MEMORY = 2**29
 # What means something to Hydra, OmegaConf, YAML, shells or terminals.
 _PIECES = (
     *"=,:;[](){}'\"\\$~+-_./@#%&*!?|<>^ \t\n\r\x00\x1b\u202e\u00e9\u6f22\ud800", "null", "true", "None", "1e3",
@@ -46,18 +50,25 @@ def _words(command: str) -> st.SearchStrategy[list[str]]:
     chosen = [f"{key}={name}" for key in KEYS[command] for name in choices(config_dir(), key)]
     signed = st.sampled_from(["", "", "", "+", "++", "~"])
     option = st.builds("{}{}={}".format, signed, st.sampled_from(KEYS[command]), TEXTS)
-    word = st.one_of(option, option, option, st.builds("{}={}".format, TEXTS, TEXTS), st.sampled_from(chosen), TEXTS)
-    words = st.lists(word.filter(lambda text: "trust" not in text), max_size=3)
+    flag = st.sampled_from(["--help", "-h", "-m", "--multirun"])
+    plain = st.sampled_from(chosen)
+    word = st.one_of(option, option, option, st.builds("{}={}".format, TEXTS, TEXTS), plain, plain, TEXTS | flag)
+    words = st.lists(word.filter(lambda text: "trust" not in text), max_size=3).filter(_stays)
     return words.map(lambda found: [command, *found])
 
 
-COMMAND_LINES = st.one_of([_words(command) for command in sorted(COMMANDS)])
+def _stays(words: list[str]) -> bool:
+    """A sweep makes the folder that it is told, which had better not be the root of this machine."""
+    return _MULTIRUN.isdisjoint(words) or not any("out_dir" in word and set(word) & set("/~$.") for word in words)
+
+
+LINES = {command: _words(command) for command in sorted(COMMANDS)}
+ANY = st.one_of(*LINES.values())
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], None]:
-    """Runs a command line in an empty folder, with commands that do nothing."""
-    monkeypatch.chdir(tmp_path)
+def run(surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], str]:
+    """Runs a command line in this process, with commands that do nothing; what it says on being refused."""
     for command in COMMANDS:
         stand_in(monkeypatch, command, lambda config, build: None)
     compose, known = composition._compose, {}
@@ -73,28 +84,21 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]]
 
     monkeypatch.setattr(composition, "_compose", remembered)
 
-    def call(words: list[str]) -> None:
+    def call(words: list[str]) -> str:
         out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
+        sweeps = not _MULTIRUN.isdisjoint(words)
+        with surroundings.watched("." if sweeps else None), redirect_stdout(out), redirect_stderr(err):
             status = main(words)
         told = err.getvalue()
         assert status in (0, 2), words
         if status == 0:
-            assert told == "", words
+            assert told == "", (words, told)
         else:
             assert told.startswith("detinv: ") and told.endswith("\n") and len(told) <= _LONGEST, (words, told)
             assert told.removesuffix("\n").isprintable(), (words, told)
-        # A sweep has a folder of its own; all else would be of the commands, which do nothing.
-        left = {name for name in os.listdir(tmp_path) if "-m" not in words}
-        assert not left, (words, left)
+        return told
 
     return call
-
-
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(words=COMMAND_LINES)
-def test_some_command_lines(run, words):
-    run(words)
 
 
 @settings(max_examples=200)
@@ -123,8 +127,31 @@ def stays_a_text(key: str, text: str) -> None:
         assert read == (None if text == "null" else text)
 
 
+def test_some_command_lines(fuzz, run):
+    fuzz(15, ANY, run, MOST_MEMORY)
+
+
 @pytest.mark.slow
-@settings(max_examples=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(words=COMMAND_LINES)
-def test_ten_thousand_command_lines(run, words):
-    run(words)
+@pytest.mark.parametrize("command", LINES)
+def test_ten_thousand_command_lines(command, fuzz, run):
+    fuzz(10_000 // len(LINES), LINES[command], run, MOST_MEMORY)
+
+
+@pytest.mark.slow
+def test_command_lines_in_a_shell(surroundings, fuzz, run):
+    """The program as a shell starts it refuses the same words in the same line."""
+
+    def starts(words: list[str]) -> None:
+        refused = run(words)
+        if not refused or not all(_can_be_given(word) for word in words):
+            return
+        with surroundings.watched():
+            ended = subprocess.run([sys.executable, "-m", "detinv", *words], capture_output=True, check=False)
+        assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (2, b"", refused)
+
+    fuzz(100, ANY, starts, MOST_MEMORY)
+
+
+def _can_be_given(word: str) -> bool:
+    """Tell whether the system can hand this word to a program."""
+    return "\0" not in word and "\ud800" not in word

@@ -35,6 +35,12 @@ def test_options_that_mean_nothing_are_named(wrong, problem):
         check_options(**{**FINE, **wrong})
 
 
+def test_further_tasks_of_a_slurm_job_do_not_concern_it(monkeypatch):
+    for name, value in {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "job", "SLURM_JOB_ID": "7"}.items():
+        monkeypatch.setenv(name, value)
+    check_options(**FINE)
+
+
 def test_a_precision_goes_by_the_name_of_its_option():
     with pytest.raises(ConfigError, match="^precision=64: choose one of"):
         check_precision(64, "precision")

@@ -162,3 +162,9 @@ def test_a_schedule_of_nothing_is_refused(name):
 def test_a_negative_number_of_workers_is_refused():
     with pytest.raises(ConfigError, match="workers=-1"):
         options(workers=-1)
+
+
+def test_further_tasks_of_a_slurm_job_do_not_concern_it(tmp_path, monkeypatch):
+    for name, value in {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "job", "SLURM_JOB_ID": "7"}.items():
+        monkeypatch.setenv(name, value)
+    assert fit(fresh(build_retinanet), source(), options(steps=1), tmp_path, progress=False) == 0
