@@ -93,6 +93,7 @@ def test_offline_runs_are_uploaded_whole_from_wherever_they_are_now(tmp_path: Pa
     environment["WANDB_BASE_URL"] = f"http://127.0.0.1:{service.server_address[1]}"
     ended = subprocess.run(
         [sys.executable, "-m", "wandb", "sync", *map(str, folders)],
+        cwd=tmp_path,
         env=environment,
         capture_output=True,
         text=True,
