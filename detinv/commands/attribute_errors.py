@@ -117,9 +117,9 @@ def _write(
 ) -> None:
     found = counts(report)
     limits = {
-        "score_thresh": report.thresholds.score,
-        "fg_iou_thresh": report.thresholds.foreground,
-        "bg_iou_thresh": report.thresholds.background,
+        "score_thresh": report.thresholds.score_thresh,
+        "fg_iou_thresh": report.thresholds.fg_iou_thresh,
+        "bg_iou_thresh": report.thresholds.bg_iou_thresh,
     }
     images = [{"image": name, **one} for name, one in zip(names, report.entries(), strict=True)]
     worst = [{name: value for name, value in one.items() if name != "key"} for one in stored]

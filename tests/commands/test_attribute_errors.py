@@ -68,7 +68,7 @@ def test_it_needs_annotations_and_one_method(tmp_path: Path, capsys):
     for words, said in (
         ((f"images={tmp_path / 'images'}",), "annotations=FILE"),
         (("methods=[odam,default]",), "takes one, got 2"),
-        (("bg_iou_thresh=0.7",), "background=0.7"),
+        (("bg_iou_thresh=0.7",), "bg_iou_thresh=0.7"),
         (("errors_drawn=0",), "errors_drawn=0"),
     ):
         assert run(tmp_path / "out", *words) == 2

@@ -152,7 +152,7 @@ def _of_loss(report: ErrorReport, loss: Loss, name: str) -> str:
     score = f"{name} {nearest.score:.2f}"
     if loss.stage == Stage.NO_PROPOSAL:
         iou = nearest.region_iou
-        return f"No region overlaps it by an IoU of {report.thresholds.foreground:g}; the nearest has {iou:.2f}." + (
+        return f"No region overlaps it by an IoU of {report.thresholds.fg_iou_thresh:g}; the nearest has {iou:.2f}." + (
             _of_anchor(loss)
         )
     if loss.stage == Stage.NO_ROW:
@@ -167,7 +167,7 @@ def _of_loss(report: ErrorReport, loss: Loss, name: str) -> str:
     if loss.suppressor is not None:
         by = f"{names[loss.suppressor.label]} {loss.suppressor.score:.2f}"
         which = f"detection {loss.suppressor.detection + 1}" if loss.suppressor.detection >= 0 else "a prediction"
-        twice = loss.suppressor.iou >= report.thresholds.foreground
+        twice = loss.suppressor.iou >= report.thresholds.fg_iou_thresh
         other = " That one overlaps the object as well, but counts for another." if twice else ""
         return f"{had}, {score}, was suppressed by {which}, {by}: they overlap by an IoU above {loss.limit:g}.{other}"
     if loss.stage in (Stage.BEYOND_CANDIDATES, Stage.BEYOND_DETECTIONS):

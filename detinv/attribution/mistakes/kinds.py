@@ -43,25 +43,25 @@ class Thresholds:
     """When a detection counts, and when it is an object's.
 
     Args:
-        foreground: IoU from which a detection is an object's.
-        background: IoU below which it has nothing to do with the object.
-        score: detections whose score is not above it do not count.
+        fg_iou_thresh: IoU from which a detection is an object's.
+        bg_iou_thresh: IoU below which it has nothing to do with the object.
+        score_thresh: detections whose score is not above it do not count.
 
     Raises:
-        ConfigError: for a threshold outside 0 ... 1, or a background threshold above the foreground one.
+        ConfigError: for a threshold outside 0 ... 1, or a `bg_iou_thresh` above `fg_iou_thresh`.
     """
 
-    foreground: float = 0.5
-    background: float = 0.1
-    score: float = 0.5
+    fg_iou_thresh: float = 0.5
+    bg_iou_thresh: float = 0.1
+    score_thresh: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("foreground", "background", "score"):
+        for name in ("fg_iou_thresh", "bg_iou_thresh", "score_thresh"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must lie in 0 ... 1")
-        if self.background > self.foreground:
+        if self.bg_iou_thresh > self.fg_iou_thresh:
             raise ConfigError(
-                f"background={self.background}: must not exceed the foreground threshold, {self.foreground}"
+                f"bg_iou_thresh={self.bg_iou_thresh}: must not exceed fg_iou_thresh, {self.fg_iou_thresh}"
             )
 
 
@@ -88,12 +88,12 @@ def judge(truth: Layout, found: Detections, thresholds: Thresholds, crowds: Layo
     """Match detections to objects as COCO's evaluation does, and name what is wrong with the others.
 
     In order of descending score, each detection takes the object of its class that it overlaps most among those still
-    free, if the IoU reaches the foreground threshold. Of the others, a detection is
+    free, if the IoU reaches `fg_iou_thresh`. Of the others, a detection is
 
     - "ignored" where it lies in a crowd of its class,
-    - a "duplicate" where it reaches the foreground threshold with an object of its class, which is taken,
+    - a "duplicate" where it reaches `fg_iou_thresh` with an object of its class, which is taken,
     - of the "wrong class" where it reaches it with an object of another class,
-    - "badly placed" where it reaches only the background threshold, with an object of its class,
+    - "badly placed" where it reaches only `bg_iou_thresh`, with an object of its class,
     - "both" where it does so with an object of another class only,
     - and "background" otherwise.
 
@@ -101,7 +101,7 @@ def judge(truth: Layout, found: Detections, thresholds: Thresholds, crowds: Layo
     otherwise.
 
     Args:
-        found: of the image, whatever their score; of `thresholds.score`, nothing is asked here.
+        found: of the image, whatever their score; of `thresholds.score_thresh`, nothing is asked here.
         crowds: regions in which objects of a class were not told apart; by default none.
 
     Source: Bolya et al. 2020, "TIDE", section 2.2 (the kinds, and 0.5 and 0.1 as thresholds); COCO's evaluation for
@@ -111,12 +111,12 @@ def judge(truth: Layout, found: Detections, thresholds: Thresholds, crowds: Layo
     boxes, labels = found.boxes.cpu().double(), found.labels.cpu()
     iou = pairwise_iou(boxes, truth.boxes.cpu().double())
     same = labels[:, None] == truth.labels.cpu()
-    matches = _matched(iou * same, found.scores.cpu(), min(thresholds.foreground, 1 - _ROUNDING))
+    matches = _matched(iou * same, found.scores.cpu(), min(thresholds.fg_iou_thresh, 1 - _ROUNDING))
     objects, found_by = [Kind.MISSED] * len(truth), [-1] * len(truth)
     for row, taken in enumerate(matches):
         if taken >= 0:
             objects[taken], found_by[taken] = Kind.FOUND, row
-    ignored = _in_crowd(boxes, labels, crowds, thresholds.foreground)
+    ignored = _in_crowd(boxes, labels, crowds, thresholds.fg_iou_thresh)
     kinds, about = [], []
     for row in range(len(found)):
         if matches[row] >= 0:
@@ -161,13 +161,13 @@ def _false(iou: Float[Tensor, " object"], same: Tensor, thresholds: Thresholds) 
     (own, nearest_own), (other, nearest_other) = (
         (float(value), int(place)) for value, place in ((iou * same).max(0), (iou * ~same).max(0))
     )
-    if own >= thresholds.foreground:
+    if own >= thresholds.fg_iou_thresh:
         return Kind.DUPLICATE, nearest_own
-    if other >= thresholds.foreground:
+    if other >= thresholds.fg_iou_thresh:
         return Kind.WRONG_CLASS, nearest_other
-    if own > 0 and own >= thresholds.background:
+    if own > 0 and own >= thresholds.bg_iou_thresh:
         return Kind.BADLY_PLACED, nearest_own
-    if other > 0 and other >= thresholds.background:
+    if other > 0 and other >= thresholds.bg_iou_thresh:
         return Kind.BOTH, nearest_other
     return Kind.BACKGROUND, -1
 

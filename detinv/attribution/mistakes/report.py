@@ -108,8 +108,8 @@ def explain_errors(
     truth: Sequence[Layout],
     crowds: Sequence[Layout] | None = None,
     score_thresh: float = 0.5,
-    foreground: float = 0.5,
-    background: float = 0.1,
+    fg_iou_thresh: float = 0.5,
+    bg_iou_thresh: float = 0.1,
 ) -> ErrorReport:
     """Tell what a detector got wrong: a kind for every object and detection, and where each object was lost.
 
@@ -125,8 +125,8 @@ def explain_errors(
         truth: the objects of each image, in its pixels, with the detector's class numbers.
         crowds: for each image, regions in which objects of a class were not told apart; detections in them are ignored.
         score_thresh: detections whose score is not above it do not count; the detector's own threshold holds as well.
-        foreground: IoU from which a detection is an object's.
-        background: IoU below which a detection has nothing to do with an object.
+        fg_iou_thresh: IoU from which a detection is an object's.
+        bg_iou_thresh: IoU below which a detection has nothing to do with an object.
 
     Raises:
         LayoutError: when images and layouts differ in number or size, or a class is not the detector's.
@@ -135,7 +135,7 @@ def explain_errors(
     Source: see `judge`.
     """
     detector = load_detector(detector) if isinstance(detector, str) else detector
-    thresholds = Thresholds(foreground, background, score_thresh)
+    thresholds = Thresholds(fg_iou_thresh, bg_iou_thresh, score_thresh)
     if len(truth) != len(images) or (crowds is not None and len(crowds) != len(images)):
         raise LayoutError(f"{len(images)} images need one layout each, and one of crowds if crowds are given")
     found = [
@@ -160,10 +160,10 @@ def image_errors(
     if len(truth) and int(truth.labels.max()) >= len(detector.class_names):
         raise LayoutError(f"layout {truth.id}: class numbers must lie in 0 ... {len(detector.class_names) - 1}")
     (reported,) = detector.detect([image])
-    found = reported.above(thresholds.score)
+    found = reported.above(thresholds.score_thresh)
     judged = judge(truth, found, thresholds, crowds)
-    replay = replay_image(detector, image, found, thresholds.score)
-    lost = Losses(replay, truth, thresholds.foreground)
+    replay = replay_image(detector, image, found, thresholds.score_thresh)
+    lost = Losses(replay, truth, thresholds.fg_iou_thresh)
     losses = [None if kind == Kind.FOUND else lost.of(number) for number, kind in enumerate(judged.objects)]
     candidates = [
         None if source < 0 else lost.candidate(about, source)

@@ -104,19 +104,19 @@ class Loss:
 class Losses:
     """Finds where the objects of one image were lost.
 
-    A row had an object's box where their IoU reaches the foreground threshold, and no other object overlaps the row's
+    A row had an object's box where their IoU reaches `fg_iou_thresh`, and no other object overlaps the row's
     box more. Of the rows that had it, the one that passed most steps of the post-processing tells the stage. Where
     that one was reported, its detection counts for another object that it overlaps as much.
 
     Args:
         replay: of the image.
         truth: the image's objects.
-        foreground: IoU.
+        fg_iou_thresh: IoU.
     """
 
     replay: Replay
     truth: Layout
-    foreground: float
+    fg_iou_thresh: float
 
     def of(self, number: int) -> Loss:
         """Tell where an object was lost that no detection found."""
@@ -153,7 +153,7 @@ class Losses:
         boxes = self.replay.boxes
         iou = pairwise_iou(boxes.flatten(0, 1), self.truth.boxes)
         own = iou[:, number]
-        had = (own >= self.foreground) & (own >= iou.amax(1) - _ROUNDING)
+        had = (own >= self.fg_iou_thresh) & (own >= iou.amax(1) - _ROUNDING)
         if self.replay.valid is not None:
             had = had & self.replay.valid.repeat_interleave(boxes.shape[1])
         return had.view(boxes.shape[:2])
@@ -178,7 +178,7 @@ class Losses:
             return Loss(Stage.NO_PROPOSAL, None, anchor=self._anchor(box))
         iou = pairwise_iou(regions, box)[:, 0].masked_fill(~valid, -1.0)
         nearest = self._candidate(number, int(iou.argmax()), label)
-        if float(iou.max()) >= self.foreground:
+        if float(iou.max()) >= self.fg_iou_thresh:
             return Loss(Stage.NO_ROW, nearest)
         return Loss(Stage.NO_PROPOSAL, nearest, anchor=self._anchor(box))
 
@@ -187,7 +187,7 @@ class Losses:
         proposals, proposed = self.replay.proposals, self.replay.proposed
         if proposals is None or proposed is None:
             return None
-        had = pairwise_iou(proposed, box)[:, 0] >= self.foreground
+        had = pairwise_iou(proposed, box)[:, 0] >= self.fg_iou_thresh
         return Fate(int(proposals.fates[had].max())) if bool(had.any()) else None
 
     def _closest(self, boxes: Float[Tensor, "row 4"], box: Float[Tensor, "1 4"]) -> int:

@@ -55,8 +55,8 @@ def tables(report: ErrorReport) -> list[Table]:
             "What became of the annotated objects",
             ("class", "number", *(str(kind) for kind in OF_OBJECTS)),
             _worst_first([_row(name, [objects[name, kind] for kind in OF_OBJECTS]) for name in (_ALL, *names)]),
-            f"Found: a detection of its class with a score above {limits.score:g} overlaps it by an IoU of at least "
-            f"{limits.foreground:g}. Badly placed: at least {limits.background:g}.",
+            f"Found: a detection of its class with a score above {limits.score_thresh:g} overlaps it by an IoU of at "
+            f"least {limits.fg_iou_thresh:g}. Badly placed: at least {limits.bg_iou_thresh:g}.",
         ),
         Table(
             "detections",

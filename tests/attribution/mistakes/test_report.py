@@ -53,7 +53,7 @@ def test_an_object_where_nothing_looks_has_no_row():
         ([], {}, LayoutError, "1 images need one layout each"),
         ([EMPTY], {"crowds": []}, LayoutError, "one of crowds"),
         ([replace(EMPTY, image_size=(32, 64))], {}, LayoutError, "its image of size"),
-        ([EMPTY], {"foreground": 0.05}, ConfigError, "must not exceed the foreground"),
+        ([EMPTY], {"fg_iou_thresh": 0.05}, ConfigError, "must not exceed fg_iou_thresh"),
     ],
 )
 def test_what_does_not_fit_is_refused(truth, options, error, said):
