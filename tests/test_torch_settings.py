@@ -23,7 +23,7 @@ def everything(name: str) -> list[torch.Tensor]:
     """All that a program of the README does."""
     detector = detinv.load_detector(name)
     drawn = detinv.Layout.from_objects([("star", (6.3, 6, 58, 56))], size=(128, 128), class_names=detector.class_names)
-    drawn = detinv.Layout(torch.tensor([[6.25, 6, 58, 56]]), drawn.labels, (128, 128), "a")
+    drawn = detinv.Layout(torch.tensor([[6.25, 6, 58, 56]], device="cpu"), drawn.labels, (128, 128), "a")
     result = detinv.invert(detector, [drawn], steps=1, progress=False, trainer=CPU)
     world = detinv.invert(detector, detinv.WorldLayouts("plain", count=1), steps=1, progress=False, trainer=CPU)
     found = detector.detect(result.images)

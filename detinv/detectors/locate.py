@@ -18,6 +18,7 @@ from torch import Tensor
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
 from detinv.detectors.heads.postprocess import postprocess
+from detinv.inputs.torch_settings import usual_torch
 from detinv.layouts.layout import Detections
 
 BOX_TOLERANCE = 0.05
@@ -28,6 +29,7 @@ SCORE_TOLERANCE = 1e-4
 _MARGIN = 2.0
 
 
+@usual_torch()
 @torch.no_grad()
 def locate_rows(
     detector: AbstractDetector, images: Sequence[UInt8[Tensor, "3 _ _"]], detections: Sequence[Detections]
