@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from jaxtyping import UInt8
@@ -27,6 +28,7 @@ from detinv.experiments.attribution.tables import (
     claim_table,
     difference_table,
     exclusion_table,
+    faithfulness_table,
     method_table,
     similarity_chart,
     summarised,
@@ -106,12 +108,13 @@ class ExplainMethods(AbstractExperiment):
             for label in setup.labels
         }
         write_csv(setup.out_dir / "objects.csv", list(_lines(stored)))
+        summaries = {label: summarised(rows[label], self.methods, better) for label in setup.labels}
         numbers = {
             label: {
                 "objects": len(rows[label]),
                 "images": len(stored[label]),
                 "counts": _summed(stored[label]),
-                "methods": summarised(rows[label], self.methods, better),
+                "methods": summaries[label],
                 "similarity": similar.get(label, {}),
                 "claims": [{**vars(one)} for one in claims[label]],
             }
@@ -120,9 +123,10 @@ class ExplainMethods(AbstractExperiment):
         return Findings(
             numbers={"detectors": numbers, "compared": first},
             tables=[
+                *(faithfulness_table(label, summaries[label]) for label in setup.labels),
+                *(claim_table(label, claims[label]) for label in setup.labels),
                 method_table(numbers, better),
                 difference_table(rows, self.methods, better),
-                claim_table(claims),
                 exclusion_table(numbers),
             ],
             figures=[*similarity_chart(similar), *self._pictures(setup)],
@@ -156,7 +160,8 @@ class ExplainMethods(AbstractExperiment):
                 per_image=self.per_image,
                 seed=setup.seed,
             )
-            entry = setup.keep(f"judged/{label}/{stem}", provenance, lambda one=one: self._judged(setup, label, one))
+            judged = partial(self._judged, setup, label, one)
+            entry: dict[str, Any] = setup.keep(f"judged/{label}/{stem}", provenance, judged)
             total += len(entry["objects"])
             found.append(entry)
         setup.log(f"{label}: {total} objects in {len(found)} photographs")

@@ -69,15 +69,23 @@ def difference_table(
     return Table("differences", f"How much better {first} is", ("detector", "than", *headings), cells, note)
 
 
-def claim_table(claims: Mapping[str, Sequence[ControlClaim]]) -> Table:
-    """Return the claims with what was measured."""
+def faithfulness_table(label: str, found: Mapping[str, Mapping[str, Interval]]) -> Table:
+    """Return insertion and deletion of one detector's methods, narrow enough for a terminal."""
     rows: list[tuple[Cell, ...]] = [
-        (label, one.statement, interval_text(one.measured), one.n, one.verdict)
-        for label, found in claims.items()
-        for one in found
+        (method, interval_text(values["insertion"]), interval_text(values["deletion"]))
+        for method, values in found.items()
     ]
+    columns = ("method", "insertion ↑", "deletion ↓")
+    note = "Means over the objects, with intervals of 95 %. ↑: higher is better; ↓: lower is better."
+    return Table(f"faithfulness_{label}", f"{label}: insertion and deletion", columns, rows, note)
+
+
+def claim_table(label: str, claims: Sequence[ControlClaim]) -> Table:
+    """Return the claims about one detector with what was measured."""
+    rows: list[tuple[Cell, ...]] = [(one.statement, interval_text(one.measured), one.n, one.verdict) for one in claims]
     note = "A claim holds, or fails, where the whole interval of 95 % is on one side."
-    return Table("controls", "What controls show", ("detector", "claim", "measured", "objects", "verdict"), rows, note)
+    columns = ("claim", "measured", "objects", "verdict")
+    return Table(f"controls_{label}", f"{label}: what controls show", columns, rows, note)
 
 
 def exclusion_table(numbers: Mapping[str, Mapping[str, Any]]) -> Table:

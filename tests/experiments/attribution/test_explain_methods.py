@@ -50,8 +50,9 @@ def test_a_run_measures_every_method_and_is_not_repeated(tmp_path, experiment, m
     assert {row["method"] for row in rows} == set(METHODS)
     tables = {table.name: table for table in findings.tables}
     assert [row[1] for row in tables["methods"].rows] == list(METHODS)
+    assert [row[0] for row in tables["faithfulness_part_retinanet"].rows] == list(METHODS)
     assert {row[1] for row in tables["differences"].rows} == set(METHODS[1:])
-    claims = {row[1]: row[4] for row in tables["controls"].rows}
+    claims = {row[0]: row[3] for row in tables["controls_part_retinanet"].rows}
     assert claims["insertion of default is above that of control_uniform"] == "holds"
     assert any("grad_cam" in claim for claim in claims)
     assert {figure.name for figure in findings.figures} == {"randomised_part_retinanet", "maps_part_retinanet"}
