@@ -4,7 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detinv.verification import context, cues, disentangle, single_object, texture, transfer
+from detinv.verification import (
+    attribution,
+    attribution_maps,
+    context,
+    cues,
+    disentangle,
+    single_object,
+    texture,
+    transfer,
+)
 from detinv.verification.claim import Claim
 from detinv.verification.setup import VerificationSetup
 
@@ -14,7 +23,7 @@ class ClaimGroup:
     """Claims that rest on the same measurements.
 
     Args:
-        measure: inverts detectors and returns what was measured, ready for JSON.
+        measure: measures detectors and returns the numbers, ready for JSON.
         decide: from those measurements, or from what JSON makes of them, to the verdicts; needs no detector.
     """
 
@@ -29,4 +38,5 @@ GROUPS = {
     "context": ClaimGroup(context.measure, context.decide),
     "cues": ClaimGroup(cues.measure, cues.decide),
     "single_object": ClaimGroup(single_object.measure, single_object.decide),
+    "attribution": ClaimGroup(attribution_maps.measure, attribution.decide),
 }

@@ -154,6 +154,46 @@ def no_target_is_sure(measured):
         probabilities[label] = [1 / 7] * len(probabilities[label])
 
 
+def maps_of_other_objects(measured):
+    """Maps that point at another object, and never at the own one."""
+    found = measured["attribution"]
+    for rows in found["part"].values():
+        rows["hit"], rows["other"] = [False] * len(rows["hit"]), [True] * len(rows["other"])
+        rows["energy"] = [1 + 0.1 * (-1) ** k for k in range(len(rows["energy"]))]
+    for rows in found["context"].values():
+        rows["alone"] = [False] * len(rows["alone"])
+    for label in found["outline"]:
+        found["outline"][label] = [-20.0] * len(found["outline"][label])
+
+
+def maps_of_the_class_alone(measured):
+    """One map for all questions: class and contrast exchanged, all sides at the left edge."""
+    found = measured["attribution"]
+    for rows in found["context"].values():
+        rows["class"], rows["contrast"] = rows["contrast"], rows["class"]
+        rows["there"], rows["opposite"] = rows["opposite"], rows["there"]
+    for sides in found["sides"].values():
+        sides.update({side: [side == "left"] * len(hits) for side, hits in sides.items()})
+
+
+def maps_without_a_side(measured):
+    """Maps that point at both sides of an object alike, and at a patch whatever the weights are."""
+    found = measured["attribution"]
+    for rows in found["context"].values():
+        rows["mirrored"] = rows["contrast"]
+    for label in found["random"]:
+        found["random"][label] = found["part"][label]["hit"]
+
+
+def something_else_decides(measured):
+    """The class goes with the body, and the contrast of a hoop with the companions of others."""
+    for causes in measured["attribution"]["causes"].values():
+        for first, second in (("patch", "body"), ("companion", "hoop")):
+            if first in causes:
+                causes[first] = [not hit for hit in causes[first]]
+                causes[second] = [not hit for hit in causes[second]]
+
+
 COUNTER_EXAMPLES: dict[Callable[[Any], None], set[str]] = {
     no_own_detector: {"transfer/diagonal"},
     inversions_as_noise: {"transfer/noise"},
@@ -203,6 +243,26 @@ COUNTER_EXAMPLES: dict[Callable[[Any], None], set[str]] = {
         "context/gear-most-frequent",
         "context/bulb-asymmetry",
         "context/ball-asymmetry",
+    },
+    maps_of_other_objects: {
+        *(f"attribution/part_{family}{what}" for family in FAMILIES for what in ("", "-energy")),
+        *(f"attribution/control-part_{family}-other" for family in FAMILIES),
+        *(f"attribution/control-context_{family}-alone" for family in FAMILIES),
+        *(f"attribution/{world}_{family}" for world in ("texture", "shape") for family in FAMILIES),
+    },
+    maps_of_the_class_alone: {
+        "attribution/context_retinanet-class",
+        "attribution/context_retinanet-contrast",
+        *(f"attribution/context_{family}-energy" for family in FAMILIES),
+        *(f"attribution/shapes_{family}-sides" for family in ("retinanet", "fcos", "fasterrcnn", "maskrcnn")),
+    },
+    maps_without_a_side: {
+        "attribution/control-context_retinanet-mirrored",
+        *(f"attribution/control-random_part_{family}" for family in FAMILIES),
+    },
+    something_else_decides: {
+        *(f"attribution/cause-part_{family}-{what}" for family in FAMILIES for what in ("patch", "body")),
+        *(f"attribution/cause-context_{family}-{what}" for family in FAMILIES for what in ("companion", "hoop")),
     },
     no_target_is_sure: {f"single_object/shapes_{family}" for family in ("retinanet", "fcos", "fasterrcnn")},
 }
