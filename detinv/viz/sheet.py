@@ -35,7 +35,7 @@ def sheet(headings: Sequence[str], rows: Sequence[SheetRow], note: str = "") -> 
     Args:
         headings: one per column; long ones are wrapped.
         rows: with one picture per column, of any size.
-        note: text below all rows, centred.
+        note: text below all rows, centred; wrapped where it is wider than they are.
     """
     column = max([_LEAST_COLUMN, *(cell.shape[1] for row in rows for cell in row.cells)])
     wrapped = [wrap(heading, _HEADER_SIZE, column) for heading in headings]
@@ -43,8 +43,9 @@ def sheet(headings: Sequence[str], rows: Sequence[SheetRow], note: str = "") -> 
     title = line_height(_NOTE_SIZE) + 4
     width = 2 * _MARGIN + len(headings) * (column + _GAP) - _GAP
     height = 2 * _MARGIN + header + sum(_ROW_GAP + title + row.height for row in rows)
-    if note:
-        height += _ROW_GAP + line_height(_NOTE_SIZE)
+    below = wrap(note, _NOTE_SIZE, width - 2 * _MARGIN) if note else []
+    if below:
+        height += _ROW_GAP + len(below) * line_height(_NOTE_SIZE)
 
     page = Image.new("RGB", (width, height), _PAPER)
     drawing = ImageDraw.Draw(page)
@@ -62,7 +63,7 @@ def sheet(headings: Sequence[str], rows: Sequence[SheetRow], note: str = "") -> 
         for number, cell in enumerate(row.cells):
             page.paste(Image.fromarray(cell), (_MARGIN + number * (column + _GAP), top))
         top += row.height
-    if note:
-        left = (width - text_width(note, _NOTE_SIZE)) // 2
-        drawing.text((left, top + _ROW_GAP), note, fill=_FAINT, font=font(_NOTE_SIZE))
+    for k, line in enumerate(below):
+        place = ((width - text_width(line, _NOTE_SIZE)) // 2, top + _ROW_GAP + k * line_height(_NOTE_SIZE))
+        drawing.text(place, line, fill=_FAINT, font=font(_NOTE_SIZE))
     return np.asarray(page).copy()

@@ -29,3 +29,13 @@ def test_cells_stand_in_rows_and_columns_whatever_their_sizes():
 def test_a_note_takes_room_at_the_end():
     rows = [SheetRow("a", [_block(40, 200, 1)])]
     assert sheet(["one"], rows, "a note").shape[0] > sheet(["one"], rows).shape[0]
+
+
+def test_a_note_wider_than_the_pictures_is_wrapped():
+    rows = [SheetRow("a", [_block(40, 200, 1)])]
+    note = " ".join(["word"] * 60)
+    page = sheet(["one"], rows, note)
+    assert page.shape[1] == sheet(["one"], rows).shape[1]
+    assert page.shape[0] > sheet(["one"], rows, "word").shape[0]
+    # Nothing is cut off: the margins stay empty.
+    assert (page[:, :20] == 255).all() and (page[:, -20:] == 255).all()

@@ -14,6 +14,7 @@ from detinv.attribution.core.questions import Question
 from detinv.attribution.explain import explain_image
 from detinv.attribution.methods.base import AbstractMethod
 from detinv.attribution.metrics.base import Truth
+from detinv.attribution.metrics.object_set import ObjectRule
 from detinv.attribution.metrics.preset import MetricPreset, measured
 from detinv.attribution.metrics.randomisation import randomised, similarity, stages
 from detinv.detectors.base import AbstractDetector
@@ -55,8 +56,13 @@ class Chosen:
 
 def chosen_objects(detector: AbstractDetector, one: JudgedImage, preset: MetricPreset, per_image: int | None) -> Chosen:
     """Return which detections of a photograph are explained; see `ObjectRule`."""
-    (found,) = detector.detect([one.image])
     rule = preset.objects if per_image is None else replace(preset.objects, per_image=per_image)
+    return matched_objects(detector, one, rule)
+
+
+def matched_objects(detector: AbstractDetector, one: JudgedImage, rule: ObjectRule) -> Chosen:
+    """Return the detections of a photograph that match an annotated object, and count by the rule."""
+    (found,) = detector.detect([one.image])
     rows, which, counts = rule.matched(found, one.layout)
     objects, unknown = detected_objects(detector, one.image, found.select(rows))
     known = [place for place in range(len(rows)) if place not in unknown]
