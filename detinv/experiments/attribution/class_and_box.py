@@ -1,6 +1,7 @@
 """Figures 6 and 7: what the class of an object is read from, and what its box."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -133,9 +134,7 @@ class ClassAndBox(AbstractExperiment):
                 rule=settings_hash(self.rule),
                 seed=setup.seed,
             )
-            found += setup.keep(
-                f"measured/{label}/{stem}", provenance, lambda one=one: self._measure(setup, label, one)
-            )
+            found += setup.keep(f"measured/{label}/{stem}", provenance, partial(self._measure, setup, label, one))
         setup.log(f"{label}: {len(found[: self.objects])} objects")
         return found[: self.objects]
 
