@@ -105,7 +105,7 @@ class ClassAndBox(AbstractExperiment):
         }
         return Findings(
             numbers={"detectors": numbers},
-            tables=[_table(numbers), claim_table(claims)],
+            tables=[_table(numbers), *(claim_table(label, claims[label]) for label in setup.labels)],
             figures=self._pictures(setup) if self.examples else [],
             decided={
                 "method": f"{self.name}; the paper uses Grad-CAM, extremal perturbation and NormGrad",
