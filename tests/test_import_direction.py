@@ -20,7 +20,7 @@ ALLOWED = {
     "inversion": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion"],
     "attribution": [*_CHAIN, "runtime", "metrics", "viz", "results", "attribution"],
     "training": [*_CHAIN, "runtime", "metrics", "viz", "results", "training"],
-    "benchmarks": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "benchmarks"],
+    "benchmarks": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "attribution", "benchmarks"],
     "experiments": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "attribution", "experiments"],
     "verification": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "experiments", "verification"],
     "checks": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "checks"],

@@ -186,6 +186,43 @@ def _memory(config: DictConfig, build: Build) -> Findings:
     return {"detector": str(entries["name"]), **found}, [line]
 
 
+def _attribute(config: DictConfig, build: Build) -> Findings:
+    from detinv.attribution.core.questions import as_questions
+    from detinv.benchmarks.attribution import Scene, bench_attribution
+
+    options = config.attribute
+    _check(options, {"objects": 1, "masks": 2, "steps": 1, "rounds": 2})
+    height, width = _counts(options, "image_size", length=2)
+    results, lines = [], []
+    for entries in _detectors(config):
+        detector = _build(entries, config)
+        questions = as_questions([str(name) for name in options.questions], None, detector.class_names)
+        scene = Scene.random(detector, (height, width), options.objects, questions, config.seed)
+        found = bench_attribution(
+            scene,
+            rounds=options.rounds,
+            masks=options.masks,
+            steps=options.steps,
+            with_peers=options.peers,
+            seed=config.seed,
+        )
+        results.append({"detector": str(entries["name"]), **found})
+        size = " x ".join(str(side) for side in found["network_size"])
+        lines.append(
+            f"{entries['name']}, {size} px, {found['objects']} objects x {len(questions)} questions, {found['masks']} "
+            f"masks, {found['steps']} steps; batched maps are those of the loop within {found['difference']:.1e}"
+        )
+        lines += [
+            f"  {name}: {_ms(one['wall_seconds'])}, processor time {_ms(one['cpu_seconds'])}, {one['memory']:+.0f} MB"
+            for name, one in found["costs"].items()
+        ]
+        lines += [
+            f"  {name}: {one['median']:.2f} (quartiles {one['low']:.2f} to {one['high']:.2f})"
+            for name, one in found["ratios"].items()
+        ]
+    return results, lines
+
+
 _BENCHMARKS: dict[str, Callable[[DictConfig, Build], Findings]] = {
     "step": _step,
     "reference": _reference,
@@ -193,6 +230,7 @@ _BENCHMARKS: dict[str, Callable[[DictConfig, Build], Findings]] = {
     "scaling": _scaling,
     "startup": _startup,
     "memory": _memory,
+    "attribute": _attribute,
 }
 _KNOWN = ", ".join(_BENCHMARKS)
 
@@ -211,11 +249,13 @@ def _steps(options: DictConfig, name: str, own: int) -> int:
     return steps
 
 
-def _counts(options: DictConfig, name: str, allow_none: bool = False) -> list[int]:
-    """Return an option that is a list of whole numbers above 0."""
+def _counts(options: DictConfig, name: str, allow_none: bool = False, length: int | None = None) -> list[int]:
+    """Return an option that is a list of whole numbers above 0, `length` of them where that is given."""
     given = list(options[name])
     if not (given or allow_none) or not all(type(number) is int and number > 0 for number in given):
         raise ConfigError(f"{name}={given}: give whole numbers above 0, such as [1,8]")
+    if length is not None and len(given) != length:
+        raise ConfigError(f"{name}={given}: give {length} numbers")
     return given
 
 
@@ -228,7 +268,7 @@ def _detectors(config: DictConfig) -> list[dict[str, Any]]:
 def _detector(config: DictConfig) -> dict[str, Any]:
     found = _detectors(config)
     if len(found) > 1:
-        raise ConfigError("several detectors are for detinv bench step; choose one")
+        raise ConfigError("several detectors are for detinv bench step and attribute; choose one")
     return found[0]
 
 

@@ -73,6 +73,20 @@ def test_scaling_and_memory_write_their_figures(tmp_path):
     assert figures(tmp_path, "memory")["results"]["peak"] > 0
 
 
+def test_attribute_compares_maps_with_passes_of_the_bare_network(tmp_path, capsys):
+    options = {"objects": 2, "questions": "[class,left]", "masks": 2, "steps": 1, "rounds": 2}
+    words = [f"attribute.{name}={value}" for name, value in options.items()]
+    assert main(["bench", "attribute", f"out_dir={tmp_path}", *words, "attribute.peers=false"]) == 0
+    (found,) = figures(tmp_path, "attribute")["results"]
+    assert found["network_size"] == [128, 128]
+    assert found["difference"] <= 1e-5
+    assert {"forward", "forward_backward", "odam", "loop", "default", "d_rise"} <= set(found["costs"])
+    assert all(one["cpu_seconds"] > 0 for one in found["costs"].values())
+    said = capsys.readouterr().out
+    assert "2 objects x 2 questions, 2 masks" in said
+    assert "odam / forward_backward: " in said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -82,11 +96,18 @@ def test_scaling_and_memory_write_their_figures(tmp_path):
         (["step", "batch_sizes=[]"], r"batch_sizes=\[\]: give whole numbers"),
         (["step", "batch_sizes=[0]"], r"batch_sizes=\[0\]: give whole numbers"),
         (["step", "layout.count=2"], "only 2 layouts, not 8"),
-        (["memory", "detector=[shapes_retinanet,shapes_fcos]"], "several detectors are for detinv bench step"),
+        (
+            ["memory", "detector=[shapes_retinanet,shapes_fcos]"],
+            "several detectors are for detinv bench step and attribute",
+        ),
         (["inversion", "inversion.repeats=0"], "repeats=0: choose at least 1"),
         (["inversion", "inversion.steps=0"], "inversion.steps=0: choose a whole number"),
         (["inversion", "inversion.against_steps=1.5"], "inversion.against_steps=1.5: choose a whole number"),
         (["reference", "detector=shapes_fcos", *SMALL], "inverts a RetinaNet"),
+        (["attribute", "attribute.masks=0"], "masks=0: choose at least 2"),
+        (["attribute", "attribute.masks=3"], "masks=3: choose an even number"),
+        (["attribute", "attribute.image_size=[64]"], r"image_size=\[64\]: give 2 numbers"),
+        (["attribute", "attribute.questions=[colour]"], "colour"),
         (["step", "device=nowhere"], "device=nowhere"),
     ],
 )

@@ -33,12 +33,29 @@ class RawOutputs:
         """Return the box of each row; where each class has its own, that of the class asked for in each image."""
         return self._boxes(labels[:, None].expand(self.scores.shape[:2]))
 
-    def _boxes(self, labels: Int64[Tensor, "image row"]) -> Float[Tensor, "image row 4"]:
+    def highest(
+        self, count: int
+    ) -> tuple[Float[Tensor, "image row 4"], Float[Tensor, "image row class"], Float[Tensor, "image row"]]:
+        """Return the rows whose best class scores highest, as many as `count` or all: boxes, scores, best score.
+
+        Only these rows' boxes are decoded. Where each class has a box of its own, it is that of the row's best class.
+        """
+        best, rows = self.scores.amax(2).topk(min(count, self.scores.shape[1]), dim=1)
+        scores = self.scores.gather(1, rows[..., None].expand(-1, -1, self.scores.shape[2]))
+        return self._boxes(scores.argmax(2), rows), scores, best
+
+    def _boxes(
+        self, labels: Int64[Tensor, "image row"], rows: Int64[Tensor, "image row"] | None = None
+    ) -> Float[Tensor, "image row 4"]:
         roi = self._predictions.roi
         if roi is None:
-            return self._predictions.dense.boxes()
-        deltas = roi.deltas.gather(2, labels[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]
-        return roi.codec.decode(deltas.float(), roi.rois)
+            return self._predictions.dense.boxes(rows)
+        deltas, rois = roi.deltas, roi.rois
+        if rows is not None:
+            deltas = deltas.gather(1, rows[..., None, None].expand(-1, -1, *deltas.shape[2:]))
+            rois = rois.gather(1, rows[..., None].expand(-1, -1, 4))
+        mine = deltas.gather(2, labels[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]
+        return roi.codec.decode(mine.float(), rois)
 
 
 def raw_outputs(predictions: Predictions) -> RawOutputs:

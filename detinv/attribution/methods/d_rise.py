@@ -1,6 +1,6 @@
 """What random masks have in common that leave a detection as it was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,40 +63,59 @@ class DRISE(ImageMethod):
         seed: int,
     ) -> ImageMaps:
         pixels, frame, size = canvas_of(detector, image)
-        boxes, wanted = self._targets(detector, pixels, size, frame, objects)
+        boxes, wanted = self.targets(detector, pixels, size, frame, objects)
         colour = detector.pixel_mean[:, None, None]
+        content = pixels - colour
+        margin = (0, pixels.shape[3] - size[1], 0, pixels.shape[2] - size[0])
         total = torch.zeros(len(objects), *pixels.shape[2:], device=pixels.device)
         seen = torch.zeros(pixels.shape[2:], device=pixels.device)
-        half = max(1, self.batch_size // 2)
-        for start in range(0, self.masks // 2, half):
-            numbers = range(start, min(start + half, self.masks // 2))
-            one = torch.stack([self._mask(seed, number, size) for number in numbers]).to(pixels)
-            part = torch.cat([one, 1 - one])
-            masks = torch.zeros(len(part), *pixels.shape[2:], device=pixels.device)
-            masks[:, : size[0], : size[1]] = part
-            versions = colour + masks[:, None] * (pixels - colour)
+        for part in self.batches(size, seed):
+            masks = F.pad(part.to(pixels), margin)
+            versions = torch.addcmul(colour, masks[:, None], content)
             weights = self._similarity(detector, versions, size, boxes, wanted)
             total += torch.einsum("mo,mhw->ohw", weights, masks)
             seen += masks.sum(0)
         found = total / seen.clamp(min=1e-6)
         return ImageMaps(found[:, None].expand(-1, len(questions), -1, -1).clone(), 1 + self.masks, 0)
 
-    def _mask(self, seed: int, number: int, size: tuple[int, int]) -> Float[Tensor, "height width"]:
-        """Return mask `number`: a random grid, enlarged bilinearly and moved by a part of a cell."""
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        grid = (torch.rand(1, 1, self.cells + 1, self.cells + 1, generator=generator) < self.probability).float()
-        cell = [-(-side // self.cells) for side in size]
-        large = F.interpolate(grid, [(self.cells + 1) * side for side in cell], mode="bilinear", align_corners=False)[
-            0, 0
-        ]
-        top, left = (int(torch.randint(side, (1,), generator=generator)) for side in cell)
-        return large[top : top + size[0], left : left + size[1]]
+    def batches(self, size: tuple[int, int], seed: int) -> Iterator[Float[Tensor, "mask height width"]]:
+        """Yield all masks of an image in the batches in which they are used: random ones, then their complements.
 
-    def _targets(
+        A mask is a random grid, enlarged bilinearly and moved by a part of a cell. It depends on its number and the
+        seed alone, so batches of any size hold the same masks.
+
+        Args:
+            size: (height, width) of the image on the canvas.
+        """
+        half = max(1, self.batch_size // 2)
+        cell = [-(-side // self.cells) for side in size]
+        for start in range(0, self.masks // 2, half):
+            numbers = range(start, min(start + half, self.masks // 2))
+            grids = torch.empty(len(numbers), 1, self.cells + 1, self.cells + 1)
+            corners = []
+            for grid, number in zip(grids, numbers, strict=True):
+                generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+                grid[:] = torch.rand(grid.shape, generator=generator) < self.probability
+                corners.append([int(torch.randint(side, (1,), generator=generator)) for side in cell])
+            large = [(self.cells + 1) * side for side in cell]
+            enlarged = F.interpolate(grids, large, mode="bilinear", align_corners=False)[:, 0]
+            masks = torch.stack(
+                [
+                    one[top : top + size[0], left : left + size[1]]
+                    for one, (top, left) in zip(enlarged, corners, strict=True)
+                ]
+            )
+            yield torch.cat([masks, 1 - masks])
+
+    def targets(
         self, detector: AbstractDetector, pixels: Tensor, size: tuple[int, int], frame: Frame, objects: ExplainedObjects
     ) -> tuple[Float[Tensor, "object 4"], Float[Tensor, "object class"]]:
-        """Return each object's box, and the class vector of the raw prediction that shows it best."""
-        with torch.autocast(detector.device.type, enabled=False):
+        """Return each object's box on the canvas, and the class scores of the raw prediction that shows it best.
+
+        Args:
+            pixels, frame, size: of the image; see `canvas_of`.
+        """
+        with torch.no_grad(), torch.autocast(detector.device.type, enabled=False):
             raw = raw_outputs(detector(pixels, [size]))
         boxes, classes = raw.boxes(), raw.scores
         mine = frame.to_canvas(objects.boxes).to(boxes)
@@ -109,10 +128,6 @@ class DRISE(ImageMethod):
     ) -> Float[Tensor, "mask object"]:
         with torch.autocast(detector.device.type, enabled=False):
             raw = raw_outputs(detector(versions, [size] * len(versions)))
-        found, classes = raw.boxes(), raw.scores
-        count = min(self.candidates, found.shape[1])
-        best = classes.amax(2).topk(count, dim=1).indices
-        found = found.gather(1, best[..., None].expand(-1, -1, 4))
-        classes = classes.gather(1, best[..., None].expand(-1, -1, classes.shape[2]))
+        found, classes, best = raw.highest(self.candidates)
         alike = F.normalize(wanted, dim=-1) @ F.normalize(classes, dim=-1).transpose(1, 2)
-        return (pairwise_iou(boxes.expand(len(found), -1, -1), found) * alike * classes.amax(2)[:, None]).amax(2)
+        return (pairwise_iou(boxes.expand(len(found), -1, -1), found) * alike * best[:, None]).amax(2)

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from detinv.attribution.methods.base import PREDICTING, ActivationMethod
+from detinv.errors import ConfigError
 
 _TINY = 1e-12
 
@@ -17,6 +19,8 @@ class GradCAMPlusPlus(ActivationMethod):
 
     Args:
         layers, smoothing: see `ActivationMethod`.
+        summed: what the denominator adds up over the places of a channel: the "products" A G^3, or only the
+            "activations" A, whose sum is multiplied with the G^3 of each place. Implementations do either.
 
     Source: Chattopadhay et al. 2018, "Grad-CAM++", equations 10 to 19, without the exponential of the score, as in the
     published implementations.
@@ -26,9 +30,19 @@ class GradCAMPlusPlus(ActivationMethod):
 
     layers: Sequence[str | int] = (PREDICTING,)
     smoothing: float = 0.0
+    summed: Literal["products", "activations"] = "products"
+
+    def __post_init__(self) -> None:
+        if self.summed not in ("products", "activations"):
+            raise ConfigError(f"summed={self.summed}: choose products or activations")
 
     def layer_map(self, features: Tensor, gradients: Tensor, boxes: Tensor) -> Tensor:
         square = gradients.square()
-        below = 2 * square + (features * gradients * square).sum((2, 3), keepdim=True)
+        cube = gradients * square
+        if self.summed == "products":
+            added = (features * cube).sum((2, 3), keepdim=True)
+        else:
+            added = features.sum((2, 3), keepdim=True) * cube
+        below = 2 * square + added
         share = torch.where(below.abs() > _TINY, square / torch.where(below.abs() > _TINY, below, 1.0), 0.0)
         return ((gradients.clamp(min=0) * share).sum((2, 3), keepdim=True) * features).sum(1)
