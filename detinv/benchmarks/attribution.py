@@ -74,7 +74,14 @@ class Scene:
 
 
 def bench_attribution(
-    scene: Scene, *, rounds: int = 5, masks: int = 200, steps: int = 8, with_peers: bool = True, seed: int = 0
+    scene: Scene,
+    *,
+    rounds: int = 5,
+    warmup: int = 1,
+    masks: int = 200,
+    steps: int = 8,
+    with_peers: bool = True,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Measure passes of the bare network, our methods, and those of the libraries that are installed.
 
@@ -83,6 +90,7 @@ def bench_attribution(
 
     Args:
         rounds: at least 2.
+        warmup: rounds before these that are not measured.
         masks: of D-RISE, an even number.
         steps: of integrated gradients, of one object and question.
         with_peers: whether other libraries are measured as well, where they are installed.
@@ -114,7 +122,7 @@ def bench_attribution(
     difference = _difference(scene.maps(odam), loop_maps(scene))
     if difference > 1e-5:
         raise DetectorError(f"batched maps differ from those of one backward pass each by {difference:.1e}")
-    costs = take_turns(tasks, rounds, device)
+    costs = take_turns(tasks, rounds, device, warmup)
     return {
         "network_size": list(canvas_of(detector, scene.image)[0].shape[2:]),
         "objects": len(scene.objects),

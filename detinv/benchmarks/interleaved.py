@@ -72,9 +72,9 @@ def _peak(device: torch.device) -> Iterator[list[float]]:
     found = [0.0]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        allocated = torch.cuda.memory_allocated(device)
         yield found
-        found[0] = (torch.cuda.max_memory_allocated(device) - before) / _MEGABYTE
+        found[0] = (torch.cuda.max_memory_allocated(device) - allocated) / _MEGABYTE
         return
     before, done = resident(), threading.Event()
 

@@ -191,7 +191,7 @@ def _attribute(config: DictConfig, build: Build) -> Findings:
     from detinv.benchmarks.attribution import Scene, bench_attribution
 
     options = config.attribute
-    _check(options, {"objects": 1, "masks": 2, "steps": 1, "rounds": 2})
+    _check(options, {"objects": 1, "masks": 2, "steps": 1, "rounds": 2, "warmup": 0})
     height, width = _counts(options, "image_size", length=2)
     results, lines = [], []
     for entries in _detectors(config):
@@ -201,6 +201,7 @@ def _attribute(config: DictConfig, build: Build) -> Findings:
         found = bench_attribution(
             scene,
             rounds=options.rounds,
+            warmup=options.warmup,
             masks=options.masks,
             steps=options.steps,
             with_peers=options.peers,
