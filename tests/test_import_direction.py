@@ -22,7 +22,17 @@ ALLOWED = {
     "training": [*_CHAIN, "runtime", "metrics", "viz", "results", "training"],
     "benchmarks": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "attribution", "benchmarks"],
     "experiments": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "attribution", "experiments"],
-    "verification": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "experiments", "verification"],
+    "verification": [
+        *_CHAIN,
+        "runtime",
+        "metrics",
+        "viz",
+        "results",
+        "inversion",
+        "attribution",
+        "experiments",
+        "verification",
+    ],
     "checks": [*_CHAIN, "runtime", "metrics", "viz", "results", "inversion", "checks"],
 }
 EVERYTHING = [*ALLOWED, "cli"]

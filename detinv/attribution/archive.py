@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -89,6 +90,19 @@ class AttributionArchive:
         write_json(self._progress(stem), stored)
         return stored
 
+    def attributions(
+        self, stored: Mapping[str, Any], photograph: UInt8[Tensor, "3 height width"], class_names: Sequence[str]
+    ) -> list[Attribution]:
+        """Read the maps of an image back.
+
+        Args:
+            stored: its entry.
+            photograph: the image.
+            class_names: of the detector.
+        """
+        with np.load(self._folder / "maps" / f"{stored['file']}.npz") as maps:
+            return [_read(entry, maps[entry["map"]], photograph, class_names) for entry in stored["attributions"]]
+
     def _progress(self, stem: str) -> Path:
         return self._folder / "progress" / f"{stem}.json"
 
@@ -109,6 +123,27 @@ def _entry(one: Attribution, name: str) -> dict[str, Any]:
         "signed": one.signed,
         "placement": asdict(Placement.of(one.heat(), one.box)),
     }
+
+
+def _read(entry: Mapping[str, Any], values: np.ndarray, photograph: Tensor, class_names: Sequence[str]) -> Attribution:
+    against = entry["against"]
+    return Attribution(
+        image=0,
+        box=tuple(entry["box"]),
+        label=class_names.index(entry["class"]),
+        score=entry["score"],
+        question=entry["question"],
+        against=class_names.index(against) if against in class_names else against,
+        value=entry["value"],
+        method=entry["method"],
+        layer=entry["layer"],
+        map=torch.from_numpy(values),
+        extent=tuple(entry["extent"]),
+        signed=entry["signed"],
+        photograph=photograph,
+        class_names=tuple(class_names),
+        seed=0,
+    )
 
 
 def _named(one: Attribution) -> str | None:

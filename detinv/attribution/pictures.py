@@ -92,6 +92,24 @@ def attribution_sheet(attributions: Sequence[Attribution], *, max_rows: int = 12
     return sheet(headings, rows, note)
 
 
+def attribution_overview(rows: Sequence[tuple[str, Sequence[Attribution]]], total: int) -> Picture:
+    """Draw one object of each image: a row for each image, a column for each question.
+
+    Args:
+        rows: names of the images, and the maps of one object by one method; at least one row, with the same questions.
+        total: number of images with an object.
+    """
+    drawn = []
+    for name, maps in rows:
+        first = maps[0]
+        cells = [object_picture(first, _SIDE)]
+        cells += [heat_picture(one.photograph, one.heat(), one.box, signed=one.signed, side=_SIDE) for one in maps]
+        drawn.append(SheetRow(f"{name}: {first.class_names[first.label]} {first.score:.2f}", cells))
+    headings = ("what is explained", *(_heading(one) for one in rows[0][1]))
+    note = f"The first object of {len(rows)} of {total} images. The brighter, the more it counts."
+    return sheet(headings, drawn, note)
+
+
 def _heading(one: Attribution) -> str:
     words = {
         "class": "why this class?",

@@ -26,6 +26,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.errors import ConfigError
 from detinv.inputs.numbers import is_count
 from detinv.layouts.layout import Layout
+from detinv.metrics.coco_results import ReportedDetections
 from detinv.results.io.files import write_json, write_png, write_text
 from detinv.results.io.images import read_image
 from detinv.results.reports.findings import Figure, Findings
@@ -44,6 +45,7 @@ class Source:
         layouts: the objects to explain, where a file says them.
         truth: the objects in the images, where they are known.
         crowds: see `AnnotatedImages`.
+        reported: detections to explain instead of the detector's own, where a file says them.
     """
 
     names: list[str]
@@ -51,6 +53,7 @@ class Source:
     layouts: list[Layout] | None = None
     truth: list[Layout] | None = None
     crowds: list[Layout] | None = None
+    reported: ReportedDetections | None = None
 
 
 def explain_mistakes(

@@ -19,7 +19,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.inputs.torch_settings import usual_torch
-from detinv.layouts.layout import Detections
+from detinv.layouts.layout import EXACT, Detections, Rounding
 
 BOX_TOLERANCE = 0.05
 """Pixels by which a box may differ and still count as the same detection."""
@@ -32,7 +32,10 @@ _MARGIN = 2.0
 @usual_torch()
 @torch.no_grad()
 def locate_rows(
-    detector: AbstractDetector, images: Sequence[UInt8[Tensor, "3 _ _"]], detections: Sequence[Detections]
+    detector: AbstractDetector,
+    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    detections: Sequence[Detections],
+    rounding: Rounding = EXACT,
 ) -> list[Detections]:
     """Return the detections with `rows` and, of a two-stage detector, `regions`.
 
@@ -42,6 +45,7 @@ def locate_rows(
     Args:
         images: 8-bit RGB, as `detect` received them.
         detections: of each image, in its frame and with the detector's own labels.
+        rounding: of their numbers, by which they may differ in addition.
 
     Raises:
         ValueError: when images and detections differ in number or size.
@@ -53,7 +57,7 @@ def locate_rows(
             raise ValueError(f"detections in an image of size {found.image_size}, but the image has size {size}")
         replayed = replay(detector, image)
         assert replayed.rows is not None
-        place = match_detections(found, replayed)
+        place = match_detections(found, replayed, rounding)
         rows = torch.where(place >= 0, _at(replayed.rows, place), -1)
         regions = replayed.regions
         if regions is not None:
@@ -80,16 +84,17 @@ def replay(detector: AbstractDetector, image: UInt8[Tensor, "3 height width"]) -
     return replace(found, boxes=detector.boxes_in_image(found.boxes, seen, size), image_size=size, regions=regions)
 
 
-def match_detections(found: Detections, replayed: Detections) -> Int64[Tensor, " found"]:
+def match_detections(found: Detections, replayed: Detections, rounding: Rounding = EXACT) -> Int64[Tensor, " found"]:
     """Return the number of the replayed detection that equals each found one, or -1 if none or several do.
 
     Args:
         found, replayed: of one image, on the CPU.
+        rounding: of the numbers of those found.
     """
     if not len(found) or not len(replayed):
         return torch.full((len(found),), -1)
-    apart = (found.boxes[:, None] - replayed.boxes).abs().amax(-1) / BOX_TOLERANCE
-    apart = torch.maximum(apart, (found.scores[:, None] - replayed.scores).abs() / SCORE_TOLERANCE)
+    apart = (found.boxes[:, None] - replayed.boxes).abs().amax(-1) / (BOX_TOLERANCE + rounding.box)
+    apart = torch.maximum(apart, (found.scores[:, None] - replayed.scores).abs() / (SCORE_TOLERANCE + rounding.score))
     comparable = (found.labels[:, None] == replayed.labels) & ~apart.isnan()
     apart = torch.where(comparable, apart, torch.inf)
     nearest, place = apart.min(1)

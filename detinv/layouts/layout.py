@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -139,6 +139,21 @@ class Layout:
         if masks is not None:
             masks = torch.nn.functional.interpolate(masks[None].float(), size=image_size, mode="nearest-exact")[0] > 0.5
         return replace(self, boxes=boxes, image_size=image_size, masks=masks)
+
+
+class Rounding(NamedTuple):
+    """By how much numbers may differ because they were rounded when they were written.
+
+    Args:
+        box: of coordinates, in pixels.
+        score: of scores.
+    """
+
+    box: float
+    score: float
+
+
+EXACT = Rounding(0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,8 @@
 """`detinv attribute`: what it writes, how it resumes, and what it refuses."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ from PIL import Image
 from detinv.attribution import archive
 from detinv.cli import main
 from detinv.commands import attribute
+from detinv.detectors.load import load_detector
 from detinv.errors import DetinvError
+from detinv.results.io.files import write_json, write_png
 from detinv.worlds.part import PartWorld
 
 WORDS = ("scenes=2", "questions=[class,left]", "max_detections=2")
@@ -140,3 +144,54 @@ def test_mistakes_get_one_line(words, said: str, tmp_path: Path, capsys):
 def test_a_summary_of_nothing_is_empty():
     assert archive.summary([]) == []
     assert issubclass(DetinvError, Exception)
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_same_files(written: Path, tmp_path: Path):
+    # Lightning starts the program's command line again, so the program itself is run.
+    words = [sys.executable, "-m", "detinv", "attribute", *WORDS, "processes=2", f"out_dir={tmp_path / 'two'}"]
+    subprocess.run(words, check=True, capture_output=True, timeout=300)
+    names = sorted(path.relative_to(written) for path in (written / "maps").iterdir())
+    assert names == sorted(path.relative_to(tmp_path / "two") for path in (tmp_path / "two" / "maps").iterdir())
+    for name in (*names, Path("overview.png")):
+        assert (written / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> tuple[str, str, str]:
+    """Words for a folder of two scenes, an annotation file that lists them, and rounded detections in them."""
+    world, detector = PartWorld(seed=1000), load_detector("part_retinanet")
+    images, results = [], []
+    (tmp_path / "photographs").mkdir()
+    for number in range(2):
+        scene = world.scene(number)
+        write_png(tmp_path / "photographs" / f"{number}.png", scene.image.permute(1, 2, 0).numpy())
+        images.append({"id": number, "file_name": f"{number}.png", "width": 128, "height": 128})
+        (found,) = detector.detect([scene.image])
+        for box, score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True):
+            x0, y0, x1, y1 = box
+            sides = [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)]
+            results.append({"image_id": number, "category_id": label, "bbox": sides, "score": round(score, 3)})
+    # One that the detector never reported.
+    results.append({"image_id": 0, "category_id": 0, "bbox": [3.0, 3.0, 40.0, 50.0], "score": 1.0})
+    categories = [{"id": number, "name": name} for number, name in enumerate(detector.class_names)]
+    write_json(tmp_path / "a.json", {"images": images, "annotations": [], "categories": categories})
+    write_json(tmp_path / "d.json", results)
+    return tuple(f"{name}={tmp_path / file}" for name, file in _FILES.items())
+
+
+_FILES = {"images": "photographs", "annotations": "a.json", "detections": "d.json"}
+
+
+def test_detections_of_a_file_are_explained_and_those_of_no_raw_prediction_named(photographs, tmp_path, capsys):
+    assert run(tmp_path / "out", *photographs) == 0
+    found = json.loads((tmp_path / "out" / "attributions.json").read_text())
+    assert all(image["attributions"] for image in found["images"])
+    assert found["unmatched"] == {"0.png": [0]}
+    assert "detection 0 is not known" in capsys.readouterr().out
+
+
+def test_detections_without_their_ids_are_refused(photographs, tmp_path, capsys):
+    assert run(tmp_path / "out", photographs[0], photographs[2]) == 2
+    assert "annotations=FILE" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from torch import Tensor
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.candidates import read_candidates
 from detinv.detectors.locate import locate_rows
-from detinv.layouts.layout import Detections
+from detinv.layouts.layout import EXACT, Detections, Rounding
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,18 @@ class ExplainedObjects:
 
 
 def detected_objects(
-    detector: AbstractDetector, image: UInt8[Tensor, "3 height width"], found: Detections
+    detector: AbstractDetector,
+    image: UInt8[Tensor, "3 height width"],
+    found: Detections,
+    rounding: Rounding = EXACT,
 ) -> tuple[ExplainedObjects, list[int]]:
     """Return those of an image's detections whose raw prediction is known, and the numbers of the others.
 
     Args:
         found: in the frame of the image, with the detector's own labels; made by `detect`, or read from a file.
+        rounding: of the numbers in that file.
     """
-    located = locate_rows(detector, [image], [found])[0]
+    located = locate_rows(detector, [image], [found], rounding)[0]
     assert located.rows is not None
     known = located.rows >= 0
     proposals = None if located.regions is None else located.rows

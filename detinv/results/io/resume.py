@@ -30,6 +30,7 @@ _IRRELEVANT = (
     "trainer.devices",
     "trainer.num_nodes",
     "workers",
+    "processes",
 )
 # Lightning has two names for one precision.
 _PRECISION = "trainer.precision"
