@@ -20,3 +20,10 @@ def check_range(options: Any, names: str, least: float = 0.0, most: float = math
             continue
         upper = "" if most == math.inf else f", at most {most:g}"
         raise ConfigError(f"{name}={quoted(value)}: choose {'more than' if above else 'at least'} {least:g}{upper}")
+
+
+def check_choice(options: Any, name: str, *known: str) -> None:
+    """Raise ConfigError if an attribute of `options` is none of the words that are known."""
+    value = getattr(options, name)
+    if value not in known:
+        raise ConfigError(f"{name}={quoted(value)}: choose {', '.join(known[:-1])} or {known[-1]}")

@@ -17,7 +17,7 @@ from tests.attribution.planted_truth import PATCH_MARGIN, contains, patch
 # nothing.
 CONTROLS = {name for name in method_names() if name.startswith("control_")}
 CANNOT = {"grad_cam", "grad_cam_plus_plus", "d_rise", *CONTROLS}
-CHEAP = {"smooth_grad": {"samples": 4}, "integrated_gradients": {"steps": 4}}
+CHEAP = {"smooth_grad": {"samples": 4}, "integrated_gradients": {"steps": 4}, "search": {"trials": 100}}
 
 
 def image(seed: int = 0) -> torch.Tensor:
