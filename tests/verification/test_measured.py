@@ -99,6 +99,13 @@ def worlds_exchanged(measured):
             group[first], group[second] = group[second], group[first]
 
 
+def boxes_lost_instead_of_classes(measured):
+    """With another texture, boxes change as much as probabilities do, and the other way round."""
+    for family in FAMILIES:
+        found = measured["texture"][f"texture_{family}"]["overall"]
+        found["change_of_p"], found["change_of_iou"] = found["change_of_iou"], found["change_of_p"]
+
+
 def one_cue_at_all_sizes(measured):
     for family in FAMILIES:
         texture = measured["texture"]
@@ -213,8 +220,8 @@ COUNTER_EXAMPLES: dict[Callable[[Any], None], set[str]] = {
         for group in ("texture", "cues")
         for world in ("texture", "shape")
         for family in FAMILIES
-    }
-    | {f"texture/texture_{family}-boxes" for family in FAMILIES},
+    },
+    boxes_lost_instead_of_classes: {f"texture/texture_{family}-boxes" for family in FAMILIES},
     one_cue_at_all_sizes: {f"texture/scale_{family}" for family in FAMILIES},
     trained_and_random_exchanged: {
         *(f"cues/part_{family}" for family in FAMILIES),
