@@ -149,7 +149,9 @@ def test_command_lines_in_a_shell(surroundings, fuzz, run):
             ended = subprocess.run([sys.executable, "-m", "detinv", *words], capture_output=True, check=False)
         assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (2, b"", refused)
 
-    fuzz(100, ANY, starts, MOST_MEMORY)
+    # Matplotlib writes its list of fonts into an empty home, once.
+    subprocess.run([sys.executable, "-m", "detinv", "check", "seed="], capture_output=True, check=False)
+    fuzz(40, ANY, starts, MOST_MEMORY)
 
 
 def _can_be_given(word: str) -> bool:
