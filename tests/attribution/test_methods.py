@@ -36,6 +36,12 @@ def plus_plus(a, g, m, c, u):
     return sum(relu(g[c][v]) * g[c][v] ** 2 / (2 * g[c][v] ** 2 + below) for v in g[c] if g[c][v]) * a[c][u]
 
 
+def summed_activations(a, g, m, c, u):
+    total = sum(a[c].values())
+    shares = {v: g[c][v] ** 2 / (2 * g[c][v] ** 2 + total * g[c][v] ** 3) for v in g[c] if g[c][v]}
+    return sum(relu(g[c][v]) * share for v, share in shares.items()) * a[c][u]
+
+
 def spatially_sensitive(a, g, m, c, u, in_map=True):
     below = sum(a[c][v] * m[v] * g[c][v] ** 3 for v in g[c])
     most = max(abs(value) for value in g[c].values())
@@ -58,6 +64,7 @@ def sensitive_weights(a, g, m, c, u):
         (GradCAM(), grad_cam),
         (LayerCAM(), layer_cam),
         (GradCAMPlusPlus(), plus_plus),
+        (GradCAMPlusPlus(summed="activations"), summed_activations),
         (SSGradCAMPlusPlus(), spatially_sensitive),
         (SSGradCAMPlusPlus(space="weights"), sensitive_weights),
     ],
