@@ -1,6 +1,7 @@
 """`detinv attribute`: explain why a detector decided so."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def _objects(
     image = source.images[number]
     if source.layouts is not None:
         layout = source.layouts[number]
-        return annotated_objects(detector, image, layout.boxes, layout.labels), []
+        return replace(annotated_objects(detector, image, layout.boxes, layout.labels), masks=layout.masks), []
     if source.reported is None:
         found, rounding = detector.detect([image])[0], EXACT
     else:

@@ -18,6 +18,14 @@ from tests.fakes import block_image, tiny_detector
 FAMILIES = ("retinanet", "fcos", "fasterrcnn", "maskrcnn", "ssd")
 BOXES = [torch.tensor([[4.0, 6.0, 40.0, 50.0], [20.0, 8.0, 60.0, 30.0]])]
 LABELS = [torch.tensor([0, 2])]
+SMALL = {
+    "smooth_grad": {"samples": 3},
+    "d_rise": {"masks": 8},
+    "d_close": {"masks": 4, "levels": 2, "superpixels": 30},
+    "integrated_gradients": {"steps": 3},
+    "search": {"trials": 60},
+    "extremal_perturbation": {"steps": 3, "areas": (0.3, 0.5)},
+}
 ACTIVATION = sorted(name for name in method_names() if hasattr(load_method(name), "layers") or name == "default")
 
 
@@ -50,11 +58,10 @@ def test_an_object_alone_has_the_maps_it_has_among_others():
     torch.testing.assert_close(together[3].map, alone[0].map, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["smooth_grad", "d_rise", "occlusion", "integrated_gradients"])
+@pytest.mark.parametrize("name", ["occlusion", *SMALL])
 def test_the_same_seed_gives_the_same_maps(name: str):
     detector, image = HandSetDetector(), block_image((64, 64))
-    small = {"smooth_grad": {"samples": 3}, "d_rise": {"masks": 8}, "integrated_gradients": {"steps": 3}}.get(name, {})
-    method = replace(load_method(name), **small)
+    method = replace(load_method(name), **SMALL.get(name, {}))
     boxes, labels = [torch.tensor([[12.0, 12.0, 52.0, 52.0]])], [torch.tensor([0])]
     first, again, batched = (
         detinv.attribute(detector, [image], boxes, labels, method=one, seed=3)[0].map
@@ -62,7 +69,7 @@ def test_the_same_seed_gives_the_same_maps(name: str):
     )
     assert torch.equal(first, again)
     torch.testing.assert_close(first, batched, rtol=1e-3, atol=1e-5 * float(first.abs().max()))
-    if name == "d_rise":
+    if name in ("d_rise", "d_close"):
         # Noise alone does not change the gradient of a detector that is linear where its rectifiers are on.
         assert not torch.equal(first, detinv.attribute(detector, [image], boxes, labels, method=method, seed=4)[0].map)
 

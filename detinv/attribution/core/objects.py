@@ -24,6 +24,7 @@ class ExplainedObjects:
         regions: XYXY of the region that a second stage, where there is one, is asked about.
         proposals: number of each region among the detector's own proposals, by which its anchor is found; -1 where
             the region is not one of them.
+        masks: of the objects in the image, where they are known.
     """
 
     boxes: Float[Tensor, "object 4"]
@@ -32,13 +33,16 @@ class ExplainedObjects:
     rows: Int64[Tensor, " object"]
     regions: Float[Tensor, "object 4"] | None = None
     proposals: Int64[Tensor, " object"] | None = None
+    masks: Bool[Tensor, "object height width"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, keep: Bool[Tensor, " object"] | Int64[Tensor, " kept"]) -> "ExplainedObjects":
         """Return only the objects where `keep` is true, or those with these numbers, in that order."""
-        values = {name: getattr(self, name) for name in ("boxes", "labels", "scores", "rows", "regions", "proposals")}
+        values = {
+            name: getattr(self, name) for name in ("boxes", "labels", "scores", "rows", "regions", "proposals", "masks")
+        }
         chosen: dict[str, Any] = {name: value[keep] for name, value in values.items() if value is not None}
         return replace(self, **chosen)
 

@@ -124,8 +124,8 @@ class Search(ImageMethod):
         """Return the maps; the searches of all pairs of object and question advance together."""
         backward = self.direction == "backward"
         rounds = max(1, (self.trials - self.path - images.each) // (images.each * (self.window + 1)))
-        ends = [[(number, part) for number, part in enumerate(parts)] for parts in ([[]] * len(promises), images.whole)]
-        whole = images.run(ends[1]) - images.run(ends[0])
+        nothing: list[list[int]] = [[] for _ in promises]
+        whole = images.run(list(enumerate(images.whole))) - images.run(list(enumerate(nothing)))
         orders = [
             GreedyOrder(mine, schedule(len(mine), rounds, backward), backward, float(change))
             for mine, change in zip(promises, whole, strict=True)

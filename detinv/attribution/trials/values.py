@@ -68,6 +68,13 @@ class DetectionLikeness(Values):
             raw = raw_outputs(self.detector(versions, [self.size] * len(versions)))
         return likeness("iou_cosine", raw, self.sought, pairs.to(versions.device), self.size)
 
+    def of_all(self, versions: Float[Tensor, "version 3 height width"]) -> Float[Tensor, "version object"]:
+        """Return how well each version shows each of the detections."""
+        with torch.autocast(self.detector.device.type, enabled=False):
+            raw = raw_outputs(self.detector(versions, [self.size] * len(versions)))
+        whole = torch.arange(len(self.sought.boxes), device=versions.device)[:, None].expand(-1, len(versions))
+        return torch.stack([likeness("iou_cosine", raw, self.sought, one, self.size) for one in whole], 1)
+
 
 @dataclass(frozen=True, eq=False)
 class Answers(Values):
