@@ -19,8 +19,12 @@ from detinv.attribution.load import load_method
 from detinv.attribution.methods.base import AbstractMethod
 from detinv.attribution.methods.d_rise import DRISE
 from detinv.attribution.methods.grad_cam import GradCAM
+from detinv.attribution.methods.grad_cam_plus_plus import GradCAMPlusPlus
 from detinv.attribution.methods.hires_cam import HiResCAM
 from detinv.attribution.methods.integrated_gradients import IntegratedGradients
+from detinv.attribution.methods.layer_cam import LayerCAM
+from detinv.attribution.methods.norm_grad import NormGrad
+from detinv.attribution.methods.ss_grad_cam_plus_plus import SSGradCAMPlusPlus
 from detinv.benchmarks import peers
 from detinv.benchmarks.interleaved import Costs, take_turns
 from detinv.benchmarks.turns import ratio
@@ -29,7 +33,7 @@ from detinv.detectors.feature_layers import HeadName
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
 
-TOGETHER = ("odam", "grad_cam", "grad_cam_plus_plus", "ss_grad_cam_plus_plus", "layer_cam", "norm_grad")
+TOGETHER = (HiResCAM(), GradCAM(), GradCAMPlusPlus(), SSGradCAMPlusPlus(), LayerCAM(), NormGrad())
 """Methods made of features and gradients of the level that predicted."""
 # Sides of the objects, as fractions of the image's.
 _SMALLEST, _LARGEST = 0.1, 0.5
@@ -106,12 +110,12 @@ def bench_attribution(
     """
     detector, device = scene.detector, scene.detector.device
     d_rise, integrated = DRISE(masks=masks), IntegratedGradients(steps=steps)
-    default, odam, together = load_method("default"), load_method("odam"), [load_method(name) for name in TOGETHER]
+    default, odam = load_method("default"), HiResCAM()
     tasks: dict[str, Callable[[], object]] = {
         "forward": lambda: _forward(scene),
         "forward_backward": lambda: _forward_backward(scene),
         "odam": lambda: scene.maps(odam),
-        "all of features and gradients": lambda: scene.maps(*together),
+        "all of features and gradients": lambda: scene.maps(*TOGETHER),
         "loop": lambda: loop_maps(scene),
         "default": lambda: scene.maps(default),
         "bare masks": lambda: _forwards(scene, masks, d_rise.batch_size),

@@ -74,7 +74,7 @@ def test_scaling_and_memory_write_their_figures(tmp_path):
 
 
 def test_attribute_compares_maps_with_passes_of_the_bare_network(tmp_path, capsys):
-    options = {"objects": 2, "questions": "[class,left]", "masks": 2, "steps": 1, "rounds": 2, "warmup": 0}
+    options = {"objects": 1, "questions": "[class,left]", "masks": 2, "steps": 1, "rounds": 2, "warmup": 0}
     words = [f"attribute.{name}={value}" for name, value in options.items()]
     assert main(["bench", "attribute", f"out_dir={tmp_path}", *words, "attribute.peers=false"]) == 0
     (found,) = figures(tmp_path, "attribute")["results"]
@@ -83,7 +83,7 @@ def test_attribute_compares_maps_with_passes_of_the_bare_network(tmp_path, capsy
     assert {"forward", "forward_backward", "odam", "loop", "default", "d_rise"} <= set(found["costs"])
     assert all(one["cpu_seconds"] > 0 for one in found["costs"].values())
     said = capsys.readouterr().out
-    assert "2 objects x 2 questions, 2 masks" in said
+    assert "1 objects x 2 questions, 2 masks" in said
     assert "odam / forward_backward: " in said
 
 
