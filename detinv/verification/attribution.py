@@ -36,31 +36,26 @@ def decide(measured: Mapping[str, Any]) -> list[Claim]:
 
 
 def _at_least(
-    name: str, statement: str, hits: Sequence[bool], least: float, expected: str, violation: float = _NOT_THERE
+    name: str, statement: str, hits: Sequence[bool], least: float, where: str, violation: float = _NOT_THERE
 ) -> Claim:
-    return share_claim(
-        f"{GROUP}/{name}",
-        statement,
-        f"{expected} for at least {least:.0%} of the objects",
-        successes=sum(hits),
-        trials=len(hits),
-        unit="objects",
-        allowed=Range(least=least),
-        violation=violation,
-    )
+    return _share(name, statement, hits, Range(least=least), f"{where} for at least {least:.0%}", violation)
 
 
 def _at_most(
-    name: str, statement: str, hits: Sequence[bool], most: float, expected: str, violation: float = _THERE
+    name: str, statement: str, hits: Sequence[bool], most: float, where: str, violation: float = _THERE
 ) -> Claim:
+    return _share(name, statement, hits, Range(most=most), f"{where} for at most {most:.0%}", violation)
+
+
+def _share(name: str, statement: str, hits: Sequence[bool], allowed: Range, expected: str, violation: float) -> Claim:
     return share_claim(
         f"{GROUP}/{name}",
         statement,
-        f"{expected} for at most {most:.0%} of the objects",
+        f"{expected} of the objects",
         successes=sum(hits),
         trials=len(hits),
         unit="objects",
-        allowed=Range(most=most),
+        allowed=allowed,
         violation=violation,
     )
 
