@@ -49,11 +49,14 @@ class Detectron2RetinaNet(AbstractDetectron2Detector):
         """Return raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         features = self.model.backbone(self._inputs(pixels))
         levels = [features[name] for name in self.model.head_in_features]
-        return Predictions(DensePredictions(*self._head_outputs(levels), self._anchors.head(pixels, levels)))
-
-    def _head_outputs(self, levels: list[Tensor]) -> tuple[Tensor, Tensor]:
         logits, deltas = self.model.head(levels)
-        return flatten_rows(logits, self.model.num_classes), flatten_rows(deltas, 4)
+        return Predictions(
+            DensePredictions(
+                flatten_rows(logits, self.model.num_classes),
+                flatten_rows(deltas, 4),
+                self._anchors.head(pixels, levels),
+            )
+        )
 
     def head_window(self) -> HeadWindow | None:
         """Return how to run the head on windows, unless it normalises over whole feature maps or level by level."""
@@ -63,4 +66,10 @@ class Detectron2RetinaNet(AbstractDetectron2Detector):
         )
         if radius is None:
             return None
-        return HeadWindow(radius, lambda level, windows: HeadOutputs(*self._head_outputs([windows])))
+
+        def outputs(level: int, windows: Tensor) -> HeadOutputs:
+            # The head's own forward takes all levels at once; all of them share its branches.
+            logits, deltas = head.cls_score(head.cls_subnet(windows)), head.bbox_pred(head.bbox_subnet(windows))
+            return HeadOutputs(flatten_rows([logits], self.model.num_classes), flatten_rows([deltas], 4))
+
+        return HeadWindow(radius, outputs)

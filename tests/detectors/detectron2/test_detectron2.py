@@ -12,7 +12,7 @@ from detinv.detectors.class_names import COCO_CLASSES
 from detinv.detectors.heads.assigners import AnchorAssigner, PointAssigner
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.heads.proposals import propose, size_limits
-from detinv.detectors.hooks import forward_hooks
+from detinv.detectors.hooks import capture_features, forward_hooks
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
 from detinv.zoo.weights import weight_hash
@@ -541,3 +541,14 @@ def test_every_question_has_a_gradient(detectors, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_a_threshold_drops_was_lost_by_its_score(detectors, family):
     assert_lost_by_score(detectors[family], [random_image((96, 128), seed) for seed in range(4)])
+
+
+def test_a_head_on_one_level_says_what_it_says_on_all(detectors):
+    detector = detectors["retinanet"]
+    window, levels = detector.head_window(), detector.level_layers()
+    assert window is not None
+    with torch.no_grad(), capture_features(detector, levels) as features:
+        dense = detector(random_image((96, 128), 5)[None].float() / 255).dense
+        found = [window.outputs(number, features[layer.name]) for number, layer in enumerate(levels)]
+    torch.testing.assert_close(torch.cat([one.logits for one in found], 1), dense.logits)
+    torch.testing.assert_close(torch.cat([one.deltas for one in found], 1), dense.deltas)
