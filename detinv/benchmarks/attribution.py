@@ -17,14 +17,14 @@ from detinv.attribution.core.questions import Question
 from detinv.attribution.explain import ExplainedImage, explain_image
 from detinv.attribution.load import load_method
 from detinv.attribution.methods.base import AbstractMethod
-from detinv.attribution.methods.d_rise import DRISE
-from detinv.attribution.methods.grad_cam import GradCAM
-from detinv.attribution.methods.grad_cam_plus_plus import GradCAMPlusPlus
-from detinv.attribution.methods.hires_cam import HiResCAM
-from detinv.attribution.methods.integrated_gradients import IntegratedGradients
-from detinv.attribution.methods.layer_cam import LayerCAM
-from detinv.attribution.methods.norm_grad import NormGrad
-from detinv.attribution.methods.ss_grad_cam_plus_plus import SSGradCAMPlusPlus
+from detinv.attribution.methods.features.grad_cam import GradCAM
+from detinv.attribution.methods.features.grad_cam_plus_plus import GradCAMPlusPlus
+from detinv.attribution.methods.features.hires_cam import HiResCAM
+from detinv.attribution.methods.features.layer_cam import LayerCAM
+from detinv.attribution.methods.features.norm_grad import NormGrad
+from detinv.attribution.methods.features.ss_grad_cam_plus_plus import SSGradCAMPlusPlus
+from detinv.attribution.methods.gradients.integrated_gradients import IntegratedGradients
+from detinv.attribution.methods.perturbations.d_rise import DRISE
 from detinv.benchmarks import peers
 from detinv.benchmarks.interleaved import Costs, take_turns
 from detinv.benchmarks.turns import ratio

@@ -17,8 +17,8 @@ from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.core.questions import Question
 from detinv.attribution.core.raw_outputs import raw_outputs
 from detinv.attribution.core.versions import version_scalars
-from detinv.attribution.methods.d_rise import DRISE
-from detinv.attribution.methods.integrated_gradients import IntegratedGradients
+from detinv.attribution.methods.gradients.integrated_gradients import IntegratedGradients
+from detinv.attribution.methods.perturbations.d_rise import DRISE
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.feature_layers import FeatureLayer
 from detinv.detectors.hooks import capture_features, forward_hooks

@@ -3,7 +3,7 @@
 import torch
 
 from detinv.attribution.core.raw_outputs import raw_outputs
-from detinv.attribution.methods.d_rise import DRISE
+from detinv.attribution.methods.perturbations.d_rise import DRISE
 from tests.fakes import tiny_detector
 
 

@@ -11,8 +11,8 @@ from detinv.attribution.core.objects import annotated_objects
 from detinv.attribution.core.questions import Question
 from detinv.attribution.explain import explain_image
 from detinv.attribution.load import load_method
-from detinv.attribution.methods.d_close import DClose
-from detinv.attribution.methods.extremal_perturbation import ExtremalPerturbation
+from detinv.attribution.methods.perturbations.d_close import DClose
+from detinv.attribution.methods.perturbations.extremal_perturbation import ExtremalPerturbation
 from detinv.attribution.trials.smooth_masks import SmoothMasks
 from detinv.errors import ConfigError
 from tests.attribution.hand_set import EVIDENCE, SIDE, HandSetDetector

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from detinv.attribution.load import as_method, load_method, method_names
-from detinv.attribution.methods.grad_cam import GradCAM
-from detinv.attribution.methods.grad_cam_plus_plus import GradCAMPlusPlus
-from detinv.attribution.methods.hires_cam import HiResCAM
-from detinv.attribution.methods.layer_cam import LayerCAM
-from detinv.attribution.methods.norm_grad import NormGrad
-from detinv.attribution.methods.ss_grad_cam_plus_plus import SSGradCAMPlusPlus
+from detinv.attribution.methods.features.grad_cam import GradCAM
+from detinv.attribution.methods.features.grad_cam_plus_plus import GradCAMPlusPlus
+from detinv.attribution.methods.features.hires_cam import HiResCAM
+from detinv.attribution.methods.features.layer_cam import LayerCAM
+from detinv.attribution.methods.features.norm_grad import NormGrad
+from detinv.attribution.methods.features.ss_grad_cam_plus_plus import SSGradCAMPlusPlus
 from detinv.errors import ConfigError
 
 CHANNELS, ROWS, COLUMNS = 3, 4, 5

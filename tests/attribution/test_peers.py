@@ -12,13 +12,13 @@ from detinv.attribution.core.forward import run_forward
 from detinv.attribution.core.objects import ExplainedObjects, detected_objects
 from detinv.attribution.core.questions import Question
 from detinv.attribution.load import load_method
-from detinv.attribution.methods.d_rise import DRISE
-from detinv.attribution.methods.grad_cam_plus_plus import GradCAMPlusPlus
-from detinv.attribution.methods.gradient import Gradient
-from detinv.attribution.methods.gradient_times_input import GradientTimesInput
-from detinv.attribution.methods.guided_backprop import GuidedBackprop
-from detinv.attribution.methods.integrated_gradients import IntegratedGradients
-from detinv.attribution.methods.occlusion import Occlusion
+from detinv.attribution.methods.features.grad_cam_plus_plus import GradCAMPlusPlus
+from detinv.attribution.methods.gradients.gradient import Gradient
+from detinv.attribution.methods.gradients.gradient_times_input import GradientTimesInput
+from detinv.attribution.methods.gradients.guided_backprop import GuidedBackprop
+from detinv.attribution.methods.gradients.integrated_gradients import IntegratedGradients
+from detinv.attribution.methods.perturbations.d_rise import DRISE
+from detinv.attribution.methods.perturbations.occlusion import Occlusion
 from detinv.benchmarks import peers
 from detinv.detectors.base import AbstractDetector
 from detinv.worlds.part import PartWorld

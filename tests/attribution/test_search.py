@@ -8,7 +8,7 @@ import torch
 
 import detinv
 from detinv.attribution.load import load_method
-from detinv.attribution.methods.search import Search
+from detinv.attribution.methods.perturbations.search import Search
 from detinv.attribution.trials.cells import grid_cells, superpixels
 from detinv.attribution.trials.order import GreedyOrder, schedule
 from detinv.errors import ConfigError

@@ -1,0 +1,1 @@
+"""Methods that are made of features and the gradients with respect to them."""

@@ -1,0 +1,1 @@
+"""Methods that derive a scalar with respect to the pixels."""

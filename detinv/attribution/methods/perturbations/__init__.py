@@ -1,0 +1,1 @@
+"""Methods that change the image and look what becomes of the scalar."""
