@@ -21,7 +21,10 @@ def test_waiting_takes_wall_time_and_memory_is_that_of_the_task():
         time.sleep(0.05)
 
     def fill() -> None:
-        torch.ones(2 * 10**7)
+        held = torch.ones(2 * 10**7)
+        # Long enough to be sampled.
+        time.sleep(0.2)
+        del held
 
     costs = take_turns({"wait": wait, "fill": fill}, 1, CPU, warmup=0)
     waited, filled = costs["wait"].medians(), costs["fill"].medians()
