@@ -46,7 +46,7 @@ def case(name):
     """Twins of `shapes_*` with other weights, and variants of a large network, are slow tests."""
     node = detector_node(name)
     twin = node.get("weights") == "bundled" and name not in FIRST + COCO
-    large = "torchvision" in node["_target_"] and ("resnet50" in name or name.endswith("large_fpn"))
+    large = "torchvision" in node["_target_"] and ("resnet50" in name or "mobilenet" in name)
     return pytest.param(name, marks=pytest.mark.slow) if twin or large else name
 
 

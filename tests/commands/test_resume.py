@@ -116,7 +116,9 @@ def test_another_configuration_in_the_folder_is_refused(tmp_path: Path, whole: P
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 130, marks=pytest.mark.slow)]
+)
 def test_an_interruption_ends_with_what_is_done(tmp_path: Path, whole: Path, sent: int, status: int):
     process = start(tmp_path, "steps=100", "batch_size=1")
     process.wait_until(lambda: list((tmp_path / "progress").glob("[!s]*.json")))

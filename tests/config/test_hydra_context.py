@@ -35,6 +35,7 @@ program()
 """
 
 
+@pytest.mark.slow
 def test_presets_are_composed_within_a_program_that_uses_hydra(tmp_path):
     """`@hydra.main`, in a process of its own, as users run it."""
     (tmp_path / "program.py").write_text(_PROGRAM)

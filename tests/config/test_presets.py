@@ -55,6 +55,7 @@ def published() -> dict[str, Any]:
     return preset_with("preset=code_maskrcnn")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "choice"), [(group, one) for group in GROUPS for one in choices(config_dir(), group)]
 )

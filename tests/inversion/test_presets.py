@@ -23,7 +23,12 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.parametrize("name", choices(config_dir(), "preset"))
+def case(name: str):
+    """The published presets of four families differ in their rules, which other tests run."""
+    return pytest.param(name, marks=pytest.mark.slow) if name.startswith("code_") and "mask" not in name else name
+
+
+@pytest.mark.parametrize("name", [case(name) for name in choices(config_dir(), "preset")])
 def test_every_preset_runs(name: str):
     """Masks or none, one stage or two: terms that a detector does not have are passed over."""
     family = name.removeprefix("code_") if name.startswith("code_") else "fasterrcnn"

@@ -141,6 +141,7 @@ def test_one_that_is_not_compiled_does_not_get_the_other_s_copy():
     ]
 
 
+@pytest.mark.slow
 def test_an_inversion_descends_as_it_does_without():
     options = {"steps": 3, "trainer": {"accelerator": "cpu"}, "progress": False}
     plain, fast = (

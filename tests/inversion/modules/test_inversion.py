@@ -87,7 +87,9 @@ def fit(module, *callbacks, rule=None, every_n_steps=1):
     return module
 
 
-@pytest.mark.parametrize("rule", [CodeRule(), PaperRule()], ids=["code", "paper"])
+@pytest.mark.parametrize(
+    "rule", [pytest.param(CodeRule(), id="code"), pytest.param(PaperRule(), id="paper", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_steps_lower_the_loss_and_leave_the_detector_alone(family: str, rule):
     detector = tiny_detector(family)
@@ -184,7 +186,7 @@ def test_same_seed_same_bits_other_seed_other_image():
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("classes", [3, 16])
+@pytest.mark.parametrize("classes", [3, pytest.param(16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_large_image_has_the_same_bits_alone_and_among_others(family: str, classes: int, monkeypatch):
     """With 16 classes, all numbers of a lone image fill whole registers, and it is not copied."""
