@@ -84,7 +84,7 @@ def _run(config: DictConfig, build: Build, team: Processes, device: torch.device
         """Return the entry of one image, and the detections whose raw prediction is not known."""
         name, image = source.names[number], source.images[number]
         objects, unknown = _objects(detector, source, number, config)
-        key = archive.key(image, objects)
+        key = archive.key(image, objects, f"image {number}")
         entry = archive.finished(stems[number], key)
         if entry is None:
             begun = time.perf_counter()

@@ -1,0 +1,29 @@
+"""Stored maps are found again by everything that they, and what is measured of them, depend on."""
+
+from dataclasses import replace
+
+import torch
+
+from detinv.attribution.archive import AttributionArchive
+from detinv.attribution.core.objects import ExplainedObjects
+
+
+def test_the_key_changes_with_everything_that_maps_depend_on(tmp_path):
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    boxes, labels = torch.tensor([[1.0, 1.0, 5.0, 5.0]]), torch.tensor([0])
+    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
+    objects = ExplainedObjects(boxes, labels, torch.ones(1), labels)
+    archive = AttributionArchive(tmp_path, {"seed": 0})
+    keys = [
+        archive.key(image, objects, "image 0"),
+        archive.key(image + 1, objects, "image 0"),
+        archive.key(image, replace(objects, boxes=boxes + 1), "image 0"),
+        archive.key(image, replace(objects, labels=labels + 1), "image 0"),
+        archive.key(image, replace(objects, masks=masks), "image 0"),
+        archive.key(image, replace(objects, masks=~masks), "image 0"),
+        # Seeds of random methods are mixed with it.
+        archive.key(image, objects, "image 1"),
+        AttributionArchive(tmp_path, {"seed": 1}).key(image, objects, "image 0"),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert archive.key(image.clone(), replace(objects), "image 0") == keys[0]
