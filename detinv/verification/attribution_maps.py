@@ -66,7 +66,7 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
         name = f"part_{family}"
         setup.say(f"{name}: maps of {count} objects")
         detector = load_detector(name)
-        part[name], causes[name] = _part(detector, method, seed, count), _exchanged(detector, seed, count)
+        part[name], causes[name] = _part(detector, method, seed, count)
         random[name] = _random(load_detector(name, weights="random"), method, seed, count)
         name = f"context_{family}"
         setup.say(f"{name}: maps of {count} objects")
@@ -94,7 +94,12 @@ def _heats(
     return [one.heat() for one in found.attributions]
 
 
-def _part(detector: AbstractDetector, method: AbstractMethod, seed: int, count: int) -> dict[str, list[Any]]:
+def _part(
+    detector: AbstractDetector, method: AbstractMethod, seed: int, count: int
+) -> tuple[dict[str, list[Any]], dict[str, list[bool]]]:
+    """Return where the maps lie; whether the class goes with the patch, and whether it stays when the rest changes."""
+    exchanged = {"patch": ExchangedPatches(seed=seed), "body": ExchangedBodies(seed=seed)}
+    causes: dict[str, list[bool]] = {cause: [] for cause in exchanged}
     rows: dict[str, list[Any]] = {"hit": [], "energy": [], "other": []}
     for found in found_objects(detector, load_world("part", seed=seed), count):
         (heat,) = _heats(detector, method, found.scene, found.objects, [_CLASS])
@@ -106,7 +111,11 @@ def _part(detector: AbstractDetector, method: AbstractMethod, seed: int, count: 
         others = [box for index, box in enumerate(_boxes(found.scene)) if index != found.planted]
         if others:
             rows["other"].append(any(in_box(patch_box(box), maximum(heat), _PATCH_MARGIN) for box in others))
-    return rows
+        for cause, world in exchanged.items():
+            scene = world.scene(found.number)
+            wanted = int(scene.layout.labels[found.planted])
+            causes[cause].append(_detected_as(detector, scene, found.planted) == wanted)
+    return rows, causes
 
 
 def _boxes(scene: Scene) -> list[Box]:
@@ -124,17 +133,6 @@ def _random(detector: AbstractDetector, method: AbstractMethod, seed: int, count
             hits.append(in_box(patch_box(box), maximum(heat), _PATCH_MARGIN))
         number += 1
     return hits[:count]
-
-
-def _exchanged(detector: AbstractDetector, seed: int, count: int) -> dict[str, list[bool]]:
-    """Return whether the class goes with the patch, and whether it stays when the rest is exchanged."""
-    rows: dict[str, list[bool]] = {"patch": [], "body": []}
-    for found in found_objects(detector, load_world("part", seed=seed), count):
-        for cause, world in (("patch", ExchangedPatches(seed=seed)), ("body", ExchangedBodies(seed=seed))):
-            scene = world.scene(found.number)
-            wanted = int(scene.layout.labels[found.planted])
-            rows[cause].append(_detected_as(detector, scene, found.planted) == wanted)
-    return rows
 
 
 def _detected_as(detector: AbstractDetector, scene: Scene, planted: int) -> int | None:

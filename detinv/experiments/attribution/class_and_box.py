@@ -18,7 +18,7 @@ from detinv.attribution.metrics.perturbation import Perturbation, curves_of
 from detinv.attribution.pictures import heat_picture, object_picture
 from detinv.detectors.targets import SIDES
 from detinv.errors import ConfigError
-from detinv.experiments.attribution.controls import FAILS, HOLDS, UNDECIDED, ControlClaim
+from detinv.experiments.attribution.controls import ControlClaim, verdict_of
 from detinv.experiments.attribution.judged import Chosen, JudgedImage, matched_objects
 from detinv.experiments.attribution.tables import claim_table, interval_text
 from detinv.experiments.common.base import AbstractExperiment
@@ -130,6 +130,7 @@ class ClassAndBox(AbstractExperiment):
                 label,
                 image=image_hash([image]),
                 layout=f"{layout.id}: {layout_hash(layout)}",
+                number=number,
                 method=settings_hash(self.method),
                 rule=settings_hash(self.rule),
                 seed=setup.seed,
@@ -144,7 +145,7 @@ class ClassAndBox(AbstractExperiment):
         if not len(chosen.objects):
             return []
         maps = self._maps(setup, label, one, chosen)
-        heats = torch.stack([torch.stack([_of_class(mine), _of_box(mine)]) for mine in maps])
+        heats = torch.stack([torch.stack([mine["class"].heat(), _of_box(mine)]) for mine in maps])
         boxes = [truth.box for truth in chosen.truths]
         opposite = torch.stack([_turned(heat[0], box) for heat, box in zip(heats, boxes, strict=True)])
         curves = curves_of(
@@ -221,10 +222,6 @@ def boundary_band(box: Box, size: tuple[int, int]) -> Bool[Tensor, "height width
     return outer & ~inside_box((x0 + across, y0 + down, x1 - across, y1 - down), size)
 
 
-def _of_class(maps: Mapping[str, Attribution]) -> Float[Tensor, "height width"]:
-    return maps["class"].heat()
-
-
 def _of_box(maps: Mapping[str, Attribution]) -> Float[Tensor, "height width"]:
     """Return the mean of the maps of the four sides, each scaled to a sum of one."""
     sides = torch.stack([maps[side].heat().clamp(min=0) for side in SIDES])
@@ -268,8 +265,7 @@ def _claims(rows: Sequence[Mapping[str, float]]) -> list[ControlClaim]:
 def _positive(statement: str, rows: Sequence[Mapping[str, float]], more: str, less: str) -> ControlClaim:
     gaps = [row[more] - row[less] for row in rows]
     found = mean_interval(gaps)
-    verdict = HOLDS if found.low > 0 else FAILS if found.high < 0 else UNDECIDED
-    return ControlClaim(statement, found, len(gaps), verdict)
+    return ControlClaim(statement, found, len(gaps), verdict_of(found))
 
 
 def _table(numbers: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -60,7 +60,7 @@ def control_claims(
             sign = 1 if higher_is_better[measure] else -1
             better = "above" if sign > 0 else "below"
             statement = f"{measure} of {method} is {better} that of {control}"
-            found.append(ControlClaim(statement, difference, len(rows), _verdict(difference, 0.0, sign)))
+            found.append(ControlClaim(statement, difference, len(rows), verdict_of(difference, 0.0, sign)))
     return found
 
 
@@ -76,14 +76,19 @@ def randomisation_claims(similarities: Mapping[str, Mapping[str, Sequence[float]
         mean = mean_interval(list(values))
         if method.startswith(CONTROL):
             statement = f"{method} is the same (correlation above {_CHANGED:g}) when all weights are random"
-            found.append(ControlClaim(statement, mean, len(values), _verdict(mean, _CHANGED, 1)))
+            found.append(ControlClaim(statement, mean, len(values), verdict_of(mean, _CHANGED, 1)))
         else:
             statement = f"{method} is another map (correlation below {_CHANGED:g}) when all weights are random"
-            found.append(ControlClaim(statement, mean, len(values), _verdict(mean, _CHANGED, -1)))
+            found.append(ControlClaim(statement, mean, len(values), verdict_of(mean, _CHANGED, -1)))
     return found
 
 
-def _verdict(measured: Interval, bound: float, sign: int) -> str:
+def verdict_of(measured: Interval, bound: float = 0.0, sign: int = 1) -> str:
+    """Return whether a measurement is beyond a bound: above it, or for a sign of -1 below it.
+
+    Returns:
+        "holds" or "fails" where the whole interval is on one side; otherwise, and for NaN, "undecided".
+    """
     if sign * (measured.low - bound) > 0 and sign * (measured.high - bound) > 0:
         return HOLDS
     if sign * (measured.low - bound) < 0 and sign * (measured.high - bound) < 0:
