@@ -7,10 +7,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from detinv.checks.detections import inverts_layouts, raw_predictions_are_the_inference, targets_give_the_layout
+from detinv.checks.finding import Finding
 from detinv.checks.gradients import gradient_reaches_layers, gradient_reaches_pixels
 from detinv.checks.numerics import batch_equals_single_images, bfloat16_is_close
+from detinv.checks.rows import columns_are_the_classes, decoding_undoes_encoding, objects_own_rows
 from detinv.checks.state import hooks_are_removed, is_frozen, size_settles, weights_are_untouched
-from detinv.checks.trial import AdapterTrial, Finding
+from detinv.checks.trial import AdapterTrial
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import DetinvError
 from detinv.inversion.preset import Preset
@@ -18,6 +20,9 @@ from detinv.inversion.preset import Preset
 CLAIMS: dict[str, Callable[[AdapterTrial], Finding]] = {
     "frozen, in evaluation mode": is_frozen,
     "network_size settles": size_settles,
+    "one column for each class, one anchor for each row": columns_are_the_classes,
+    "decoding undoes encoding": decoding_undoes_encoding,
+    "every object owns a row that can have its box": objects_own_rows,
     "gradient reaches every pixel": gradient_reaches_pixels,
     "gradient reaches every feature layer": gradient_reaches_layers,
     "a batch equals single images": batch_equals_single_images,
@@ -39,11 +44,13 @@ class Verdict:
         claim: what should hold.
         holds: whether it does; None when nothing could be shown.
         measured: the figures behind it.
+        advice: what to change where it fails, as far as that can be told.
     """
 
     claim: str
     holds: bool | None
     measured: str
+    advice: str = ""
 
 
 def check_adapter(
@@ -70,9 +77,9 @@ def check_adapter(
     verdicts = []
     for claim, attempt in CLAIMS.items():
         try:
-            holds, measured = attempt(trial)
+            found = attempt(trial)
         except (DetinvError, ValueError, TypeError, RuntimeError, IndexError, AssertionError) as error:
             # An error in the adapter is a verdict, and does not keep the other claims from being tried.
-            holds, measured = False, f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-        verdicts.append(Verdict(claim, holds, measured))
+            found = Finding(False, f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
+        verdicts.append(Verdict(claim, *found))
     return verdicts

@@ -1,10 +1,16 @@
 """Claims about detections: raw predictions describe the detector's inference, and can be moved to a layout."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from detinv.checks.trial import AdapterTrial, Finding
+from detinv.checks.agreement import agreement
+from detinv.checks.causes import cause_of_difference
+from detinv.checks.finding import Finding, box_text, worst_text
+from detinv.checks.trial import AdapterTrial
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.locate import BOX_TOLERANCE, SCORE_TOLERANCE
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
@@ -41,32 +47,39 @@ def inverts_layouts(trial: AdapterTrial) -> Finding:
     # Targets move with the image, so single steps may raise the loss.
     first, *later = [sum(totals) for totals in zip(*batches.values(), strict=True)]
     if not later:
-        return None, "one step shows nothing; give steps=20"
+        return Finding(None, "one step shows nothing; give steps=20")
     last = min(later)
     found = f"{result.metrics['redetected']} of {result.metrics['objects']} objects found"
-    return last < first, f"loss {first:.3g} to {last:.3g} in {trial.steps} steps, {found}"
+    return Finding(last < first, f"loss {first:.3g} to {last:.3g} in {trial.steps} steps, {found}")
 
 
 def raw_predictions_are_the_inference(trial: AdapterTrial) -> Finding:
     """Raw predictions of each image alone, post-processed as declared, are what the detector's inference reports."""
-    count, missing, box_error, score_error = 0, 0, 0.0, 0.0
+    ours, own = [], []
     for image in trial.images:
         size = (image.shape[1], image.shape[2])
         with torch.no_grad():
             predictions = trial.predict(*trial.batch([image], [trial.layout(size, 0)]))
-        (ours,), (own,) = postprocess(predictions, [size]), trial.detector.detect([image])
-        lost, box, score = _compare(ours, own)
-        count, missing = count + len(own), missing + lost
-        box_error, score_error = max(box_error, box), max(score_error, score)
+        ours += postprocess(predictions, [size])
+        own += trial.detector.detect([image])
+    count = sum(map(len, own))
     if count == 0:
-        return None, f"no detection in {len(trial.images)} images; give images=FOLDER or more steps"
-    measured = f"{count - missing} of {count} detections in {len(trial.images)} images"
-    return missing == 0, f"{measured}, boxes within {box_error:.2g} px, scores within {score_error:.1g}"
+        return Finding(None, f"no detection in {len(trial.images)} images; give images=FOLDER or more steps")
+    found = agreement(ours, own)
+    missing = found.total - found.matched
+    measured = f"{max(count - missing, 0)} of {count} detections in {len(trial.images)} images"
+    measured += f", boxes within {found.box_error:.2g} px, scores within {found.score_error:.1g}"
+    if not missing:
+        return Finding(True, measured)
+    differ = [image for k, image in enumerate(trial.images) if _differ(ours[k], own[k])]
+    return Finding(False, f"{measured}; {_worst(trial, ours, own)}", cause_of_difference(trial, differ))
 
 
 def targets_give_the_layout(trial: AdapterTrial) -> Finding:
     """Post-processing turns the pseudo-targets of the rule that changes least into exactly the layout."""
     exact, objects = 0, 0
+    worst: tuple[float, str] = (-1.0, "")
+    advice: set[str] = set()
     counts = (0, 1, 3, _MANY)
     for count, size in zip(counts, trial.sizes * len(counts), strict=False):
         layout = trial.layout(size, count)
@@ -80,26 +93,73 @@ def targets_give_the_layout(trial: AdapterTrial) -> Finding:
         builder = PseudoTargets(PaperRule(threshold, rows), HungarianRule(threshold, topk=rows))
         targets = builder.build("tried", predictions, batch, Targets())
         (found,) = postprocess(substitute(predictions, targets), [size])
-        exact += _is_layout(found, layout)
         objects += len(layout)
-    return exact == len(counts), f"{exact} of {len(counts)} layouts with {objects} objects exactly"
+        if _is_layout(found, layout):
+            exact += 1
+            continue
+        for error, text, hint in _lacking(trial, found, layout):
+            advice.add(hint)
+            worst = max(worst, (error, text))
+    measured = f"{exact} of {len(counts)} layouts with {objects} objects exactly"
+    if exact == len(counts):
+        return Finding(True, measured)
+    return Finding(False, f"{measured}; {worst[1]}", " ".join(sorted(advice)))
 
 
-def _compare(ours: Detections, own: Detections) -> tuple[int, float, float]:
-    """Return how many detections one side lacks, and the largest errors of boxes and scores among the others."""
-    apart = (ours.boxes[None] - own.boxes[:, None]).abs().amax(-1)
-    scores_apart = (ours.scores[None] - own.scores[:, None]).abs()
-    same = (ours.labels[None] == own.labels[:, None]) & (apart <= BOX_TOLERANCE) & (scores_apart <= SCORE_TOLERANCE)
-    apart = torch.where(same, apart, torch.inf)
-    box_error = score_error = 0.0
-    matched = 0
-    for row in range(len(own)):
-        error, place = apart[row].min(0) if len(ours) else (apart.new_tensor(torch.inf), 0)
-        if torch.isfinite(error):
-            box_error, score_error = max(box_error, float(error)), max(score_error, float(scores_apart[row, place]))
-            apart[:, place] = torch.inf
-            matched += 1
-    return max(len(own), len(ours)) - matched, box_error, score_error
+def _lacking(trial: AdapterTrial, found: Detections, layout: Layout) -> Iterator[tuple[float, str, str]]:
+    """Yield what the layout has and the detections lack, or the reverse: the error in pixels, a text, and advice."""
+    names, few = trial.detector.class_names, len(found) < len(layout)
+    for box, label in zip(layout.boxes, layout.labels.tolist(), strict=True):
+        own = found.select(found.labels == label)
+        name = f"{names[label]} {box_text(box)}"
+        if not len(own):
+            advice = (
+                "let PostProcessing keep as many candidates and detections as inference does." if few else _OF_CLASS
+            )
+            yield torch.inf, f"worst: {name}, got none of its class", advice
+            continue
+        nearest = own.boxes[_nearest(own, box)]
+        error = float((nearest - box).abs().max())
+        if error > BOX_TOLERANCE:
+            advice = "make encode() of the codec the inverse of decode(), and let expresses() deny what it clamps."
+            yield error, worst_text(names[label], box, nearest), advice
+    if len(found) > len(layout):
+        more = f"{len(found) - len(layout)} detections more than objects"
+        yield 0.0, f"worst: {more}", "stray rows are not pushed down: look at Scoring (objectness, background)."
+
+
+_OF_CLASS = "the row of an object reports another class: look at Scoring and the order of the class columns."
+
+
+def _differ(ours: Detections, own: Detections) -> bool:
+    found = agreement([ours], [own])
+    return found.matched < found.total
+
+
+def _worst(trial: AdapterTrial, ours: list[Detections], own: list[Detections]) -> str:
+    """Describe the detection of highest score that the raw predictions lack, and what they have there."""
+    names = trial.detector.class_names
+    worst: tuple[float, str] = (-1.0, "the raw predictions report more than the inference")
+    for mine, theirs in zip(ours, own, strict=True):
+        for row in range(len(theirs)):
+            one = theirs.select(torch.tensor([row]))
+            score = float(one.scores[0])
+            if score <= worst[0] or agreement([mine], [one]).matched:
+                continue
+            name = f"{names[int(one.labels[0])]} {score:.3f}"
+            if not len(mine):
+                worst = (score, f"worst: {name} {box_text(one.boxes[0])}, got nothing")
+                continue
+            # What has the same class and score is the same row; else what lies nearest.
+            alike = (mine.labels == one.labels[0]).float() - (mine.scores - score).abs()
+            nearest = int(alike.argmax()) if float(alike.max()) > 1 - SCORE_TOLERANCE else _nearest(mine, one.boxes[0])
+            got = f"{names[int(mine.labels[nearest])]} {float(mine.scores[nearest]):.3f}"
+            worst = (score, f"{worst_text(name, one.boxes[0], mine.boxes[nearest])} as {got}")
+    return worst[1]
+
+
+def _nearest(found: Detections, box: Float[Tensor, " 4"]) -> int:
+    return int((found.boxes - box).abs().amax(1).argmin())
 
 
 def _is_layout(found: Detections, layout: Layout) -> bool:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from detinv.checks.trial import AdapterTrial, Finding
+from detinv.checks.finding import Finding
+from detinv.checks.trial import AdapterTrial
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.hooks import capture_features
 
@@ -25,14 +26,14 @@ def gradient_reaches_pixels(trial: AdapterTrial) -> Finding:
         finite, tried, outputs = bool(torch.isfinite(inside).all()), tried + 1, len(predictions.outputs())
     count = int(missed.sum())
     measured = f"{count} of {missed.numel():,} pixels without, {outputs} outputs, {tried} images"
-    return finite and not count, measured if finite else f"{measured}; a gradient is not finite"
+    return Finding(finite and not count, measured if finite else f"{measured}; a gradient is not finite")
 
 
 def gradient_reaches_layers(trial: AdapterTrial) -> Finding:
     """A random combination of all outputs has a finite gradient, not zero, to every declared feature layer."""
     layers = trial.detector.feature_layers()
     if not layers:
-        return None, "no feature layer is declared, and no module returns a feature map"
+        return Finding(None, "no feature layer is declared, and no module returns a feature map")
     size = trial.sizes[0]
     pixels, layouts = trial.batch([trial.image(size)], [trial.layout(size, 1)])
     with capture_features(trial.detector, layers) as features:
@@ -47,7 +48,7 @@ def gradient_reaches_layers(trial: AdapterTrial) -> Finding:
     ]
     strides = sorted({layer.stride for layer in layers if layer.stride is not None})
     measured = f"{len(layers)} layers, strides {', '.join(map(str, strides))}"
-    return not without, f"{measured}; no usable gradient to {', '.join(without)}" if without else measured
+    return Finding(not without, f"{measured}; no usable gradient to {', '.join(without)}" if without else measured)
 
 
 def _combination(predictions: Predictions, generator: torch.Generator) -> Tensor:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from detinv.checks.trial import AdapterTrial, Finding, comparable_outputs
+from detinv.checks.finding import Finding
+from detinv.checks.trial import AdapterTrial, comparable_outputs
 
 _BATCH_TOLERANCE, _BF16_TOLERANCE = 1e-3, 0.1
 
@@ -23,7 +24,9 @@ def batch_equals_single_images(trial: AdapterTrial) -> Finding:
         for one, other in zip(together, comparable_outputs(trial.predict(*single)), strict=True):
             worst = max(worst, _relative(one[number], other[0]))
     leak = float(gradient[1].abs().max())
-    return worst < _BATCH_TOLERANCE and leak == 0, f"relative difference {worst:.1e}, gradient across {leak:.1g}"
+    return Finding(
+        worst < _BATCH_TOLERANCE and leak == 0, f"relative difference {worst:.1e}, gradient across {leak:.1g}"
+    )
 
 
 def bfloat16_is_close(trial: AdapterTrial) -> Finding:
@@ -36,9 +39,9 @@ def bfloat16_is_close(trial: AdapterTrial) -> Finding:
             rounded = comparable_outputs(trial.predict(pixels, layouts))
     kinds = {str(output.dtype) for output in rounded}
     if kinds != {"torch.float32"}:
-        return False, f"outputs must be float32, got {', '.join(sorted(kinds))}"
+        return Finding(False, f"outputs must be float32, got {', '.join(sorted(kinds))}")
     worst = max(_relative(a, b) for a, b in zip(rounded, exact, strict=True))
-    return worst < _BF16_TOLERANCE, f"relative difference {worst:.2g}"
+    return Finding(worst < _BF16_TOLERANCE, f"relative difference {worst:.2g}")
 
 
 def _relative(a: Tensor, b: Tensor) -> float:

@@ -18,9 +18,6 @@ from detinv.layouts.layout import Layout
 from detinv.layouts.random import random_layout
 from detinv.zoo.weights import weight_hash
 
-Finding = tuple[bool | None, str]
-"""Whether a claim holds, or None when nothing could be shown, and the figures behind it."""
-
 
 class AdapterTrial:
     """One adapter, its images, and the state it had before anything was tried.
@@ -53,15 +50,21 @@ class AdapterTrial:
         self.images = [_resized(image, detector) for image in images]
         self.images += [random_image(size, self.generator) for size in self.sizes]
         self.weights, self.hooks = weight_hash(detector), count_hooks(detector)
+        self._predicted: dict[tuple[int, int], Predictions] = {}
 
     def image(self, size: tuple[int, int]) -> Tensor:
         """Return another random image, 8 bit."""
         return random_image(size, self.generator)
 
-    def layout(self, size: tuple[int, int], objects: int) -> Layout:
-        """Return a random layout with that many objects, or as many as the detector can report."""
+    def layout(self, size: tuple[int, int], objects: int, generator: torch.Generator | None = None) -> Layout:
+        """Return a random layout with that many objects, or as many as the detector can report.
+
+        Args:
+            generator: by default the trial's own.
+        """
         objects = min(objects, self.detector.detections_per_image)
-        return random_layout("tried", size, len(self.detector.class_names), objects, self.generator)
+        names = self.detector.class_names
+        return random_layout("tried", size, len(names), objects, self.generator if generator is None else generator)
 
     def batch(
         self, images: Sequence[Tensor], layouts: Sequence[Layout], slots: int | None = None
@@ -73,6 +76,15 @@ class AdapterTrial:
     def predict(self, pixels: Tensor, layouts: LayoutBatch) -> Predictions:
         """Return raw predictions, with gradient to the pixels."""
         return self.detector(pixels, layouts.image_sizes, Regions(layouts.boxes, layouts.valid))
+
+    def predicted(self, size: tuple[int, int]) -> Predictions:
+        """Return raw predictions of one random image of this size, without gradient; the same at every call."""
+        if size not in self._predicted:
+            image = random_image(size, torch.Generator().manual_seed(self.seed))
+            pixels = on_canvas(self.detector, [image])
+            with torch.no_grad():
+                self._predicted[size] = self.detector(pixels, [size]).detach()
+        return self._predicted[size]
 
 
 def comparable_outputs(predictions: Predictions) -> list[Tensor]:

@@ -53,5 +53,6 @@ def _table(name: str, verdicts: list[Verdict]) -> Table:
     table = Table(literal(name), "", "measured")
     for verdict in verdicts:
         word = f"[{_STYLES[verdict.holds]}]{_WORDS[verdict.holds]}[/]"
-        table.add_row(literal(verdict.claim), word, literal(verdict.measured))
+        advice = f"\n-> {verdict.advice}" if verdict.advice else ""
+        table.add_row(literal(verdict.claim), word, literal(f"{verdict.measured}{advice}"))
     return table

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.heads.window import HeadWindow
-from detinv.detectors.probing import ModuleOutput, level_strides, module_outputs, probed_layers, probed_levels
+from detinv.detectors.probing import ModuleOutput, module_outputs, probed_layers, probed_levels
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
 from detinv.layouts.batch import canvas_size
@@ -145,9 +145,8 @@ class AbstractDetector(nn.Module, ABC):
         canvas = canvas_size([self._probe_size()], self.size_divisor)
         with torch.no_grad():
             constants = self(self.pixel_mean[:, None, None].repeat(1, 1, *canvas)).dense.head
-        strides = level_strides(constants.anchors, constants.level_sizes, canvas)
         try:
-            return tuple(probed_levels(self.feature_layers(), strides))
+            return tuple(probed_levels(self.feature_layers(), constants.strides_on(canvas)))
         except LookupError as error:
             raise DetectorError(f"{type(self).__name__}: {error} for the dense head; declare level_layers") from error
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from detinv.detectors.feature_layers import FeatureLayer
@@ -187,19 +186,6 @@ def probed_levels(layers: Sequence[FeatureLayer], strides: Sequence[int]) -> lis
             raise LookupError(f"no feature map of stride {stride}")
         found.append(fitting[-1])
     return found
-
-
-def level_strides(anchors: Float[Tensor, "anchor 4"], level_sizes: Sequence[int], canvas: tuple[int, int]) -> list[int]:
-    """Return the stride of each level of a dense head, from how many columns its anchors have.
-
-    Args:
-        anchors: XYXY in pixels of the canvas, ordered by level; those of one cell share their centre.
-        level_sizes: how many each level has.
-        canvas: (height, width).
-    """
-    centres = (anchors[:, 0] + anchors[:, 2]) / 2
-    columns = [len((1e3 * level).round().unique()) for level in centres.split(list(level_sizes))]
-    return [round(canvas[1] / count) for count in columns]
 
 
 def _parents(path: str) -> list[str]:

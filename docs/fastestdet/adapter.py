@@ -24,8 +24,9 @@ from detinv.zoo.weights import load_weights
 WEIGHTS_AT = "https://github.com/dog-qiuqiu/FastestDet/tree/main/weights"
 
 _CLASS_POWER, _OBJECTNESS_POWER = 0.4, 0.6
-# Distance that targets keep from the limits of tanh and sigmoid, where the delta would be infinite.
-_SHIFT_END, _SHARE_END = 0.01, 1e-3
+# Distance that targets keep from the limits of tanh and sigmoid, where the delta would be infinite. A box as wide as
+# the image loses a few hundredths of a pixel; a centre almost a cell away cannot be reached at all.
+_SHIFT_END, _SHARE_END = 0.01, 1e-4
 
 
 def build(
@@ -211,10 +212,12 @@ class CellCodec:
         return torch.cat([shift.atanh(), share.logit()], dim=-1)
 
     def expresses(self, boxes: Tensor, anchors: Tensor) -> Tensor:
-        """Which cells (last axis) can have which box (axis before): those less than a cell from its centre."""
+        """Which cells (last axis) can have which box (axis before): of those, `encode` changes nothing."""
         points, cell = _points(anchors)
-        centres = (boxes[..., :2] + boxes[..., 2:]) / 2
-        return ((centres[:, :, None] - points).abs() < cell).all(-1)
+        centres, sides = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
+        near = ((centres[:, :, None] - points).abs() <= (1 - _SHIFT_END) * cell).all(-1)
+        share = sides / self._limits(boxes)
+        return near & ((share >= _SHARE_END) & (share <= 1 + _SHARE_END)).all(-1)[..., None]
 
     def _limits(self, like: Tensor) -> Tensor:
         # Made on the device: a list copied there would make every step wait.

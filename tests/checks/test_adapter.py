@@ -95,7 +95,7 @@ class Broken(TorchvisionRetinaNet):
     ],
 )
 def test_what_is_broken_is_found(kind, claim):
-    holds, measured = claim(trial(Broken(kind)))
+    holds, measured, *_ = claim(trial(Broken(kind)))
     assert holds is False, measured
 
 
@@ -105,7 +105,7 @@ def test_a_pixel_is_reached_if_any_of_several_images_brings_it_a_gradient():
             chosen = torch.arange(pixels.shape[-1]) % 3 == self.calls % 3
             return super().forward(torch.where(chosen, pixels, pixels.detach()), image_sizes, regions)
 
-    holds, measured = gradient_reaches_pixels(trial(Choosing("none")))
+    holds, measured, *_ = gradient_reaches_pixels(trial(Choosing("none")))
     assert holds, measured
     assert measured.endswith("3 images")
 
@@ -136,7 +136,7 @@ def test_without_any_detection_nothing_is_shown():
     for layer in detector.model.head.classification_head.modules():
         if isinstance(layer, nn.Conv2d) and layer.bias is not None:
             nn.init.constant_(layer.bias, -30.0)
-    holds, measured = raw_predictions_are_the_inference(trial(detector))
+    holds, measured, *_ = raw_predictions_are_the_inference(trial(detector))
     assert holds is None
     assert "no detection in 2 images" in measured
 

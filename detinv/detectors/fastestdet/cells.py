@@ -13,8 +13,9 @@ from torch import Tensor
 from detinv.detectors.heads.assigners import Assignment
 from detinv.layouts.matching import distinct_best
 
-# Distance that targets keep from the limits of tanh and sigmoid, where the delta would be infinite.
-_SHIFT_END, _SHARE_END = 0.01, 1e-3
+# Distance that targets keep from the limits of tanh and sigmoid, where the delta would be infinite. A box as wide as
+# the image loses a few hundredths of a pixel; a centre almost a cell away cannot be reached at all.
+_SHIFT_END, _SHARE_END = 0.01, 1e-4
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ class CellCodec:
         self, boxes: Float[Tensor, "batch object 4"], anchors: Float[Tensor, "anchor 4"]
     ) -> Bool[Tensor, "batch object anchor"]:
         points, cell = _points(anchors)
-        centres = (boxes[..., :2] + boxes[..., 2:]) / 2
-        return ((centres[:, :, None] - points).abs() < cell).all(-1)
+        centres, sides = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
+        near = ((centres[:, :, None] - points).abs() <= (1 - _SHIFT_END) * cell).all(-1)
+        share = sides / self._limits(boxes)
+        return near & ((share >= _SHARE_END) & (share <= 1 + _SHARE_END)).all(-1)[..., None]
 
     def _limits(self, like: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 2"]:
         # Made on the device: a list copied there would make every step wait.

@@ -1,6 +1,7 @@
 """What heads with one row for each cell of each level share: the cells, and constants kept for each input size."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -33,7 +34,7 @@ class GridHeads:
             with torch.inference_mode(False), torch.no_grad():
                 levels = [grid_cells(canvas[0] // side, canvas[1] // side, side) for side in self._strides]
                 cells = torch.cat(levels).to(device)
-                head = self._make(cells, tuple(map(len, levels)), canvas)
+                head = replace(self._make(cells, tuple(map(len, levels)), canvas), strides=self._strides)
                 # Cached here: computing it copies a list to the device, for which later steps would wait.
                 _ = head.levels
             self._heads[canvas, device] = head

@@ -5,6 +5,7 @@ unused columns, rows run over all locations of all levels, and boxes are XYXY in
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -68,6 +69,10 @@ class DenseHead:
             rows and objects are matched in every step.
         post: the head's own post-processing.
         scoring: how the outputs become scores.
+        strides: pixels from one cell to the next of each level; None where only the anchors say so, see `strides_on`.
+
+    Raises:
+        ValueError: when the levels do not add up to the rows, or strides are not given for each of them.
     """
 
     anchors: Float[Tensor, "anchor 4"]
@@ -76,6 +81,13 @@ class DenseHead:
     assigner: Assigner | None
     post: PostProcessing
     scoring: Scoring = field(default_factory=Scoring)
+    strides: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if sum(self.level_sizes) != len(self.anchors):
+            raise ValueError(f"levels of {self.level_sizes} rows, but {len(self.anchors)} anchors")
+        if self.strides is not None and len(self.strides) != len(self.level_sizes):
+            raise ValueError(f"{len(self.level_sizes)} levels need as many strides, got {self.strides}")
 
     @cached_property
     def levels(self) -> Int64[Tensor, " anchor"]:
@@ -84,10 +96,38 @@ class DenseHead:
         numbers = torch.arange(len(self.level_sizes), device=self.anchors.device)
         return torch.repeat_interleave(numbers, sizes, output_size=len(self.anchors))
 
+    def strides_on(self, canvas: tuple[int, int]) -> tuple[int, ...]:
+        """Return the stride of each level, in pixels: as declared, or from how many columns its anchors have.
+
+        Args:
+            canvas: (height, width) of the network's input.
+        """
+        return level_strides(self.anchors, self.level_sizes, canvas) if self.strides is None else self.strides
+
+
+def level_strides(
+    anchors: Float[Tensor, "anchor 4"], level_sizes: Sequence[int], canvas: tuple[int, int]
+) -> tuple[int, ...]:
+    """Return the stride of each level of a dense head, from how many columns its anchors have.
+
+    Args:
+        anchors: XYXY in pixels of the canvas, ordered by level; those of one cell share their centre.
+        level_sizes: how many each level has.
+        canvas: (height, width).
+    """
+    centres = (anchors[:, 0] + anchors[:, 2]) / 2
+    columns = [len((1e3 * level).round().unique()) for level in centres.split(list(level_sizes))]
+    return tuple(round(canvas[1] / count) for count in columns)
+
 
 @dataclass(frozen=True)
 class DensePredictions:
     """Outputs of a dense head: a one-stage detector's, or a region proposal network's (one class, "object").
+
+    Each row reports an object or none, and its targets are those of all outputs that it is made of. Where a network
+    computes an output once for several rows, such as the classes of a cell that has several boxes, repeat it for each
+    of them (`expand` copies nothing). The assigner must then give rows that share an output to the same object, or
+    objects of two classes ask opposite things of it.
 
     Args:
         logits: before sigmoid or softmax, one column per class, then background where the head has it.

@@ -6,6 +6,7 @@ from functools import partial
 import pytorch_lightning as pl
 
 from detinv.detectors.heads.assigners import Assignment, DynamicAssigner
+from detinv.detectors.heads.assigning import assign_rows
 from detinv.detectors.heads.predictions import DensePredictions, Predictions
 from detinv.inversion.modules.inversion import Inversion
 from detinv.inversion.targets.base import MatchingRule, TargetRule, Targets
@@ -97,19 +98,8 @@ class PseudoTargets(pl.Callback):
         )
 
     def _assign(self, name: str, predictions: DensePredictions, layouts: LayoutBatch) -> Assignment:
-        head, assigner = predictions.head, predictions.head.assigner
-        if isinstance(assigner, DynamicAssigner):
-            return assigner.assign_predicted(
-                head.anchors,
-                head.level_sizes,
-                layouts.boxes,
-                layouts.labels,
-                layouts.valid,
-                predictions.log_scores(),
-                predictions.boxes(),
-            )
+        if isinstance(predictions.head.assigner, DynamicAssigner):
+            return assign_rows(predictions, layouts)
         if name not in self._assigned or layouts is not self._assigned[name][0]:
-            assert assigner is not None, "a head with suppression has an assigner"
-            found = assigner.assign(head.anchors, head.level_sizes, layouts.boxes, layouts.valid)
-            self._assigned[name] = (layouts, found)
+            self._assigned[name] = (layouts, assign_rows(predictions, layouts))
         return self._assigned[name][1]
