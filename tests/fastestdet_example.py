@@ -20,7 +20,7 @@ def example_on_the_import_path() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
         yield
-        for name in ("adapter", "fastestdet", "measure"):
+        for name in ("adapter", "fastestdet"):
             sys.modules.pop(name, None)
 
 

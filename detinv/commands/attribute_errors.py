@@ -10,7 +10,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table as ConsoleTable
 from torch import Tensor
 
 from detinv.attribution.archive import AttributionArchive
@@ -21,7 +20,7 @@ from detinv.attribution.mistakes.kinds import Thresholds
 from detinv.attribution.mistakes.pictures import case_picture, explain_case
 from detinv.attribution.mistakes.report import ErrorReport, image_errors
 from detinv.attribution.mistakes.table import counts, tables
-from detinv.commands.terminal import literal
+from detinv.commands.terminal import literal, narrow_table
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import ConfigError
 from detinv.inputs.numbers import is_count
@@ -148,11 +147,7 @@ def _tell(terminal: Console, out_dir: Path, report: ErrorReport) -> None:
         if not table.rows:
             terminal.print("no object was lost\n")
             continue
-        # Narrow enough for a terminal of 80 columns.
-        shown = ConsoleTable(*table.columns, title=table.title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for row in table.rows[:_PRINTED]:
-            shown.add_row(*(literal(str(cell)) for cell in row))
-        terminal.print(shown)
+        terminal.print(narrow_table(table, _PRINTED))
         if len(table.rows) > _PRINTED:
             terminal.print(f"{len(table.rows) - _PRINTED} more classes are in the report")
         terminal.print()

@@ -64,6 +64,19 @@ def terminal_table(table: Table, width: int) -> ConsoleTable | None:
     return shown
 
 
+def narrow_table(table: Table, rows: int | None = None) -> ConsoleTable:
+    """Lay out a table without rules, for terminals of 80 columns.
+
+    Args:
+        rows: most that are shown; by default all.
+    """
+    columns = [Column(literal(name), justify="right" if place else "left") for place, name in enumerate(table.columns)]
+    shown = ConsoleTable(*columns, title=literal(table.title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for row in table.rows[:rows]:
+        shown.add_row(*(literal(_shown(cell, table.digits)) for cell in row))
+    return shown
+
+
 def _shown(cell: Cell, digits: int) -> str:
     if cell is None or cell != cell:
         return "-"

@@ -58,6 +58,12 @@ COMMANDS = {
             texts={**_OUT_DIR, "images": "path", "annotations": "path", "layers": "texts", "against": "text"},
         ),
         Command(
+            "diagnose",
+            "tell what a detector misses in the images of a run, and why: detinv diagnose outputs/RUN",
+            "run",
+            texts={**_OUT_DIR, "run": "path", "images": "path", "annotations": "path"},
+        ),
+        Command(
             "check",
             "try an adapter: does it keep the contract that inversions rely on?",
             texts={**_OUT_DIR, "images": "path"},

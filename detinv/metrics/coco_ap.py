@@ -16,6 +16,7 @@ from detinv.layouts.layout import Detections, Layout
 
 # Indices into COCOeval's table of precisions: (IoU threshold, recall, class, area range, most detections).
 _IOU_50, _IOU_75 = 0, 5
+_LARGEST_AREA = 1e10
 _AREAS = {"APs": 1, "APm": 2, "APl": 3}
 
 
@@ -131,6 +132,22 @@ def average_precision(
     return {name: _mean(value) for name, value in zip(names, values, strict=True)}
 
 
+def average_precision_above(
+    layouts: Sequence[Layout], detections: Sequence[Detections], class_names: Sequence[str], least_area: float
+) -> tuple[float, float]:
+    """Return AP and AP50 of boxes, in percent, over objects whose area is above `least_area`; NaN if there is none.
+
+    As in COCO's own ranges, smaller objects are neither hit nor miss, and neither are smaller detections of nothing.
+    """
+    truth = coco_ground_truth([layout.without_masks() for layout in layouts], class_names)
+    if not truth["annotations"]:
+        return float("nan"), float("nan")
+    # Both ends of a range belong to it.
+    least = float(np.nextafter(least_area, np.inf)) if least_area else 0.0
+    precision = _precisions(truth, coco_results(layouts, detections), "bbox", [[least, _LARGEST_AREA]])[..., 0]
+    return _mean(precision), _mean(precision[_IOU_50])
+
+
 def box_and_mask_ap(
     layouts: Sequence[Layout],
     detections: Sequence[Detections],
@@ -146,8 +163,14 @@ def box_and_mask_ap(
     return scores
 
 
-def _precisions(truth: dict[str, Any], results: list[dict[str, Any]], iou_type: str) -> np.ndarray:
-    """Return precisions by (IoU threshold, recall, class, area range), -1 where there is no object."""
+def _precisions(
+    truth: dict[str, Any], results: list[dict[str, Any]], iou_type: str, areas: list[list[float]] | None = None
+) -> np.ndarray:
+    """Return precisions by (IoU threshold, recall, class, area range), -1 where there is no object.
+
+    Args:
+        areas: the ranges; by default COCO's four.
+    """
     expected, found = COCO(), COCO()
     expected.dataset = truth
     # pycocotools reports its progress with print.
@@ -159,6 +182,8 @@ def _precisions(truth: dict[str, Any], results: list[dict[str, Any]], iou_type: 
             found.dataset = truth | {"annotations": []}
             found.createIndex()
         evaluation = COCOeval(expected, found, iou_type)
+        if areas is not None:
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = areas, [str(span) for span in areas]
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval["precision"][..., -1]

@@ -1,11 +1,13 @@
 """The tutorial's example, docs/fastestdet, keeps its promises."""
 
+import json
 import re
 from dataclasses import replace
 
 import pytest
 import torch
 
+from detinv.cli import main
 from detinv.detectors.class_names import COCO_CLASSES
 from detinv.detectors.heads.assigners import StaticAssigner
 from detinv.detectors.heads.codec import BoxCodec
@@ -13,9 +15,6 @@ from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.hooks import capture_features
 from detinv.detectors.load import load_detector
 from detinv.errors import DetectorError
-from detinv.layouts.layout import Detections, Layout
-from detinv.metrics.coco_ap import average_precision
-from detinv.metrics.redetection import redetection
 from detinv.results.io.images import read_images
 from tests.fastestdet_example import FOLDER, example_on_the_import_path, lively, module, random_images
 from tests.gradients import dependencies
@@ -332,94 +331,18 @@ def test_class_names_are_those_of_cocos_annotations_in_the_order_of_the_weights(
     assert len(differ) == 6
 
 
-# The measuring script
-
-
-def layout(boxes, labels, size=352):
-    return Layout(torch.tensor(boxes).reshape(-1, 4), torch.tensor(labels, dtype=torch.int64), (size, size), "one")
-
-
-def report(boxes, labels, scores, size=352):
-    return Detections(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores), torch.tensor(labels), (size, size))
-
-
-def test_small_objects_are_neither_hit_nor_miss():
-    large, small = [10.0, 10, 110, 110], [200.0, 200, 220, 220]
-    wanted, found = layout([large, small], [0, 0]), report([large], [0], [0.9])
-    ap_above = module("measure").ap_above
-    overall, at_half = ap_above([wanted], [found], ["a"])
-    both = average_precision([wanted], [found], ["a"])
-    assert (overall, at_half) == pytest.approx((both["AP"], both["AP50"]))
-    assert at_half == pytest.approx(50, abs=1)
-    assert ap_above([wanted], [found], ["a"], 32.0**2) == pytest.approx((100, 100))
-
-
-def test_as_many_objects_are_found_as_redetection_counts():
-    generator = torch.Generator().manual_seed(0)
-    corners = torch.rand(40, 2, generator=generator) * 200
-    boxes = torch.cat([corners, corners + 60], dim=1)
-    labels = torch.arange(40) % 2
-    wanted = layout(boxes.tolist(), labels.tolist())
-    moved = boxes + 12 * torch.randn(40, 4, generator=generator)
-    found = report(moved.tolist(), labels.tolist(), torch.rand(40, generator=generator).tolist())
-    counted = redetection([wanted], [found])["redetected"]
-    assert int(module("measure").found_objects(wanted, found).sum()) == counted > 5
-
-
-def test_crowding_names_the_first_reason_that_applies():
-    measure = module("measure")
-    boxes = [[0.0, 0, 100, 100], [2.0, 0, 100, 100], [200.0, 200, 216, 216], [202.0, 202, 214, 214]]
-    boxes += [[220.0, 202, 228, 214], [300.0, 20, 340, 60]]
-    wanted = layout(boxes, [0, 0, 0, 1, 2, 0])
-    reach = torch.eye(6, dtype=torch.bool)
-    far = measure.crowding(wanted, reach, 16, 0.45)
-    assert [measure.CROWDING.index(kind) for kind in far] == [0, 0, 2, 2, 3, 4]
-    reach[5] = reach[4]
-    assert sorted(measure.CROWDING.index(kind) for kind in measure.crowding(wanted, reach, 16, 0.45)[4:]) in (
-        [1, 3],
-        [1, 4],
-    )
-
-
-def test_causes_tell_how_near_the_nearest_cell_came():
-    measure = module("measure")
-    box = [10.0, 10, 110, 110]
-    wanted, cells = layout([box], [1]), torch.tensor([box, [200.0, 200, 300, 300]])
-    cases = [((1, 1), (0.9, 0.9)), ((1, 1), (0.4, 0.9)), ((0, 1), (0.9, 0.9))]
-    for cause, (labels, scores) in zip(measure.CAUSES, cases, strict=False):
-        assert measure.causes(wanted, cells, torch.tensor(labels), torch.tensor(scores)) == [cause]
-    assert measure.causes(wanted, cells[1:], torch.tensor([1]), torch.tensor([0.9])) == [measure.CAUSES[3]]
-
-
-def test_sizes_have_names():
-    size_name = module("measure").size_name
-    assert [size_name(side**2) for side in (5, 16, 40, 127.9, 128, 300)] == [
-        "0 to 16 px",
-        "16 to 32 px",
-        "32 to 64 px",
-        "64 to 128 px",
-        "128 px and more",
-        "128 px and more",
-    ]
-
-
-def test_a_table_counts_by_group_and_cause():
-    measure = module("measure")
-    score = measure.CAUSES[1]
-    rows = measure.table("size", ["small", "large"], ["small", "small", "large"], [score, None, None]).splitlines()
-    assert rows[2:] == ["| small | 2 | 1 | 0 | 1 | 0 | 0 |", "| large | 1 | 0 | 0 | 0 | 0 | 0 |"] + [
-        "| all | 3 | 1 | 0 | 1 | 0 | 0 |"
-    ]
-
-
 @needs_weights
 @needs_photographs
 @pytest.mark.slow
-def test_the_script_prints_what_the_tutorial_says_of_photographs(capsys):
-    module("measure").main(str(WEIGHTS), str(PHOTOGRAPHS / "images"), str(PHOTOGRAPHS / "instances.json"))
-    printed = capsys.readouterr().out
-    assert "AP 20.9, AP50 39.2 over 344 objects: all, in 40 images" in printed
-    assert "| all | 344 | 233 |" in printed
+def test_the_diagnosis_of_photographs_is_what_the_tutorial_says(tmp_path):
+    words = [f"detector={FOLDER / 'fastestdet.yaml'}", f"detector.weights={WEIGHTS}", "trust_config=true"]
+    words += [f"images={PHOTOGRAPHS / 'images'}", f"annotations={PHOTOGRAPHS / 'instances.json'}"]
+    assert main(["diagnose", *words, f"out_dir={tmp_path / 'out'}"]) == 0
+    numbers = json.loads((tmp_path / "out" / "numbers.json").read_text())["numbers"]
+    precision = [f"{value:.1f}" for size in ("all", "large") for value in numbers["precision"][size].values()]
+    assert (precision, numbers["objects"]) == (["20.9", "39.2", "26.6", "49.7"], 344)
+    text = (DOCS / "bring-your-own-detector.md").read_text()
+    assert "| the real photographs | 39.2 | 20.9 | 49.7 | 26.6 |" in text
 
 
 # The tutorial

@@ -9,7 +9,7 @@ import torch
 
 from detinv.layouts.coco import load_coco
 from detinv.layouts.layout import Detections, Layout
-from detinv.metrics.coco_ap import average_precision, coco_ground_truth, coco_results
+from detinv.metrics.coco_ap import average_precision, average_precision_above, coco_ground_truth, coco_results
 
 NAMES = ("circle", "square", "star")
 
@@ -134,3 +134,15 @@ def test_rows_and_regions_are_written_where_they_are_known(layouts):
     assert (first["row"], first["region"]) == (7, [1, 2, 10, 20])
     assert second["row"] == -1 and "region" not in second
     assert average_precision([layouts[0]], [known], NAMES)["AP"] == pytest.approx(100)
+
+
+def test_objects_up_to_an_area_are_neither_hit_nor_miss():
+    boxes, labels = torch.tensor([[10.0, 10, 110, 110], [200.0, 200, 232, 232]]), torch.tensor([0, 0])
+    wanted = Layout(boxes, labels, (352, 352), "one")
+    found = Detections(boxes[:1], torch.tensor([0.9]), labels[:1], (352, 352))
+    both = average_precision([wanted], [found], ["a"])
+    assert average_precision_above([wanted], [found], ["a"], 0) == pytest.approx((both["AP"], both["AP50"]))
+    assert both["AP50"] == pytest.approx(50, abs=1)
+    assert average_precision_above([wanted], [found], ["a"], 32.0**2) == pytest.approx((100, 100))
+    assert average_precision_above([wanted], [found], ["a"], 32.0**2 - 1)[0] == pytest.approx(both["AP"])
+    assert all(math.isnan(value) for value in average_precision_above([wanted], [found], ["a"], 1e6))

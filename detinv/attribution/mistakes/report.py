@@ -151,15 +151,21 @@ def image_errors(
     truth: Layout,
     thresholds: Thresholds,
     crowds: Layout | None = None,
+    reported: Detections | None = None,
 ) -> ImageErrors:
-    """Tell what a detector got wrong in one image; see `explain_errors`."""
+    """Tell what a detector got wrong in one image; see `explain_errors`.
+
+    Args:
+        reported: what the detector's own inference reports for the image, where that is known already.
+    """
     if truth.image_size != (image.shape[1], image.shape[2]):
         raise LayoutError(
             f"layout {truth.id} is of size {truth.image_size}, its image of size {(image.shape[1], image.shape[2])}"
         )
     if len(truth) and int(truth.labels.max()) >= len(detector.class_names):
         raise LayoutError(f"layout {truth.id}: class numbers must lie in 0 ... {len(detector.class_names) - 1}")
-    (reported,) = detector.detect([image])
+    if reported is None:
+        (reported,) = detector.detect([image])
     found = reported.above(thresholds.score_thresh)
     judged = judge(truth, found, thresholds, crowds)
     replay = replay_image(detector, image, found, thresholds.score_thresh)
