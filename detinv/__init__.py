@@ -1,10 +1,13 @@
 """detinv: optimises the pixels of an image until a frozen object detector reports the layout you asked for.
 
-Public names are imported on first use, so that importing the package is fast and has no side effect.
+Public names are imported on first use, so that importing the package is fast. It has one side effect: OpenMP's threads
+are told not to wait long while they keep a core busy, see `limit_spinning`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from detinv.runtime.openmp import limit_spinning
 
 if TYPE_CHECKING:
     from detinv.attribution.attribution import Attribution
@@ -69,6 +72,10 @@ _MODULES = {
     "locate_rows": "detinv.detectors.locate",
     "target_values": "detinv.detectors.targets",
 }
+
+
+# The runtime reads it when torch is imported.
+limit_spinning()
 
 
 def __getattr__(name: str) -> Any:

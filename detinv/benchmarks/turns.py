@@ -9,7 +9,7 @@ import torch
 
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.modules.base import AbstractPixelModule
-from detinv.inversion.modules.network import cpu_threads
+from detinv.inversion.modules.workers import cpu_threads
 
 STEP = "step"
 """The name of full steps."""

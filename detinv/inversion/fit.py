@@ -18,7 +18,7 @@ from detinv.inversion.data import step_loader
 from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.modules.inversion import Inversion
-from detinv.inversion.modules.network import cpu_threads
+from detinv.inversion.modules.workers import cpu_threads
 from detinv.inversion.preset import Preset
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout

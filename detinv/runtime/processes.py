@@ -154,13 +154,19 @@ def start_processes(trainer: Mapping[str, Any]) -> Processes:
             fabric.launch()
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error} (trainer.devices={devices}, trainer.num_nodes={nodes})") from error
-    # The launcher divides the threads among the processes, and large images would be rounded differently.
+    # The launcher divides the threads among the processes, and large images would be rounded differently. What divides
+    # the cores without that is `Network`.
     torch.set_num_threads(threads)
     rank, count = fabric.global_rank, fabric.world_size
     # On `trainer.devices=[2,3]` the second process of a machine has device 3.
     device = fabric.device.index or 0
     _STARTED.append(Processes(rank, count, count // nodes, device, Failures.connect(rank, count)))
     return _STARTED[-1]
+
+
+def processes_here() -> int:
+    """Count the processes of the job that run on this machine, this one included."""
+    return _STARTED[-1].on_node if _STARTED else 1
 
 
 def for_one_process(trainer: Mapping[str, Any]) -> bool:

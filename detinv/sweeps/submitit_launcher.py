@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from detinv.errors import ConfigError
 from detinv.inputs.printable import reason_of
+from detinv.runtime.openmp import cores, limit_threads
 from detinv.sweeps.job import JobOutcome, Task, run_apart
 from detinv.sweeps.launcher import AbstractLauncher
 
@@ -74,17 +75,25 @@ class SubmititLauncher(AbstractLauncher):
         if not entries:
             return {}
         with executor.batch():
-            jobs = {executor.submit(_Resumable(task)): name for name, task in entries}
+            jobs = {executor.submit(_Resumable(task, self._threads())): name for name, task in entries}
         return jobs
+
+    def _threads(self) -> int | None:
+        """Threads of each job that runs beside others on this machine; SLURM gives each job cores of its own."""
+        alone = self.cluster == "slurm" or self.array_parallelism == 1
+        return None if alone else max(1, cores() // self.array_parallelism)
 
 
 class _Resumable:
     """A task that is submitted again when SLURM preempts it; commands resume where they stopped."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, threads: int | None = None) -> None:
         self.task = task
+        self.threads = threads
 
     def __call__(self) -> JobOutcome:
+        if self.threads is not None:
+            limit_threads(self.threads)
         return run_apart(self.task)
 
     def checkpoint(self) -> Any:

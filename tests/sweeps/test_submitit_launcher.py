@@ -1,6 +1,7 @@
 """Jobs of submitit in processes of this machine, as SLURM would run them."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import yaml
@@ -75,3 +76,16 @@ def test_without_slurm_there_is_nothing_to_submit_to(tmp_path, monkeypatch):
     monkeypatch.setattr("submitit.SlurmExecutor.affinity", classmethod(lambda cls: -1))
     with pytest.raises(ConfigError, match="jobs for slurm cannot be made: "):
         next(SubmititLauncher("slurm", 1).launch({}, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("cluster", "at_once", "expected"), [("local", 1, None), ("local", 2, 4), ("local", 16, 1), ("slurm", 2, None)]
+)
+def test_jobs_beside_each_other_divide_the_cores(cluster, at_once, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr("detinv.sweeps.submitit_launcher.cores", lambda: 8)
+    monkeypatch.setattr("submitit.SlurmExecutor.affinity", classmethod(lambda cls: 1))
+    monkeypatch.setattr("submitit.AutoExecutor.batch", lambda executor: nullcontext())
+    monkeypatch.setattr("submitit.AutoExecutor.submit", lambda executor, job: job.threads)
+    launcher = SubmititLauncher(cluster, at_once)
+    task = Task("train", (), tmp_path, tmp_path / "a.json", tmp_path / "a.log")
+    assert list(launcher._submitted(launcher._executor(tmp_path), [("a", task)])) == [expected]

@@ -62,7 +62,7 @@ def accelerated(detector: AbstractDetector, compile_mode: str | None = None) -> 
         if compile_mode is None:
             return detector
         try:
-            faster, probe = _sharing_copy(detector), next(iter(_probes(detector)))
+            faster, probe = sharing_copy(detector), next(iter(_probes(detector)))
         except Exception as error:
             raise DetectorError(
                 f"compile_mode={compile_mode}: {name} cannot be copied ({error}); use compile_mode=null"
@@ -109,7 +109,7 @@ def _comparable(predictions: Predictions, others: Predictions) -> Iterator[Tenso
 
 def _verified_copy(detector: AbstractDetector) -> tuple[AbstractDetector, Tensor, float]:
     """The faster copy, the noise image it was tested on, and the largest `difference` of its outputs."""
-    faster = _sharing_copy(detector)
+    faster = sharing_copy(detector)
     probe, expected = _fold_norms(faster)
     faster.drop_unused_outputs()
     if detector.device.type == "cpu":
@@ -117,9 +117,10 @@ def _verified_copy(detector: AbstractDetector) -> tuple[AbstractDetector, Tensor
     return faster, probe, difference(expected, _predict(faster, probe))
 
 
-def _sharing_copy(detector: AbstractDetector) -> AbstractDetector:
-    """A copy of the modules that shares their tensors."""
-    tensors = [*detector.parameters(), *detector.buffers()]
+def sharing_copy(detector: AbstractDetector) -> AbstractDetector:
+    """Copy the modules of a detector, but share its tensors, also those that modules keep as plain attributes."""
+    kept = [value for module in detector.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    tensors = [*detector.parameters(), *detector.buffers(), *kept]
     return copy.deepcopy(detector, {id(tensor): tensor for tensor in tensors})
 
 

@@ -8,7 +8,7 @@ import torch
 from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.modules.base import AbstractPixelModule
-from detinv.inversion.modules.network import cpu_threads
+from detinv.inversion.modules.workers import cpu_threads
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.runtime.loggers import Dashboard

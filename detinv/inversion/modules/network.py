@@ -2,34 +2,46 @@
 
 On the CPU, libraries choose kernels and the order of sums by the size of the batch, and divide the work among threads.
 Three rules keep an image's numbers independent of the others:
-- a batch is padded to a multiple of the number of threads, so that each thread gets whole images; a large image, which
-  keeps all threads busy, is run alone, and so is every image where there is one thread;
+- each thread gets whole images: small ones are shared among threads of Python, at least two for each, because libraries
+  treat a single one differently; a detector that runs unchanged gets a batch padded to a multiple of the number of
+  threads; a large image, which keeps all threads busy, is run alone, and so is every image where there is one thread;
 - everything except the network runs on one thread;
 - the last image is followed by a padding row, a copy of it, because the last few numbers of a tensor, which do not fill
   a vector register, may be computed by other instructions.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from detinv.detectors.acceleration.accelerate import accelerated
+from detinv.detectors.acceleration.accelerate import accelerated, sharing_copy
 from detinv.detectors.acceleration.compile import many_shapes
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import whole_canvas
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.regions import Regions
+from detinv.inversion.modules.workers import cpu_threads, run_together
 from detinv.inversion.resume.fingerprint import detector_hash
+from detinv.runtime.processes import processes_here
 from detinv.types import Pixels
 
-# By detector: the copy that steps run, with the detector's hash, its device and the compile mode it was made for.
-_Copy = tuple[tuple[str, torch.device, str | None], AbstractDetector | None]
-_COPIES: WeakKeyDictionary[AbstractDetector, _Copy] = WeakKeyDictionary()
+T = TypeVar("T")
+
+# By detector: the copies that steps run, with the detector's hash, its device and the compile mode they were made for.
+# Copies share their weights; there are several where threads of Python share a batch, and none of a detector that runs
+# unchanged.
+_Copies = tuple[tuple[str, torch.device, str | None], list[AbstractDetector]]
+_COPIES: WeakKeyDictionary[AbstractDetector, _Copies] = WeakKeyDictionary()
+# Threads of Python that share a batch; with more, they would wait for Python's lock. Each has its part of torch's.
+_MOST_WORKERS = 4
+# Images that a thread of Python runs at a time: libraries have other code for a single one.
+_LEAST_SHARE = 2
 # From this many pixels on, one image keeps all threads busy.
 _LARGE = 256 * 256
 # No processor's vector instructions process more numbers than this at once, unrolled or not.
@@ -53,16 +65,28 @@ class Network(nn.Module):
         self.detector = self.runs = detector
         self.threads = torch.get_num_threads()
         self.compile_mode: str | None = None
+        # Not modules of this one: they share the weights of `runs`.
+        self._crew: tuple[AbstractDetector, ...] = ()
 
     def prepare(self) -> None:
         """Switch to an accelerated copy of the detector, made for the device where it is now."""
-        made_of = (detector_hash(self.detector), self.detector.device, self.compile_mode)
+        device = self.detector.device
+        made_of = (detector_hash(self.detector), device, self.compile_mode)
         if self.detector not in _COPIES or _COPIES[self.detector][0] != made_of:
             copy = accelerated(self.detector, self.compile_mode)
             # The table must not keep alive a detector that runs unchanged.
-            _COPIES[self.detector] = (made_of, None if copy is self.detector else copy)
-        # An earlier user of the copy may have left it on another device.
-        self.runs = (_COPIES[self.detector][1] or self.detector).to(made_of[1])
+            _COPIES[self.detector] = (made_of, [] if copy is self.detector else [copy])
+        copies = _COPIES[self.detector][1]
+        if not copies:
+            self.runs, self._crew = self.detector, ()
+            return
+        # Processes on one machine share its cores; how many threads share a batch does not change an image.
+        workers = max(1, min(self.threads, _MOST_WORKERS) // processes_here()) if device.type == "cpu" else 1
+        if self.compile_mode is None:
+            copies += [sharing_copy(copies[0]) for _ in range(workers - len(copies))]
+        # An earlier user of the copies may have left them on another device.
+        self.runs, *others = (copy.to(device) for copy in copies[:workers])
+        self._crew = (self.runs, *others) if self.compile_mode is None else ()
 
     def forward(
         self,
@@ -82,14 +106,36 @@ class Network(nn.Module):
         if pixels.device.type != "cpu":
             return self.runs(pixels, image_sizes, regions)
 
-        def predict(images: Pixels, rows: Sequence[int]) -> Predictions:
-            return self.runs(images, [image_sizes[row] for row in rows], regions.rows(rows))
+        def predict(network: AbstractDetector, images: Pixels, rows: Sequence[int]) -> Predictions:
+            return network(images, [image_sizes[row] for row in rows], regions.rows(rows))
 
-        alone = self.threads == 1 or pixels.shape[-2] * pixels.shape[-1] >= _LARGE
-        parts = _parts(len(pixels), self.threads, alone)
+        networks, parts, threads = self._shared_out(len(pixels), pixels.shape[-2] * pixels.shape[-1] >= _LARGE)
+        predicts = [partial(predict, network) for network in networks]
         found: list[Predictions] = []
-        outputs = _Apart.apply(pixels, predict, parts, self.threads, found)
+        outputs = _Apart.apply(pixels, predicts, parts, threads, found)
         return _with(found[0], dict(zip(_tensors(found[0]), outputs, strict=True)))
+
+    def _shared_out(self, count: int, large: bool) -> tuple[Sequence[AbstractDetector], list[list[int]], int]:
+        """Networks that run at a time, row numbers of the images of each, and threads of torch for each.
+
+        One network runs any number of parts, one after the other. Padding repeats the last image.
+        """
+        if self.threads == 1 or large:
+            return [self.runs], [[row] for row in range(count)], self.threads
+        if not self._crew:
+            return [self.runs], [_padded(range(count), count, self.threads)], self.threads
+        threads = self.threads // min(self.threads, _MOST_WORKERS)
+        share = max(-(-count // len(self._crew)), _LEAST_SHARE)
+        share = -(-share // threads) * threads
+        starts = range(0, count, share)
+        parts = [_padded(range(start, min(start + share, count)), count, threads) for start in starts]
+        return self._crew[: len(parts)], parts, threads
+
+
+def _padded(rows: range, count: int, threads: int) -> list[int]:
+    """Row numbers up to a multiple of `threads`, and at least `_LEAST_SHARE`; the last of all `count` is repeated."""
+    length = max(-(-len(rows) // threads) * threads, _LEAST_SHARE)
+    return [min(row, count - 1) for row in range(rows.start, rows.start + length)]
 
 
 def padding_rows(device: torch.device) -> int:
@@ -97,46 +143,36 @@ def padding_rows(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 0
 
 
-def _parts(count: int, threads: int, alone: bool) -> list[list[int]]:
-    """Row numbers of the images that are run together; padding repeats the last image."""
-    if alone:
-        return [[row] for row in range(count)]
-    return [[min(row, count - 1) for row in range(-(-count // threads) * threads)]]
-
-
-@contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """Divide every CPU operation among `count` threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class _Apart(torch.autograd.Function):
-    """Gives every tensor of the predictions; each part is computed and differentiated by itself, on all threads."""
+    """Gives every tensor of the predictions; each part is computed and differentiated by itself.
+
+    Where there are several ways to predict, each runs a part of its own, all at the same time.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         pixels: Tensor,
-        predict: Callable[[Pixels, Sequence[int]], Predictions],
+        predicts: Sequence[Callable[[Pixels, Sequence[int]], Predictions]],
         parts: list[list[int]],
         threads: int,
         found: list[Predictions],
     ) -> tuple[Tensor, ...]:
-        ctx.shape, ctx.threads, ctx.parts = pixels.shape, threads, []
-        columns: list[list[Tensor]] = []
-        for rows in parts:
+        records = pixels.requires_grad
+
+        def run(number: int, rows: list[int]) -> tuple[int, int, Tensor, Predictions]:
             begin, own = rows[0], len(set(rows))
             images = pixels[begin : begin + own]
             if len(rows) > own:
                 images = torch.cat([images, images[-1:].expand(len(rows) - own, -1, -1, -1)])
-            with torch.set_grad_enabled(pixels.requires_grad), cpu_threads(threads):
-                images = images.detach().requires_grad_(pixels.requires_grad)
-                predictions = predict(images, rows)
+            with torch.set_grad_enabled(records):
+                images = images.detach().requires_grad_(records)
+                return begin, own, images, predicts[number % len(predicts)](images, rows)
+
+        ctx.shape, ctx.threads, ctx.at_once, ctx.parts = pixels.shape, threads, len(predicts) > 1, []
+        columns: list[list[Tensor]] = []
+        tasks = [partial(run, number, rows) for number, rows in enumerate(parts)]
+        for begin, own, images, predictions in _run(tasks, threads, ctx.at_once):
             tensors = list(_tensors(predictions).values())
             ctx.parts.append((begin, own, images, tensors))
             columns.append([tensor.detach()[:own] for tensor in tensors])
@@ -148,19 +184,28 @@ class _Apart(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        result = gradients[0].new_zeros(ctx.shape)
-        for begin, own, images, tensors in ctx.parts:
+        def differentiate(begin: int, own: int, images: Tensor, tensors: list[Tensor]) -> Tensor:
             outputs = [tensor for tensor in tensors if tensor.requires_grad]
             weights = [
                 _filled_up(gradient[begin : begin + own], len(tensor))
                 for gradient, tensor in zip(gradients, tensors, strict=True)
                 if tensor.requires_grad
             ]
-            with cpu_threads(ctx.threads):
-                result[begin : begin + own] = torch.autograd.grad(outputs, images, weights)[0][:own]
+            return torch.autograd.grad(outputs, images, weights)[0][:own]
+
+        tasks = [partial(differentiate, *part) for part in ctx.parts]
+        result = torch.cat(_run(tasks, ctx.threads, ctx.at_once))
         # As large as all activations, and of no further use.
         ctx.parts = []
         return result, None, None, None, None
+
+
+def _run(tasks: Sequence[Callable[[], T]], threads: int, at_once: bool) -> list[T]:
+    """Run tasks at the same time, or one after the other."""
+    if at_once:
+        return run_together(tasks, threads)
+    with cpu_threads(threads):
+        return [task() for task in tasks]
 
 
 def _stacked(pieces: Sequence[Tensor]) -> Tensor:

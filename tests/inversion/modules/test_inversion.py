@@ -16,7 +16,7 @@ from detinv.inversion.data import step_loader
 from detinv.inversion.modules import network
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.modules.inversion import Inversion
-from detinv.inversion.modules.network import cpu_threads
+from detinv.inversion.modules.workers import cpu_threads
 from detinv.inversion.objective.objective import Objective
 from detinv.inversion.optim.normalized_momentum import NormalizedMomentum
 from detinv.inversion.optim.schedules import Cosine

@@ -7,7 +7,8 @@ import torch
 
 from detinv.detectors.regions import Regions
 from detinv.inversion.modules import network as module
-from detinv.inversion.modules.network import Network, cpu_threads
+from detinv.inversion.modules.network import Network
+from detinv.inversion.modules.workers import cpu_threads, run_together
 from tests.fakes import FAMILIES, in_float64, tiny_detector
 
 SIZE = 64
@@ -44,7 +45,7 @@ def test_numbers_and_gradients_are_the_detector_s(family: str, large: bool, monk
 def _thread_cases() -> list:
     """Every combination of prepared, threads and large; all but two of them are slow tests."""
     quick = {(True, 2, False), (True, 3, True)}
-    cases = itertools.product([False, True], [1, 2, 3], [False, True])
+    cases = itertools.product([False, True], [1, 2, 3, 9], [False, True])
     return [pytest.param(*case, marks=() if case in quick else pytest.mark.slow) for case in cases]
 
 
@@ -53,10 +54,10 @@ def _thread_cases() -> list:
 def test_an_image_has_the_same_bits_in_any_batch(family: str, prepared: bool, threads: int, large: bool, monkeypatch):
     monkeypatch.setattr(module, "_LARGE", 1 if large else 10**9)
     network = Network(tiny_detector(family))
+    network.threads = threads
     if prepared:
         network.prepare()
         assert network.runs is not network.detector
-    network.threads = threads
     with cpu_threads(1):
         whole = outputs_and_gradient(network, 6)
         for count in (1, 2, 3, 4, 5):
@@ -79,3 +80,27 @@ def test_the_caller_s_number_of_threads_stays():
     network.threads = 3
     outputs_and_gradient(network, 2)
     assert torch.get_num_threads() == before
+
+
+def test_processes_on_one_machine_share_its_cores(monkeypatch):
+    """Fewer threads share a batch, and its images stay the same to the last bit."""
+    at_once: list[int] = []
+    found = []
+
+    def counted(tasks, threads):
+        at_once.append(len(tasks))
+        return run_together(tasks, threads)
+
+    monkeypatch.setattr(module, "run_together", counted)
+    for processes in (1, 2, 8):
+        monkeypatch.setattr(module, "processes_here", lambda processes=processes: processes)
+        network = Network(tiny_detector("maskrcnn"))
+        network.threads = 4
+        network.prepare()
+        with cpu_threads(1):
+            found.append(outputs_and_gradient(network, 6))
+    for outputs in found[1:]:
+        for one, other in zip(outputs, found[0], strict=True):
+            assert torch.equal(one, other)
+    # In the forward and the backward pass; a single one has no need of others.
+    assert at_once == [3, 3, 2, 2]
