@@ -11,6 +11,7 @@ from detinv.config.folders import config_dir, package_of
 from detinv.config.targets import moved_to
 from detinv.config.trust import TARGET, check_resolved, check_target, is_trusting
 from detinv.errors import ConfigError, DetinvError
+from detinv.inputs.path_modules import importable_by_path
 from detinv.inputs.printable import quoted, reason_of
 
 # What our constructors raise when they are given a value of the wrong kind.
@@ -37,6 +38,7 @@ def locate(path: str) -> Any:
         ConfigError: when the module or the attribute does not exist, or may not be named by a configuration.
     """
     check_target(path)
+    importable_by_path()
     module, _, attribute = path.rpartition(".")
     try:
         return getattr(import_module(module), attribute)
@@ -61,6 +63,7 @@ def instantiate(node: Any) -> Any:
         # What is checked is what is built: resolved, and detached from what it was taken from.
         node = _resolved(node)
         check_resolved(node)
+    importable_by_path()
     try:
         return hydra_instantiate(node, _convert_="all")
     except (TypeError, OmegaConfBaseException) as error:  # of Hydra's own entries, such as _recursive_

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from detinv.config.renamed import check_names
-from detinv.config.trust import check_decisions, check_targets, is_trusting
+from detinv.config.trust import TARGET, check_decisions, check_targets, is_trusting
 from detinv.errors import ConfigError, DetinvError
+from detinv.inputs.path_modules import module_name
 from detinv.inputs.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
+
+# Entries that name code.
+_CODE = (TARGET, "adapter")
 
 
 def read_own_file(
@@ -19,7 +23,8 @@ def read_own_file(
 ) -> dict[str, Any]:
     """Read the values of a user's own file, as they are written.
 
-    Where configurations are trusted, the file's folder is then one of those that modules are imported from.
+    Where configurations are trusted, the file's folder is then one of those that modules are imported from, and a
+    `_target_` that lies in it is named by its path; see `detinv.inputs.path_modules`.
 
     Args:
         path: of a YAML file.
@@ -44,7 +49,9 @@ def read_own_file(
         raise problem(f"{path}: {expected}")
     check_names(_dotted(node), str(path))
     if is_trusting():
-        _import_from(path.resolve().parent)
+        folder = path.resolve().parent
+        _import_from(folder)
+        node = _by_path(node, folder)
     else:
         check_targets(node, str(path))
         check_decisions(node, str(path))
@@ -67,6 +74,19 @@ def _dotted(node: Mapping[Any, Any], prefix: str = "") -> list[str]:
         if isinstance(value, Mapping):
             keys += _dotted(value, f"{prefix}{key}.")
     return keys
+
+
+def _by_path(node: Any, folder: Path) -> Any:
+    """Return the values with each `_target_` that lies beside the file named by its path.
+
+    Two folders may have a file of the same name, and a stored configuration must find its code again.
+    """
+    if isinstance(node, Mapping):
+        return {
+            key: module_name(folder, value) if key in _CODE and isinstance(value, str) else _by_path(value, folder)
+            for key, value in node.items()
+        }
+    return [_by_path(value, folder) for value in node] if isinstance(node, list) else node
 
 
 def _import_from(folder: Path) -> None:

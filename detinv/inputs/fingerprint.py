@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from detinv.errors import ConfigError
+from detinv.inputs.path_modules import as_written
 
 LENGTH = 16
 """Hexadecimal digits of a hash."""
@@ -70,7 +71,7 @@ def _described(value: Any, inside: tuple[int, ...]) -> Any:
     if isinstance(value, Tensor | np.ndarray):
         return _array(value)
     if isinstance(value, types.ModuleType):
-        return value.__name__
+        return as_written(value.__name__)
     if inspect.isclass(value):
         return _name(value)
     if id(value) in inside:
@@ -135,4 +136,4 @@ def _array(value: Tensor | np.ndarray) -> list[Any]:
 
 
 def _name(value: Any) -> str:
-    return f"{getattr(value, '__module__', None)}.{value.__qualname__}"
+    return as_written(f"{getattr(value, '__module__', None)}.{value.__qualname__}")

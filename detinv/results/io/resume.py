@@ -15,6 +15,7 @@ from detinv.config.kinds import flat_values
 from detinv.config.renamed import is_old_name
 from detinv.config.targets import moved_to
 from detinv.errors import OutputError
+from detinv.inputs.path_modules import as_written
 from detinv.results.io.files import write_text
 from detinv.types import canonical_precision
 
@@ -95,4 +96,6 @@ def _read(path: Path) -> DictConfig:
 
 def _options(config: DictConfig) -> dict[str, Any]:
     """Return dotted names and values of single options, without the groups that hold them."""
-    return {key: value for key, value in flat_values(config).items() if not isinstance(value, dict)}
+    found = {key: value for key, value in flat_values(config).items() if not isinstance(value, dict)}
+    # A run goes on where its files have been moved to; what they hold is compared by who keeps results.
+    return {key: as_written(value) if isinstance(value, str) else value for key, value in found.items()}
