@@ -104,7 +104,7 @@ class AnchorAssigner:
         low_quality = (iou >= best_of_object).any(dim=1)
         owner = torch.where((highest >= self.fg_iou_thresh) | low_quality, nearest, -1)
         best = distinct_best(iou, valid)
-        owner = _give(owner, best, valid)
+        owner = give_rows(owner, best, valid)
         mine = nearest[:, None] == torch.arange(boxes.shape[1], device=boxes.device)[:, None]
         affinity = torch.where(mine, iou, -1.0).scatter(2, best[..., None], 2.0)
         value, candidates = affinity.topk(min(_CANDIDATES, len(anchors)), dim=2)
@@ -164,14 +164,14 @@ class PointAssigner:
         affinity = 2.0 * inside + 1.0 * fits - offset / (1 + offset)
         best = distinct_best(torch.where(valid[..., None], affinity, -torch.inf), valid)
         return Assignment(
-            _give(owner, best, valid),
+            give_rows(owner, best, valid),
             ~positive.any(dim=1),
             best[..., None],
             valid[..., None],
         )
 
 
-def _give(
+def give_rows(
     owner: Int64[Tensor, "batch anchor"], best: Int64[Tensor, "batch object"], valid: Bool[Tensor, "batch object"]
 ) -> Int64[Tensor, "batch anchor"]:
     """Return `owner` with row best[j] assigned to object j, for all valid objects."""
