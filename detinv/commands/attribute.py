@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from rich.progress import track
 
 from detinv.attribution.archive import AttributionArchive, summary
 from detinv.attribution.core.objects import ExplainedObjects, annotated_objects, detected_objects
@@ -22,7 +21,7 @@ from detinv.commands.attribute_errors import Source, explain_mistakes
 from detinv.commands.attribute_report import tell, write_overview, write_report
 from detinv.commands.dashboard import check_dashboard, dashboard
 from detinv.commands.photographs import load_photographs
-from detinv.commands.terminal import console
+from detinv.commands.terminal import console, tracked
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
@@ -76,9 +75,7 @@ def _run(config: DictConfig, build: Build, team: Processes, device: torch.device
     stems = file_stems([str(Path(name).with_suffix("")) for name in source.names])
 
     def explained(numbers: list[int]) -> list[tuple[dict[str, Any], list[int]]]:
-        return [
-            one(number) for number in track(numbers, "explaining", console=terminal, disable=not terminal.is_terminal)
-        ]
+        return [one(number) for number in tracked(terminal, numbers, "explaining")]
 
     def one(number: int) -> tuple[dict[str, Any], list[int]]:
         """Return the entry of one image, and the detections whose raw prediction is not known."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from detinv.attribution.archive import AttributionArchive
@@ -20,7 +19,7 @@ from detinv.attribution.mistakes.kinds import Thresholds
 from detinv.attribution.mistakes.pictures import case_picture, explain_case
 from detinv.attribution.mistakes.report import ErrorReport, image_errors
 from detinv.attribution.mistakes.table import counts, tables
-from detinv.commands.terminal import literal, narrow_table
+from detinv.commands.terminal import literal, narrow_table, tracked
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import ConfigError
 from detinv.inputs.numbers import is_count
@@ -105,7 +104,7 @@ def explain_mistakes(
 
 
 def _tracked(terminal: Console, what: str, count: int) -> Any:
-    return track(range(count), what, console=terminal, disable=not terminal.is_terminal)
+    return tracked(terminal, range(count), what)
 
 
 def _of_case(case: Case) -> ExplainedObjects:

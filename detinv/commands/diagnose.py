@@ -1,19 +1,18 @@
 """`detinv diagnose`: tell what a detector misses in the images of a run, and why."""
 
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import track
 
 from detinv.attribution.mistakes.diagnosis import Diagnosis, diagnose
 from detinv.attribution.mistakes.kinds import Thresholds
 from detinv.commands import Build
 from detinv.commands.photographs import load_photographs
-from detinv.commands.terminal import console, literal, narrow_table
+from detinv.commands.terminal import console, literal, narrow_table, tracked
 from detinv.config.trust import check_decisions, check_targets
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
@@ -37,12 +36,9 @@ def run(config: DictConfig, build: Build) -> None:
         # Layouts are read in the class numbers of each.
         _, pictures, annotated = load_photographs(images, annotations, detector)
         assert annotated is not None
-
-        def tracked(numbers: Iterable[int], name: str = name) -> Iterable[int]:
-            return track(list(numbers), f"diagnosing {name}", console=terminal, disable=not terminal.is_terminal)
-
+        track = partial(tracked, terminal, what=f"diagnosing {name}")
         inverted = config.run is not None and "detector" not in config
-        found[name] = diagnose(detector, pictures, annotated.layouts, annotated.crowds, thresholds, tracked, inverted)
+        found[name] = diagnose(detector, pictures, annotated.layouts, annotated.crowds, thresholds, track, inverted)
     out_dir = prepare_out_dir(config.out_dir)
     for name, diagnosis in found.items():
         _write(diagnosis, out_dir / name if len(found) > 1 else out_dir, name, detectors[name], config)

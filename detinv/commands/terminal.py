@@ -1,7 +1,11 @@
 """Results in the terminal: every number legible, every name printed literally."""
 
+import time
+from collections.abc import Iterator, Sequence
+
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Column
 from rich.table import Table as ConsoleTable
 
@@ -23,6 +27,24 @@ def console(quiet: bool = False) -> Console:
         quiet: print nothing.
     """
     return Console(emoji=False, quiet=quiet)
+
+
+def tracked(terminal: Console, numbers: Sequence[int], what: str, every_n_seconds: float = 30.0) -> Iterator[int]:
+    """Yield the numbers, and show how far they are: a bar in a terminal, elsewhere a line now and then.
+
+    Args:
+        what: in front of the bar or line.
+        every_n_seconds: between two lines.
+    """
+    if terminal.is_terminal or terminal.is_jupyter:
+        yield from track(numbers, what, console=terminal)
+        return
+    said = time.monotonic()
+    for done, number in enumerate(numbers):
+        if time.monotonic() - said >= every_n_seconds:
+            said = time.monotonic()
+            terminal.print(f"{what}: {done} of {len(numbers)}", highlight=False, soft_wrap=True)
+        yield number
 
 
 def literal(text: object) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _EXPERIMENT = "experiment"
+_DETECTOR = "detector."
 
 
 def compose_config(
@@ -56,8 +57,9 @@ def compose_config(
     overrides = [_registered(command, word) for word in current_words(command, overrides)]
     choosing, chosen, base = _chosen_base(command, overrides)
     check_decisions(OmegaConf.to_container(base), chosen.get(_EXPERIMENT, "configuration"))
-    own = [word for word in overrides if word not in choosing]
-    config = _compose(command, [*choosing, *as_typed(command, own, flat_values(base))], chosen)
+    known = flat_values(base)
+    own = [_left_out(word, known) for word in overrides if word not in choosing]
+    config = _compose(command, [*choosing, *as_typed(command, own, known)], chosen)
     try:
         defaults = flat_values(_resolved(base))
         constructor = COMMANDS[command].constructor
@@ -74,6 +76,16 @@ def compose_config(
         raise mistake_within(error) from error
     check_resolved(OmegaConf.to_container(config))
     return config
+
+
+def _left_out(override: str, known: Mapping[str, Any]) -> str:
+    """Return an override as one that adds an option, where the file of a choice leaves an option of its target out."""
+    from detinv.config.annotations import annotation_of_option
+
+    key, equals, _ = override.partition("=")
+    if not equals or key in known or key[:1] in "+~" or annotation_of_option(known, key) is None:
+        return override
+    return f"+{override}"
 
 
 def composed_values(command: str, choosing: Sequence[str]) -> dict[str, Any]:
@@ -233,6 +245,7 @@ def _unknown_choice(group: str, choice: str) -> str:
 
 
 def _composition_problem(command: str, chosen: Mapping[str, str], error: Exception) -> str:
+    from detinv.config.detectors import JOINT
     from detinv.config.help import groups, options
 
     text = str(error) or str(error.__cause__)
@@ -240,6 +253,9 @@ def _composition_problem(command: str, chosen: Mapping[str, str], error: Excepti
     if not quote:
         return f"{_first_line(error)}; see detinv {command} --help"
     key = rest.split("'", 1)[0]
+    if key.startswith(_DETECTOR) and chosen.get("detector") == JOINT:
+        option = key.removeprefix(_DETECTOR)
+        return f"several detectors have options of their own: write detector.members.NAME.{option}=... for each"
     folder = config_dir()
     known = [group.name for group in groups(folder, command)]
     known += [option.key for option in options(folder, command, chosen)]

@@ -15,6 +15,9 @@ from detinv.config.words import names_in
 from detinv.errors import DetectorError
 from detinv.inputs.printable import is_text, quoted, suggestion
 
+JOINT = "_joint"
+"""The choice that stands for several detectors at once."""
+
 _EXPECTED = "describes no detector; it needs an entry _target_, a function that returns one"
 
 
@@ -75,7 +78,7 @@ def detector_choice(value: str) -> tuple[str, dict[str, Any] | None]:
     """
     names = names_in(value)
     if len(names) > 1:
-        return "_joint", joint_node(names)
+        return JOINT, joint_node(names)
     name = names[0] if names else value
     if name in choices(config_dir(), "detector") or not (name.endswith(FILE_ENDINGS) or name in _entry_points()):
         return name, None

@@ -1,6 +1,7 @@
 """The options of a command, read from its YAML files alone: fast, and never out of date.
 
-The comment at the head of `configs/<command>.yaml` is the description; the comment behind a value explains it.
+The comment at the head of `configs/<command>.yaml` is the description; the comment behind a value explains it. Values
+that a file leaves out are those of the class that it names, read from its source text.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from detinv.config.commands import COMMANDS
 from detinv.config.folders import FILE_ENDINGS, choices, experiment_dir
 from detinv.config.own_options import foreign_groups
 from detinv.config.words import names_in
+from detinv.inputs.signatures import parameters_of
 
 _MISSING = "???"
 _WIDTH = 40
@@ -219,6 +221,7 @@ def _values(path: Path, prefix: str) -> Iterator[Option]:
 
 
 def _leaves(node: yaml.MappingNode, prefix: str, lines: list[str]) -> Iterator[Option]:
+    given = {str(key.value): value for key, value in node.value}
     for key_node, value in node.value:
         name = str(key_node.value)
         if name.startswith("_"):
@@ -228,6 +231,16 @@ def _leaves(node: yaml.MappingNode, prefix: str, lines: list[str]) -> Iterator[O
             yield from _leaves(value, key, lines)
         else:
             yield Option(key, _shown(value), _comment(value, lines))
+    # What the file leaves out has the default of what it builds.
+    for left_out in parameters_of(str(given["_target_"].value)) if "_target_" in given else ():
+        if left_out.name not in given:
+            key = f"{prefix}.{left_out.name}" if prefix else left_out.name
+            yield Option(key, left_out.default, _in_brief(left_out.comment))
+
+
+def _in_brief(comment: str) -> str:
+    """Return the first statement of what a docstring says."""
+    return comment.split("; ")[0].split(". ")[0].replace("`", "")
 
 
 def _shown(node: Any) -> str:

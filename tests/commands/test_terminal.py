@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from detinv.commands.terminal import terminal_table
+from detinv.commands.terminal import terminal_table, tracked
 from detinv.results.reports.findings import Table
 
 
@@ -67,3 +67,16 @@ def test_long_texts_are_wrapped():
 
 def test_a_table_without_rows_has_its_headings():
     assert "two" in told(Table("t", "t", ("one", "two"), []), 40)
+
+
+@pytest.mark.parametrize(("every", "lines"), [(0.0, ["reading: 0 of 2", "reading: 1 of 2"]), (3600.0, [])])
+def test_without_a_terminal_a_line_appears_now_and_then(every, lines):
+    console = Console(file=io.StringIO(), width=80)
+    assert list(tracked(console, [5, 7], "reading", every)) == [5, 7]
+    assert console.file.getvalue().splitlines() == lines
+
+
+def test_in_a_terminal_a_bar_is_drawn():
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    assert list(tracked(console, [5, 7], "reading")) == [5, 7]
+    assert "100%" in console.file.getvalue()

@@ -71,7 +71,7 @@ def test_help_of_a_choice_shows_that_choice():
 
 
 def test_help_knows_all_values_that_can_be_overridden():
-    """Every leaf of the composed configuration is listed, so that suggestions can find it."""
+    """Every leaf of the composed configuration is listed, so that suggestions can find it, and little else."""
     config = compose_config("train")
     listed = {option.key for option in options(config_dir(), "train")}
 
@@ -84,7 +84,30 @@ def test_help_knows_all_values_that_can_be_overridden():
             else:
                 yield f"{prefix}{key}"
 
-    assert set(leaves(yaml.safe_load(cli_yaml(config)))) == listed
+    composed = set(leaves(yaml.safe_load(cli_yaml(config))))
+    assert composed <= listed
+    left_out = listed - composed
+    assert left_out == {"detector.model.lively_head", "detector.trust_weights", "detector.options"}
+
+
+def test_what_a_file_leaves_out_is_listed_with_its_default_and_can_be_given():
+    listed = {option.key: option for option in options(config_dir(), "invert")}
+    zoom = listed["preset.augmentation.zoom"]
+    assert (zoom.default, zoom.comment) == ("0.0", "largest relative change of size, 0.1 for 0.9 to 1.1")
+    assert listed["preset.augmentation.shift"].default == "4"
+    config = compose_config("invert", ["preset.augmentation.zoom=0.1", "detector.model.lively_head=true"])
+    assert config.preset.augmentation.zoom == 0.1
+    assert config.detector.model.lively_head is True
+    assert compose_config("invert", ["+preset.augmentation.zoom=0.2"]).preset.augmentation.zoom == 0.2
+
+
+def test_an_option_of_several_detectors_is_told_where_it_belongs():
+    with pytest.raises(ConfigError, match=r"write detector\.members\.NAME\.weights=\.\.\. for each"):
+        compose_config("invert", ["detector=[shapes_fcos,shapes_retinanet]", "detector.weights=x"])
+    config = compose_config(
+        "invert", ["detector=[shapes_fcos,shapes_retinanet]", "detector.members.shapes_fcos.weights=x"]
+    )
+    assert config.detector.members.shapes_fcos.weights == "x"
 
 
 def cli_yaml(config):

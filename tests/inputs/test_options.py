@@ -86,6 +86,8 @@ INVERT = {
     "preset=nothing": "unknown preset 'nothing'",
     "experiment=nothing": "unknown experiment 'nothing'",
     "experiment=../configs/invert": "unknown experiment",
+    "preset.augmentation.zoom=big": "preset.augmentation.zoom='big': expected a number",
+    "preset.augmentation.zoon=0.1": "has no option 'preset.augmentation.zoon'",
     "layout.count=0": "layout.count=0",
     "layout.count=null": "layout.count=null",
     "layout.world=nothing": "unknown world 'nothing'",

@@ -190,7 +190,7 @@ def diagnose(
     truth: Sequence[Layout],
     crowds: Sequence[Layout] | None = None,
     thresholds: Thresholds | None = None,
-    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+    track: Callable[[Sequence[int]], Iterable[int]] = iter,
     inverted: bool = True,
 ) -> Diagnosis:
     """Tell what a detector misses in images, and why.

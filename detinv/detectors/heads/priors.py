@@ -84,8 +84,8 @@ class PriorCodec:
         owners: dict[tuple[float, float], int] = {}
         for level, sides in enumerate(self.priors):
             for prior in sides:
-                if owners.setdefault(tuple(prior), level) != level:
-                    raise ValueError(f"levels {owners[tuple(prior)]} and {level} share the prior {prior}")
+                if owners.setdefault(prior, level) != level:
+                    raise ValueError(f"levels {owners[prior]} and {level} share the prior {prior}")
 
     def decode(self, deltas: Float[Tensor, "*rows 4"], anchors: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
         stride = self.stride_of(anchors)

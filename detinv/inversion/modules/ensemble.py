@@ -4,6 +4,7 @@ An image in which several independently trained networks all detect the layout c
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,9 @@ from detinv.inversion.modules.network import Network
 from detinv.layouts.batch import LayoutBatch, canvas_size
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
+
+# The options of a detector, as an error names them.
+_ALONE = re.compile(r"\bdetector\.(?=[a-z_]+=)")
 
 
 class Member(nn.Module):
@@ -244,7 +248,15 @@ def assemble_ensemble(
         members: by name, the entries of each detector's registration.
         shares, balance: see `Ensemble`.
     """
-    return Ensemble({name: build_detector(node) for name, node in members.items()}, shares, balance)
+    return Ensemble({name: _build_member(name, node) for name, node in members.items()}, shares, balance)
+
+
+def _build_member(name: str, node: Mapping[str, Any]) -> AbstractDetector:
+    try:
+        return build_detector(node)
+    except DetectorError as error:
+        # Detectors do not know that they are one of several.
+        raise DetectorError(_ALONE.sub(f"detector.members.{name}.", str(error))) from error
 
 
 class _Weighed(torch.autograd.Function):

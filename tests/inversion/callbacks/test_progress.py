@@ -1,11 +1,13 @@
 """The bar counts the steps of all batches, however they are divided and wherever they began."""
 
+import io
 from collections.abc import Sequence
 from unittest.mock import Mock
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from rich.console import Console
 from rich.progress import Progress
 
 from detinv.inversion import job
@@ -58,3 +60,16 @@ def test_a_resumed_batch_begins_where_it_stopped():
     bar.after_step(Mock(spec=pl.Trainer), Mock(spec=AbstractPixelModule), 6)
     (task,) = display.tasks
     assert (task.completed, task.total) == (17, 30)
+
+
+@pytest.mark.parametrize(("terminal", "every", "lines"), [(False, 0.0, 3), (False, 3600.0, 0), (True, 0.0, 0)])
+def test_without_a_terminal_a_line_appears_now_and_then(terminal, every, lines):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+    bar = StepProgress(Progress(console=console), "inverting", 10, every)
+    bar.begin_batch(1, 2)
+    for step in range(3):
+        bar.after_step(Mock(spec=pl.Trainer), Mock(spec=AbstractPixelModule), step)
+    said = console.file.getvalue().splitlines()
+    assert len(said) == lines
+    if lines:
+        assert said[-1] == "inverting: 13 of 30 steps, about 0 s left"

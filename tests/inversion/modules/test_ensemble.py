@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from detinv.cli import main
+from detinv.config.detectors import detector_node
 from detinv.errors import ConfigError, DetectorError
-from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
+from detinv.inversion.modules.ensemble import Ensemble, as_ensemble, assemble_ensemble
 from detinv.inversion.run import invert
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Detections, Layout
@@ -174,3 +175,17 @@ def test_the_command_writes_the_detections_of_each_detector(tmp_path, capsys):
     assert "detections.json" not in written
     report = (tmp_path / "report.html").read_text()
     assert "detections of shapes_fcos" in report and "<h2>Detectors</h2>" in report
+
+
+def test_an_error_of_a_member_names_the_option_as_it_is_written_for_members():
+    node = detector_node("shapes_fcos") | {"weights": "nowhere.pth"}
+    with pytest.raises(DetectorError, match="nowhere.pth"):
+        assemble_ensemble({"shapes_fcos": node})
+
+    def refuses(node):
+        raise DetectorError("mine: no weights given; say detector.weights=PATH")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("detinv.inversion.modules.ensemble.build_detector", refuses)
+        with pytest.raises(DetectorError, match=r"say detector\.members\.mine\.weights=PATH"):
+            assemble_ensemble({"mine": {"_target_": "adapter.build"}})
