@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -26,6 +26,13 @@ def slots_for(objects: int) -> int:
     layout alone, and layouts of about as many objects share batches.
     """
     return max(4, 1 << (objects - 1).bit_length()) if objects else 4
+
+
+@lru_cache(maxsize=64)
+def size_limits(image_sizes: tuple[tuple[int, int], ...], device: torch.device) -> Float[Tensor, "batch 2"]:
+    """Return (width, height) of each image; cached, because copying numbers to a device makes it wait."""
+    with torch.inference_mode(False):
+        return torch.tensor([(width, height) for height, width in image_sizes], dtype=torch.float32, device=device)
 
 
 @dataclass(frozen=True)
@@ -112,8 +119,7 @@ class LayoutBatch:
     @cached_property
     def limits(self) -> Float[Tensor, "batch 2"]:
         """(width, height) of each image, on the device of the boxes."""
-        sizes = torch.tensor(self.image_sizes, dtype=self.boxes.dtype, device=self.boxes.device)
-        return sizes.flip(1)
+        return size_limits(self.image_sizes, self.boxes.device).to(self.boxes.dtype)
 
     def pixel_mask(self) -> Float[Tensor, "batch 1 height width"]:
         """1 inside each image, 0 on the rest of its canvas."""

@@ -2,7 +2,8 @@
 
 Nothing is approximated: normalisation layers that no longer learn are folded into the convolutions before them, outputs
 that an adapter discards are not computed, and on the CPU memory is laid out channels last, large 3 x 3 convolutions use
-Winograd's algorithm, and the first layer and the pooling of regions have fast gradients.
+Winograd's algorithm, and the first layer and the pooling of regions have fast gradients. Elsewhere, the pooling of
+regions does not wait for the device.
 """
 
 import copy
@@ -18,6 +19,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from detinv.detectors.acceleration.compile import compile_parts
 from detinv.detectors.acceleration.folding import adjacent_pairs, fold, replace_modules
 from detinv.detectors.acceleration.full_precision import full_precision
+from detinv.detectors.acceleration.level_pooling import LevelPooling
 from detinv.detectors.acceleration.row_pooling import RowPooling
 from detinv.detectors.acceleration.strided_stem import StridedStem
 from detinv.detectors.acceleration.winograd import WinogradConv2d
@@ -114,6 +116,9 @@ def _verified_copy(detector: AbstractDetector) -> tuple[AbstractDetector, Tensor
     faster.drop_unused_outputs()
     if detector.device.type == "cpu":
         _arrange_for_cpu(faster)
+    else:
+        pools = [one for one in faster.modules() if isinstance(one, MultiScaleRoIAlign) and LevelPooling.suits(one)]
+        replace_modules(faster, {pool: LevelPooling(pool) for pool in pools})
     return faster, probe, difference(expected, _predict(faster, probe))
 
 

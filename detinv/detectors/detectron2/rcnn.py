@@ -27,10 +27,11 @@ from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
-from detinv.detectors.heads.proposals import Proposals, propose, size_limits
+from detinv.detectors.heads.proposals import Proposals, propose
 from detinv.detectors.probing import ModuleOutput, region_layers
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
+from detinv.layouts.batch import size_limits
 from detinv.types import Pixels
 
 # What is computed for each region, for proposals and given regions or, of masks, for the given ones alone.

@@ -3,7 +3,6 @@
 Legend: B images, C candidates of one level, R proposals.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -135,10 +134,3 @@ def unit_box(like: Tensor) -> Float[Tensor, " 4"]:
     box = like.new_zeros(4)
     box[2:] = 1
     return box
-
-
-@lru_cache(maxsize=64)
-def size_limits(image_sizes: tuple[tuple[int, int], ...], device: torch.device) -> Float[Tensor, "batch 2"]:
-    """Return (width, height) of each image; cached, because copying numbers to a device makes it wait."""
-    with torch.inference_mode(False):
-        return torch.tensor([(width, height) for height, width in image_sizes], dtype=torch.float32, device=device)

@@ -15,10 +15,11 @@ from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.codec import DeltaCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions, RoIPredictions
-from detinv.detectors.heads.proposals import Proposals, propose, size_limits
+from detinv.detectors.heads.proposals import Proposals, propose
 from detinv.detectors.probing import ModuleOutput, region_layers
 from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache
+from detinv.layouts.batch import size_limits
 from detinv.types import Pixels
 
 # Smallest side of a detection, in pixels; hard-coded in the library's second stage.

@@ -77,8 +77,9 @@ class StopNonFinite(AbstractStepCallback):
         if self._times.device.type == "cpu" and not bool(self._times.any()):
             return
         values = module.pixels.values
-        factor = values.new_tensor([1.0, self.smaller, 0.0])[self._times.clamp(max=2)]
-        factor = factor.view(-1, *[1] * (values.ndim - 1))
+        # From numbers of Python alone: a table of them would have to be copied to the device, which waits for it.
+        times = self._times.view(-1, *[1] * (values.ndim - 1))
+        factor = torch.where(times == 0, 1.0, torch.where(times == 1, self.smaller, 0.0)).to(values.dtype)
         shorter = torch.where(factor == 1, values, self._good + factor * (values - self._good))
         values.copy_(shorter)
 

@@ -89,7 +89,9 @@ class Member(nn.Module):
 
     def _translated(self, layouts: LayoutBatch, size: tuple[int, int], canvas: tuple[int, int]) -> LayoutBatch:
         height, width = layouts.image_sizes[0]
-        factors = layouts.boxes.new_tensor([size[1] / width, size[0] / height] * 2)
+        # Side by side: a tensor of the factors would have to be sent to the device, which waits for it.
+        factors = (size[1] / width, size[0] / height) * 2
+        sides = [side * factor for side, factor in zip(layouts.boxes.unbind(-1), factors, strict=True)]
         masks = layouts.masks
         if masks is not None:
             inside = masks[..., :height, :width].float()
@@ -97,7 +99,7 @@ class Member(nn.Module):
             masks = F.pad(masks, (0, canvas[1] - size[1], 0, canvas[0] - size[0]))
         return replace(
             layouts,
-            boxes=layouts.boxes * factors,
+            boxes=torch.stack(sides, dim=-1),
             labels=self._own_label[layouts.labels],
             canvas_size=canvas,
             image_sizes=(size,) * len(layouts),

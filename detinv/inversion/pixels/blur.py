@@ -7,6 +7,8 @@ from jaxtyping import Float, Int64
 from kornia.filters import filter2d_separable
 from torch import Tensor
 
+from detinv.inputs.torch_settings import sent
+
 
 @lru_cache(maxsize=256)
 def gaussian_kernel(sigma: float, device: torch.device | None = None) -> Float[Tensor, "1 taps"]:
@@ -23,7 +25,7 @@ def gaussian_kernel(sigma: float, device: torch.device | None = None) -> Float[T
     if device is None or device.type == "cpu":
         return kernel
     # Only from pinned memory does a copy to a CUDA device not block.
-    return kernel.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else kernel.to(device)
+    return sent(kernel, device)
 
 
 def gaussian_blur(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from detinv.detectors.heads.predictions import DensePredictions
 from detinv.inputs.ranges import check_range
+from detinv.inputs.torch_settings import sent
 from detinv.inversion.targets.base import DenseTargets
 from detinv.inversion.targets.shared import class_onehot, is_chosen, slot_of, take, top_rows
 from detinv.layouts.batch import LayoutBatch
@@ -132,10 +133,12 @@ def cheapest_rows(
         valid: slots that hold an object; at most as many as there are rows.
     """
     count = min(cost.shape[1], cost.shape[2])
-    values, rows = cost.topk(count, dim=2, largest=False)
-    host_values, host_rows = values.cpu().double(), rows.cpu()
+    values, rows = cost.float().topk(count, dim=2, largest=False)
+    # In one tensor, because the host waits for each.
+    packed = torch.cat([values.view(torch.int32), rows.int(), valid[..., None].int()], dim=2).cpu()
+    host_values, host_rows = packed[..., :count].view(torch.float32).double(), packed[..., count:-1].long()
     found = torch.zeros(cost.shape[:2], dtype=torch.int64)
-    for image, holds in enumerate(valid.cpu()):
+    for image, holds in enumerate(packed[..., -1] > 0):
         slots = torch.nonzero(holds)[:, 0]
         candidates, place = host_rows[image, slots].unique(return_inverse=True)
         table = torch.full((len(slots), len(candidates)), 2 * _OUT_OF_REACH, dtype=torch.float64)
@@ -143,7 +146,7 @@ def cheapest_rows(
         taken, column = linear_sum_assignment(table.numpy())
         assert len(taken) == len(slots), f"{len(slots)} objects for {cost.shape[2]} rows"
         found[image, slots[torch.from_numpy(taken)]] = candidates[torch.from_numpy(column)]
-    return found.to(cost.device)
+    return sent(found, cost.device)
 
 
 def _held_before(predictions: DensePredictions, previous: DenseTargets) -> Float[Tensor, "batch object anchor"]:

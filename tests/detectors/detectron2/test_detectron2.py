@@ -11,10 +11,11 @@ from torch import nn
 from detinv.detectors.class_names import COCO_CLASSES
 from detinv.detectors.heads.assigners import AnchorAssigner, PointAssigner
 from detinv.detectors.heads.postprocess import postprocess
-from detinv.detectors.heads.proposals import propose, size_limits
+from detinv.detectors.heads.proposals import propose
 from detinv.detectors.hooks import capture_features, forward_hooks
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
+from detinv.layouts.batch import size_limits
 from detinv.zoo.weights import weight_hash
 from tests.fakes import in_float64
 from tests.lost_objects import assert_lost_by_score

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torchvision.ops import batched_nms, nms
 
 from detinv.detectors.heads.predictions import DensePredictions
-from detinv.detectors.heads.proposals import propose, size_limits, suppress
+from detinv.detectors.heads.proposals import propose, suppress
+from detinv.layouts.batch import size_limits
 from tests.fakes import in_float64, tiny_detector
 
 
