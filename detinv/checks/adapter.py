@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import UInt8
 from torch import Tensor
 
+from detinv.checks.annotated import detections_are_the_annotated_objects
 from detinv.checks.detections import inverts_layouts, raw_predictions_are_the_inference, targets_give_the_layout
 from detinv.checks.finding import Finding
 from detinv.checks.gradients import gradient_reaches_layers, gradient_reaches_pixels
@@ -16,6 +17,7 @@ from detinv.checks.trial import AdapterTrial
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import DetinvError
 from detinv.inversion.preset import Preset
+from detinv.layouts.layout import Layout
 
 CLAIMS: dict[str, Callable[[AdapterTrial], Finding]] = {
     "frozen, in evaluation mode": is_frozen,
@@ -34,6 +36,11 @@ CLAIMS: dict[str, Callable[[AdapterTrial], Finding]] = {
     "no hook left behind": hooks_are_removed,
 }
 """All claims with what tries them, in the order in which one would fix what does not hold."""
+
+OF_PHOTOGRAPHS: dict[str, Callable[[AdapterTrial], Finding]] = {
+    "its detections are the annotated objects": detections_are_the_annotated_objects,
+}
+"""The claim that needs annotated photographs: it finds what `forward` and `detect` get wrong in the same way."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,9 @@ def check_adapter(
     steps: int = 20,
     seed: int = 0,
     images: Sequence[UInt8[Tensor, "3 _ _"]] = (),
+    truth: Sequence[Layout] = (),
 ) -> list[Verdict]:
-    """Return the verdict on each of `CLAIMS`.
+    """Return the verdict on each of `CLAIMS`, and on that of photographs where their objects are known.
 
     Args:
         detector: on the device to be tried.
@@ -72,10 +80,11 @@ def check_adapter(
         steps: of the short inversions. Their images serve as input as well, as they surely contain something to detect.
         seed: of layouts and images.
         images: further input, such as photographs; resized to the network's input if need be.
+        truth: the objects of each of them, in their pixels, with the detector's class numbers.
     """
-    trial = AdapterTrial(detector, preset, image_sizes, steps, seed, images)
+    trial = AdapterTrial(detector, preset, image_sizes, steps, seed, images, truth)
     verdicts = []
-    for claim, attempt in CLAIMS.items():
+    for claim, attempt in (CLAIMS | (OF_PHOTOGRAPHS if truth else {})).items():
         try:
             found = attempt(trial)
         except (DetinvError, ValueError, TypeError, RuntimeError, IndexError, AssertionError) as error:

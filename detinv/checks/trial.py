@@ -13,7 +13,7 @@ from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.hooks import count_hooks
 from detinv.detectors.regions import Regions
 from detinv.inversion.preset import Preset
-from detinv.layouts.batch import LayoutBatch
+from detinv.layouts.batch import LayoutBatch, canvas_size
 from detinv.layouts.layout import Layout
 from detinv.layouts.random import random_layout
 from detinv.zoo.weights import weight_hash
@@ -23,11 +23,12 @@ class AdapterTrial:
     """One adapter, its images, and the state it had before anything was tried.
 
     Args:
-        detector, preset, image_sizes, steps, seed, images: see `detinv.checks.adapter.check_adapter`.
+        detector, preset, image_sizes, steps, seed, images, truth: see `detinv.checks.adapter.check_adapter`.
 
     Attributes:
         sizes: (height, width) of images at the size of the network's input.
         images: of such sizes, 8 bit; claims may add to them.
+        photographs, truth: images as they were given, and the objects in them.
         generator: of all that is random.
         weights, hooks: hash of the weights, and the number of hooks, at the beginning.
     """
@@ -40,6 +41,7 @@ class AdapterTrial:
         steps: int,
         seed: int,
         images: Sequence[Tensor],
+        truth: Sequence[Layout] = (),
     ) -> None:
         self.detector = detector
         self.preset = preset
@@ -47,6 +49,7 @@ class AdapterTrial:
         self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
         self.sizes = [detector.network_size(size) for size in image_sizes]
+        self.photographs, self.truth = list(images), list(truth)
         self.images = [_resized(image, detector) for image in images]
         self.images += [random_image(size, self.generator) for size in self.sizes]
         self.weights, self.hooks = weight_hash(detector), count_hooks(detector)
@@ -77,11 +80,15 @@ class AdapterTrial:
         """Return raw predictions, with gradient to the pixels."""
         return self.detector(pixels, layouts.image_sizes, Regions(layouts.boxes, layouts.valid))
 
+    def canvas_of(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (height, width) of the canvas for images of this size."""
+        return canvas_size([size], self.detector.size_divisor)
+
     def predicted(self, size: tuple[int, int]) -> Predictions:
         """Return raw predictions of one random image of this size, without gradient; the same at every call."""
         if size not in self._predicted:
             image = random_image(size, torch.Generator().manual_seed(self.seed))
-            pixels = on_canvas(self.detector, [image])
+            pixels = on_canvas(self.detector, [image], self.canvas_of(size))
             with torch.no_grad():
                 self._predicted[size] = self.detector(pixels, [size]).detach()
         return self._predicted[size]

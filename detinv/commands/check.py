@@ -4,14 +4,17 @@ from dataclasses import asdict
 
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
+from torch import Tensor
 
 from detinv.checks.adapter import Verdict, check_adapter
 from detinv.commands import Build
+from detinv.commands.photographs import load_photographs
 from detinv.commands.terminal import console, literal
+from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
+from detinv.layouts.layout import Layout
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
-from detinv.results.io.images import read_images
 from detinv.runtime.devices import usable_device
 from detinv.zoo.weights import weight_hash
 
@@ -25,8 +28,9 @@ def run(config: DictConfig, build: Build) -> int:
     if config.steps < 1:
         raise ConfigError(f"steps={config.steps}: choose at least 1")
     detector = build_detector(config.detector).to(usable_device(config.device))
-    images = [] if config.images is None else read_images(config.images, None)[1]
-    verdicts = check_adapter(detector, build(config.preset), sizes, steps=config.steps, seed=config.seed, images=images)
+    images, truth = _photographs(config, detector)
+    preset = build(config.preset)
+    verdicts = check_adapter(detector, preset, sizes, steps=config.steps, seed=config.seed, images=images, truth=truth)
     out_dir = prepare_out_dir(config.out_dir)
     found = {"detector": config.detector.name, "weight_hash": weight_hash(detector)}
     write_json(out_dir / "check.json", found | {"verdicts": [asdict(verdict) for verdict in verdicts]})
@@ -35,6 +39,17 @@ def run(config: DictConfig, build: Build) -> int:
     terminal.print(_table(config.detector.name, verdicts))
     terminal.print(f"verdicts: {literal(out_dir / 'check.json')}", soft_wrap=True)
     return int(any(verdict.holds is False for verdict in verdicts))
+
+
+def _photographs(config: DictConfig, detector: AbstractDetector) -> tuple[list[Tensor], list[Layout]]:
+    """Return the images that are given, and their objects where they are annotated."""
+    if config.images is None:
+        if config.annotations is not None:
+            raise ConfigError("annotations: give the images as well, with images=FOLDER")
+        return [], []
+    annotations = None if config.annotations is None else str(config.annotations)
+    _, images, annotated = load_photographs(str(config.images), annotations, detector)
+    return images, [] if annotated is None else annotated.layouts
 
 
 def _sizes(given: object) -> list[tuple[int, int]]:

@@ -66,7 +66,7 @@ COMMANDS = {
         Command(
             "check",
             "try an adapter: does it keep the contract that inversions rely on?",
-            texts={**_OUT_DIR, "images": "path"},
+            texts={**_OUT_DIR, "images": "path", "annotations": "path"},
         ),
         Command(
             "train", "train a bundled detector again and measure it", constructor="detinv.training.fit.TrainingOptions"
