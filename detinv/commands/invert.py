@@ -43,7 +43,8 @@ def run(config: DictConfig, build: Build) -> int:
     preset: Preset = build(config.preset)
     trainer = _plain(config.trainer)
     check_dashboard(config)
-    check_options(config.steps, config.batch_size, config.log_images_every_n_steps, trainer, config.compile_mode)
+    every = config.log_images_every_n_steps
+    check_options(config.steps, config.batch_size, every, trainer, config.compile_mode, config.allow_tf32)
     if config.checkpoint_every_n_seconds < 0:
         raise ConfigError(f"checkpoint_every_n_seconds={config.checkpoint_every_n_seconds}: choose 0 or more")
     with start_processes(trainer) as team:
@@ -78,6 +79,7 @@ def _invert(
                 folder=out_dir,
                 checkpoint_every_n_seconds=config.checkpoint_every_n_seconds,
                 compile_mode=config.compile_mode,
+                allow_tf32=config.allow_tf32,
             )
         except InversionInterrupted as stop:
             result, interrupted = stop.result, True

@@ -17,10 +17,13 @@ def check_options(
     log_images_every_n_steps: int,
     trainer: Mapping[str, object],
     compile_mode: object = None,
+    allow_tf32: object = None,
 ) -> None:
     """Raise ConfigError for unusable values, and for arguments that Lightning's Trainer does not accept."""
     check_precision(trainer.get("precision", PRECISIONS[0]))
     check_mode(compile_mode)
+    if not isinstance(allow_tf32, bool | None):
+        raise ConfigError(f"allow_tf32={allow_tf32}: choose true, false or null")
     if log_images_every_n_steps < 1:
         raise ConfigError(f"log_images_every_n_steps={log_images_every_n_steps}: choose at least 1")
     if steps < 0:

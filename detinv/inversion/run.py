@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from detinv.detectors.acceleration.full_precision import float32_products, tf32
 from detinv.detectors.base import AbstractDetector
 from detinv.inputs.fingerprint import settings_hash
 from detinv.inputs.torch_settings import usual_torch
@@ -52,6 +53,7 @@ def invert(
     folder: str | Path | None = None,
     checkpoint_every_n_seconds: float = 10.0,
     compile_mode: str | None = None,
+    allow_tf32: bool | None = None,
 ) -> InversionResult:
     """Optimise one image for each layout until `detector` detects the layout in it.
 
@@ -79,6 +81,8 @@ def invert(
         checkpoint_every_n_seconds: between two saved states of the running batch.
         compile_mode: a mode of `torch.compile`, for the frozen networks; None compiles nothing. The first step then
             takes a minute or so, and the last bits of an image may depend on its batch.
+        allow_tf32: whether a GPU may round float32 products and convolutions to TF32 meanwhile; None leaves torch's
+            settings, which by default round convolutions.
 
     Returns:
         Images in 8 bit, the detector's own detections in just those, and metrics; without the layouts for which memory
@@ -101,7 +105,7 @@ def invert(
         asked = source
     layouts = [layout.resized(ensemble.network_size(layout.image_size)) for layout in asked]
     check_layouts(layouts, ensemble)
-    check_options(steps, batch_size, log_images_every_n_steps, trainer or {}, compile_mode)
+    check_options(steps, batch_size, log_images_every_n_steps, trainer or {}, compile_mode, allow_tf32)
     ensemble.compiled(compile_mode)
     before, home = _hashes(ensemble), ensemble.pixel_mean.device
     team = start_processes(trainer or {})
@@ -117,11 +121,12 @@ def invert(
         Dashboard(loggers if team.first else ()),
         log_images_every_n_steps,
         checkpoint_every_n_seconds,
-        _archive(folder, ensemble, layouts, preset, before, steps, seed, trainer or {}, compile_mode, team),
+        _archive(folder, ensemble, layouts, preset, before, steps, seed, trainer or {}, compile_mode, allow_tf32, team),
     )
     started = time.perf_counter()
     with team.failing_together():
-        with quiet_lightning():
+        with quiet_lightning(), tf32(allow_tf32):
+            products = float32_products()
             job.run(progress and team.first)
         if _hashes(ensemble) != before:
             raise RuntimeError("a detector's weights changed during the inversion; its images would prove nothing")
@@ -149,6 +154,7 @@ def invert(
         "batch_size": batch_size,
         "seed": seed,
         "weight_hash": before if len(ensemble) > 1 else next(iter(before.values())),
+        "float32_products": products,
         "versions": versions(),
     }
     result = InversionResult(inverted, images, member_detections, ensemble.class_names, metrics, done.losses())
@@ -167,6 +173,7 @@ def _archive(
     seed: int,
     trainer: Mapping[str, object],
     compile_mode: str | None,
+    allow_tf32: bool | None,
     team: Processes,
 ) -> Archive | None:
     if folder is None:
@@ -183,6 +190,8 @@ def _archive(
         "seed": seed,
         "precision": canonical_precision(trainer.get("precision", PRECISIONS[0])),
         "compile_mode": compile_mode,
+        # Folders of runs that leave it open do not name it.
+        **({} if allow_tf32 is None else {"allow_tf32": allow_tf32}),
     }
     # The first process prepares the folder, or refuses it for all.
     team.decide(lambda: str(Archive(folder, layouts, source).tidy().folder))

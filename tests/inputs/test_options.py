@@ -125,6 +125,7 @@ INVERT = {
     "preset.updates=[{_target_: detinv.inversion.pixels.updates.PeriodicBlur, end: 0}]": "end=0",
     "trainer.precision=16-true": "trainer.precision=16-true",
     "compile_mode=fastest": "compile_mode=fastest",
+    "allow_tf32=perhaps": "allow_tf32=perhaps",
     "compile_mode=[default]": "compile_mode=['default']",
     "trainer.accelerator=abacus": "trainer: ",
     "trainer.devices=0": "trainer: ",
