@@ -140,14 +140,17 @@ def _faults(trial: AdapterTrial, layout: Layout) -> Iterator[_Fault]:
 
 
 def _best_rows(dense: DensePredictions, batch: LayoutBatch) -> tuple[Tensor, list[bool]]:
-    """Return the row that stands for each object, -1 for none, and whether it belongs to no other object."""
+    """Return the row that stands for each object, -1 for none, and whether no row of it belongs to another object."""
     objects = int(batch.valid.sum())
     if dense.head.assigner is None:
         rows = HungarianRule().match(dense, batch, None).positive_rows[0, :objects]
         return rows, [True] * objects
     found = assign_rows(dense, batch)
-    rows = torch.where(found.candidates_valid[0, :objects, 0], found.candidates[0, :objects, 0], -1)
-    return rows, [int(row) < 0 or int(found.owner[0, row]) == number for number, row in enumerate(rows)]
+    known, candidates = found.candidates_valid[0, :objects], found.candidates[0, :objects]
+    owners, numbers = found.owner[0][candidates], torch.arange(objects, device=candidates.device)[:, None]
+    # Further candidates may be nobody's; the first one is the object's own.
+    foreign = (known & (owners != numbers) & (owners >= 0)).any(1) | (known[:, 0] & (owners[:, 0] != numbers[:, 0]))
+    return torch.where(known[:, 0], candidates[:, 0], -1), (~foreign).tolist()
 
 
 def _apart(box: Float[Tensor, " 4"], anchor: Float[Tensor, " 4"]) -> float:

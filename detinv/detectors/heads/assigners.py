@@ -105,6 +105,8 @@ class AnchorAssigner:
         owner = torch.where((highest >= self.fg_iou_thresh) | low_quality, nearest, -1)
         best = distinct_best(iou, valid)
         owner = give_rows(owner, best, valid)
+        # A row that has become another object's best is no candidate of the one it overlaps most.
+        nearest = torch.where(owner >= 0, owner, nearest)
         mine = nearest[:, None] == torch.arange(boxes.shape[1], device=boxes.device)[:, None]
         affinity = torch.where(mine, iou, -1.0).scatter(2, best[..., None], 2.0)
         value, candidates = affinity.topk(min(_CANDIDATES, len(anchors)), dim=2)
