@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from detinv.benchmarks.idle import IdleTime, peak_bytes
 from detinv.benchmarks.turns import STEP, Turns, ratio
 from detinv.detectors.acceleration.accelerate import accelerated
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.regions import Regions
+from detinv.inversion.callbacks.base import AbstractStepCallback
 from detinv.inversion.callbacks.first_step import FirstStep
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.fit import fit_batch
@@ -24,6 +26,8 @@ from detinv.layouts.layout import Layout
 from detinv.runtime.quiet import quiet_lightning
 
 BARE, ACCELERATED = "unmodified", "accelerated"
+# Steps whose kernels are looked at, after as many that are not.
+_PROFILED = 5
 
 
 def bench_step(
@@ -59,13 +63,19 @@ def bench_step(
     Returns:
         "batch_size", "rounds", "first_step_seconds"; "seconds": medians per step of "step", "unmodified" and
         "accelerated"; "step_to_unmodified", "step_to_accelerated", "unmodified_to_accelerated": medians and quartiles
-        of the rounds' ratios.
+        of the rounds' ratios; "image_steps_per_second"; on a GPU "peak_bytes" of the steps, and "idle_share" of the
+        time and "kernels_per_step" in some more of them.
     """
     floors = {BARE: bare_pass(detector), ACCELERATED: bare_pass(accelerated(detector))}
     turns = Turns(floors, steps_per_round)
     first = fit_turns(
         turns, detector, layouts, preset, (rounds + warmup) * steps_per_round, seed, precision, compile_mode
     )
+    # In steps of their own: the profiler slows them, and the bare passes have a memory of their own.
+    idle = IdleTime(_PROFILED, _PROFILED)
+    if detector.device.type == "cuda":
+        peak_bytes(detector.device)
+        fit_turns(idle, detector, layouts, preset, 2 * _PROFILED + 1, seed, precision, compile_mode)
     seconds = {name: values[warmup:] for name, values in turns.seconds.items()}
     return {
         "batch_size": len(layouts),
@@ -75,11 +85,14 @@ def bench_step(
         "step_to_unmodified": ratio(seconds[STEP], seconds[BARE]),
         "step_to_accelerated": ratio(seconds[STEP], seconds[ACCELERATED]),
         "unmodified_to_accelerated": ratio(seconds[BARE], seconds[ACCELERATED]),
+        "image_steps_per_second": len(layouts) * steps_per_round / statistics.median(seconds[STEP]),
+        "peak_bytes": peak_bytes(detector.device),
+        **(idle.found or {}),
     }
 
 
 def fit_turns(
-    turns: Turns,
+    turns: AbstractStepCallback,
     detector: AbstractDetector,
     layouts: Sequence[Layout],
     preset: Preset,
@@ -88,7 +101,7 @@ def fit_turns(
     precision: str = "32-true",
     compile_mode: str | None = None,
 ) -> float | None:
-    """Take `steps` full steps, as `invert` does without a progress bar, with `turns` in between.
+    """Take `steps` full steps, as `invert` does without a progress bar, with `turns` after each.
 
     Returns:
         Seconds of the first step.
