@@ -18,6 +18,7 @@ COMMANDS = {
     "bench": (),
     "check": (),
     "detect": ("images=.",),
+    "diagnose": ("run=.",),
     "invert": ("layout=plain", "logger=none"),
     "run": ("experiment=table1_transfer", "logger=none"),
     "train": (),
