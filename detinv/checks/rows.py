@@ -31,8 +31,11 @@ def columns_are_the_classes(trial: AdapterTrial) -> Finding:
     rows, anchors = dense.logits.shape[1], len(dense.head.anchors)
     measured = f"{columns} columns for {names} names, {anchors:,} anchors for {rows:,} rows"
     if columns != names:
-        one_more = "; of a column for the background, say so with Scoring(background=True), and put it last"
-        return Finding(False, measured, f"give each class one column of the logits{one_more * (columns == names + 1)}")
+        hint = {
+            names + 1: "; of a column for the background, say so with Scoring(background=True), and put it last",
+            names - 1: "; Scoring(background=True) takes the last column for the background: has the head one?",
+        }.get(columns, "")
+        return Finding(False, measured, f"give each class one column of the logits{hint}")
     if not rows == anchors == dense.deltas.shape[1]:
         return Finding(False, measured, "return one row for each anchor: flatten maps as (height, width, anchor)")
     return Finding(True, measured)

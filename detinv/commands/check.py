@@ -68,6 +68,6 @@ def _table(name: str, verdicts: list[Verdict]) -> Table:
     table = Table(literal(name), "", "measured")
     for verdict in verdicts:
         word = f"[{_STYLES[verdict.holds]}]{_WORDS[verdict.holds]}[/]"
-        advice = f"\n-> {verdict.advice}" if verdict.advice else ""
-        table.add_row(literal(verdict.claim), word, literal(f"{verdict.measured}{advice}"))
+        advice = f"\n-> {literal(verdict.advice)}" if verdict.advice else ""
+        table.add_row(literal(verdict.claim), word, f"{literal(verdict.measured)}{advice}")
     return table

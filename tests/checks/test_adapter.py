@@ -149,10 +149,11 @@ def test_the_command_prints_writes_and_exits(tmp_path, capsys, monkeypatch):
     written = json.loads((tmp_path / "check.json").read_text())
     assert [verdict["claim"] for verdict in written["verdicts"]] == list(CLAIMS)
     assert all(verdict["holds"] for verdict in written["verdicts"])
-    against = Verdict("one claim", False, "measured")
+    against = Verdict("one claim", False, "measured", "change [this]")
     monkeypatch.setattr("detinv.commands.check.check_adapter", lambda *_, **__: [against])
     assert main(words) == 1
-    assert "FAILS" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "FAILS" in text and "-> change [this]" in text and "\\n" not in text
 
 
 @pytest.mark.parametrize("sizes", ["[]", "[[0,5]]", "[3]", "[[1,2,3]]"])

@@ -229,6 +229,14 @@ def test_a_column_too_many(right):
     assert "Scoring(background=True)" in found.advice
 
 
+def test_a_background_where_there_is_none(right):
+    change = of_head(scoring=lambda head: replace(head.scoring, background=True))
+    found = tried(columns_are_the_classes, with_mistake(right, change))
+    assert found.holds is False
+    assert "4 columns for 5 names" in found.measured
+    assert "has the head one?" in found.advice
+
+
 def test_rows_that_are_not_those_of_the_anchors(right):
     def one_less(dense):
         rows = {name: getattr(dense, name)[:, :-1] for name in ("logits", "deltas", "quality_logits")}
