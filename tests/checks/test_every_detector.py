@@ -9,8 +9,7 @@ from detinv.errors import DetectorError
 from detinv.inversion.preset import load_preset
 
 SIZES = ((96, 128), (112, 96))
-FIRST = ("shapes_retinanet", "shapes_fcos", "shapes_fasterrcnn", "shapes_maskrcnn")
-COCO = ("fastestdet", "nanodet_m", "yolox_nano")
+FIRST = ("shapes_retinanet", "shapes_fcos", "shapes_maskrcnn", "nanodet_m")
 
 
 def small(node):
@@ -43,9 +42,9 @@ def loaded(name):
 
 
 def case(name):
-    """Twins of `shapes_*` with other weights, and variants of a large network, are slow tests."""
+    """Bundled detectors of other heads, and variants of a large network, are slow tests."""
     node = detector_node(name)
-    twin = node.get("weights") == "bundled" and name not in FIRST + COCO
+    twin = node.get("weights") == "bundled" and name not in FIRST
     large = "torchvision" in node["_target_"] and ("resnet50" in name or "mobilenet" in name)
     return pytest.param(name, marks=pytest.mark.slow) if twin or large else name
 

@@ -133,7 +133,7 @@ def test_what_ended_while_nobody_waited_is_collected(monkeypatch, tmp_path):
     assert times_run(tmp_path) == {"seed_1": 1, "seed_2": 1}
 
 
-@pytest.mark.parametrize("how", ["by itself", "as Lightning does"])
+@pytest.mark.parametrize("how", ["as Lightning does", pytest.param("by itself", marks=pytest.mark.slow)])
 def test_an_interruption_leaves_a_record_to_go_on_with(how, monkeypatch, tmp_path, capsys):
     def run(config, build):
         if config.seed == 2:

@@ -123,7 +123,10 @@ def detector(architecture):
     return small(architecture, detections=DETECTIONS)
 
 
-@pytest.mark.parametrize("shape", ["landscape", "portrait", "square"])
+@pytest.mark.parametrize(
+    "shape",
+    ["portrait", pytest.param("landscape", marks=pytest.mark.slow), pytest.param("square", marks=pytest.mark.slow)],
+)
 def test_raw_predictions_put_through_the_declared_postprocessing_are_the_librarys_inference(
     detector, architecture, shape
 ):
