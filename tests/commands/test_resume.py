@@ -249,14 +249,12 @@ def test_from_python_an_interruption_hands_over_what_is_done(monkeypatch):
     ("family", "preset"),
     [
         ("retinanet", "default"),
-        ("maskrcnn", "fourier"),
+        ("maskrcnn", "paper"),
         *(
             pytest.param(family, preset, marks=pytest.mark.slow)
             for family, preset in [
                 ("retinanet", "paper"),
-                ("retinanet", "fourier"),
                 ("maskrcnn", "default"),
-                ("maskrcnn", "paper"),
             ]
         ),
     ],

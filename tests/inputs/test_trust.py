@@ -181,7 +181,7 @@ def test_python_programs_decide_for_themselves(folder):
 def test_bundled_names_need_no_trust():
     with trusting(False):
         load_detector("shapes_retinanet")
-        for preset in ("default", "paper", "fourier", "code_maskrcnn"):
+        for preset in ("default", "paper", "fast", "code_maskrcnn"):
             load_preset(preset)
         optimizer = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.1}
         assert isinstance(instantiate(optimizer)([torch.zeros(1, requires_grad=True)]), torch.optim.Adam)

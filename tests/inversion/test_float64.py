@@ -61,8 +61,20 @@ def test_the_device_refuses():
             torch.zeros(1, dtype=torch.float64).to(DEVICE)
 
 
-@pytest.mark.parametrize("preset", ["default", "paper", "fourier"])
-@pytest.mark.parametrize("family", [*FAMILIES, "ssd"])
+@pytest.mark.parametrize(
+    ("family", "preset"),
+    [
+        *((family, "default") for family in (*FAMILIES, "ssd")),
+        ("retinanet", "fast"),
+        ("maskrcnn", "paper"),
+        *(
+            pytest.param(family, preset, marks=pytest.mark.slow)
+            for family in (*FAMILIES, "ssd")
+            for preset in ("paper", "fast")
+            if (family, preset) not in (("retinanet", "fast"), ("maskrcnn", "paper"))
+        ),
+    ],
+)
 def test_a_training_step_with_all_callbacks_needs_no_float64(monkeypatch, family: str, preset: str):
     monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: nullcontext())
     chosen, detector = load_preset(preset), tiny_detector(family)

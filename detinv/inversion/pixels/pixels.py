@@ -4,7 +4,6 @@ Every image lives in centred units u = pixels - mean, in which zero is the detec
 regulariser weights and start noise mean the same for every detector.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -13,12 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from detinv.inversion.pixels.blur import gaussian_blur
+from detinv.inversion.pixels.precondition import Preconditioned, Preconditioner
 from detinv.layouts.batch import LayoutBatch, canvas_size, slots_for
 from detinv.layouts.layout import Layout
 from detinv.runtime.seeds import layout_generator
-
-# A mean colour closer to 0 or 1 than this is moved to it before its logit is taken.
-_EDGE = 0.05
 
 
 class AbstractPixels(nn.Module, ABC):
@@ -75,13 +72,32 @@ def start_noise(batch: LayoutBatch, seed: int, std: float) -> Float[Tensor, "bat
 
 
 class RawPixels(AbstractPixels):
-    """The centred pixels themselves."""
+    """The centred pixels themselves.
+
+    Args:
+        precondition: reshapes each image's gradient; null leaves it as it is.
+    """
+
+    def __init__(
+        self,
+        batch: LayoutBatch,
+        mean: Float[Tensor, " 3"],
+        seed: int,
+        start_std: float,
+        precondition: Preconditioner | None = None,
+    ) -> None:
+        super().__init__(batch, mean, seed, start_std)
+        self._precondition = precondition
+        self._sizes = batch.image_sizes
 
     def _start(self, noise: Float[Tensor, "batch 3 height width"]) -> Tensor:
         return noise
 
     def centred(self) -> Float[Tensor, "batch 3 height width"]:
-        return self.values if self._full else self.values * self.mask
+        values = self.values
+        if self._precondition is not None:
+            values = Preconditioned.apply(values, self._precondition, self._sizes)
+        return values if self._full else values * self.mask
 
     @torch.no_grad()
     def clamp_(self) -> None:
@@ -91,60 +107,6 @@ class RawPixels(AbstractPixels):
     def blur_(self, sigma: float) -> None:
         sizes = self.image_sizes[:1] if self._full else self.image_sizes
         self.values.copy_(gaussian_blur(self.values, sigma, sizes))
-
-
-class FourierPixels(AbstractPixels):
-    """The spectrum of the images' logits, each frequency scaled by a power of its wavelength.
-
-    Steps of equal size move coarse structure more than fine, which suits natural images; a sigmoid keeps pixels
-    inside (0, 1). Blurring multiplies the spectrum: it acts on the logits, and round the canvas' edges.
-
-    Args:
-        decay: power of the wavelength, 0 for a white spectrum, 1 for that of natural images.
-
-    Source: Olah et al. 2017, "Feature Visualization", preconditioning.
-    """
-
-    _scale: Tensor
-    _frequencies: Tensor
-
-    def __init__(
-        self, batch: LayoutBatch, mean: Float[Tensor, " 3"], seed: int, start_std: float, decay: float = 1.0
-    ) -> None:
-        self._decay = decay
-        super().__init__(batch, mean, seed, start_std)
-
-    def _start(self, noise: Float[Tensor, "batch 3 height width"]) -> Tensor:
-        height, width = noise.shape[-2:]
-        frequencies = torch.sqrt(torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(width) ** 2)
-        scale = 1 / frequencies.clamp(min=1 / max(height, width)) ** self._decay
-        self.register_buffer("_frequencies", frequencies, persistent=False)
-        # So scaled that a unit step of all coefficients is a unit step of the image's root mean square.
-        self.register_buffer("_scale", scale / scale.square().mean().sqrt(), persistent=False)
-        # d pixels / d logits at the mean colour.
-        centre = self._centre()
-        slope = centre * (1 - centre)
-        spectrum = torch.stack([torch.fft.rfft2(one, norm="ortho") for one in noise / slope]) / self._scale
-        return torch.view_as_real(spectrum).contiguous()
-
-    def centred(self) -> Float[Tensor, "batch 3 height width"]:
-        spectrum = torch.view_as_complex(self.values) * self._scale
-        # One by one: a transform of several at once rounds otherwise.
-        size = self.mask.shape[-2:]
-        logits = torch.stack([torch.fft.irfft2(one, s=size, norm="ortho") for one in spectrum])
-        return (torch.sigmoid(torch.logit(self._centre()) + logits) - self.mean) * self.mask
-
-    def _centre(self) -> Tensor:
-        """Return the colour of zero logits: the mean, kept off 0 and 1, whose logits are infinite."""
-        return self.mean.clamp(_EDGE, 1 - _EDGE)
-
-    def clamp_(self) -> None:
-        """The sigmoid keeps the pixels inside (0, 1): nothing to do."""
-
-    @torch.no_grad()
-    def blur_(self, sigma: float) -> None:
-        transfer = torch.exp(-2 * (math.pi * sigma * self._frequencies) ** 2)
-        self.values.mul_(transfer[..., None])
 
 
 def batches_by_canvas(layouts: Sequence[Layout], divisor: int, batch_size: int) -> list[list[int]]:

@@ -21,7 +21,8 @@ from detinv.inversion.objective.objective import Objective
 from detinv.inversion.optim.normalized_momentum import NormalizedMomentum
 from detinv.inversion.optim.schedules import Cosine
 from detinv.inversion.pixels.augmentation import Augmentation
-from detinv.inversion.pixels.pixels import FourierPixels, RawPixels
+from detinv.inversion.pixels.pixels import RawPixels
+from detinv.inversion.pixels.precondition import Preconditioner
 from detinv.inversion.pixels.updates import Clamp, PeriodicBlur
 from detinv.inversion.preset import load_preset
 from detinv.inversion.run import invert
@@ -109,21 +110,22 @@ def test_steps_lower_the_loss_and_leave_the_detector_alone(family: str, rule):
 
 
 @pytest.mark.parametrize(
-    ("family", "pixels"),
+    ("family", "preconditioned"),
     [
-        ("retinanet", RawPixels),
-        ("maskrcnn", FourierPixels),
+        ("retinanet", False),
+        ("maskrcnn", True),
         *(
-            pytest.param(family, pixels, marks=pytest.mark.slow)
+            pytest.param(family, preconditioned, marks=pytest.mark.slow)
             for family in FAMILIES
-            for pixels in (RawPixels, FourierPixels)
-            if (family, pixels) not in (("retinanet", RawPixels), ("maskrcnn", FourierPixels))
+            for preconditioned in (False, True)
+            if (family, preconditioned) not in (("retinanet", False), ("maskrcnn", True))
         ),
     ],
 )
-def test_an_image_does_not_depend_on_its_batch(family: str, pixels):
+def test_an_image_does_not_depend_on_its_batch(family: str, preconditioned: bool):
     """To the last bit: on the CPU every image is computed alone."""
     augmentation = Augmentation(shift=2, zoom=0.05, contrast=0.1, hold=2)
+    pixels = partial(RawPixels, precondition=Preconditioner()) if preconditioned else RawPixels
     options = {"augmentation": augmentation, "pixels": pixels, "slots": 2}
     together = fit(inversion(tiny_detector(family), LAYOUTS, **options)).pixels()
     for index, single in enumerate(LAYOUTS):
@@ -238,21 +240,6 @@ def test_targets_are_held_between_swaps():
     assert watch.seen[0] == watch.seen[1] == watch.seen[2]
     assert watch.seen[3] == watch.seen[4] == watch.seen[5]
     assert watch.seen[2] != watch.seen[3]
-
-
-def test_fourier_pixels_start_like_raw_ones_and_move():
-    detector = tiny_detector("retinanet")
-    batch = LayoutBatch.collate(LAYOUTS, detector.size_divisor)
-    raw = RawPixels(batch, detector.pixel_mean.flatten(), 0, 0.02)()
-    fourier = FourierPixels(batch, detector.pixel_mean.flatten(), 0, 0.02)()
-    torch.testing.assert_close(raw, fourier, atol=5e-3, rtol=0)
-    module = inversion(detector, LAYOUTS, pixels=FourierPixels)
-    start = module.pixels().detach().clone()
-    fit(module)
-    assert not torch.equal(module.pixels(), start)
-    images = module.pixels().detach()
-    assert float(images.min()) >= 0
-    assert float(images.max()) <= 1
 
 
 def test_checkpoints_hold_the_pixels_and_not_the_detector(tmp_path):
