@@ -93,7 +93,8 @@ def test_a_box_is_reconstructed_inside_and_free_outside():
     assert after[0] < 0.1 * before[0]
     region = box_region(layout.boxes[0], layout.image_size)
     assert image_similarity(end[0], scene.image, region).correlation > 0.25
-    assert abs(image_similarity(end[0], scene.image, ~region).correlation) < 0.1
+    # Coarse steps reach beyond the box, but do not draw what is there.
+    assert image_similarity(end[0], scene.image, ~region).correlation < 0.1
     assert (
         image_similarity(end[0], scene.image, region).rmse < 0.95 * image_similarity(start[0], scene.image, region).rmse
     )

@@ -31,16 +31,32 @@ class TermOptions:
     """Where the terms may leave their published form.
 
     Args:
-        positive_cap: logit above which the positive term asks for no more; null for never, as published.
+        positive_cap: log-odds of an object's class above which the positive term asks for no more; null for the raw
+            logit, without end, as published.
         deltas: whether heads with suppression have the term of that name.
     """
 
     positive_cap: float | None = None
     deltas: bool = False
 
-    def capped(self, logits: Float[Tensor, "batch object"]) -> Float[Tensor, "batch object"]:
-        """Logits, constant beyond the cap."""
-        return logits if self.positive_cap is None else logits.clamp(max=self.positive_cap)
+    def evidence(
+        self, logits: Float[Tensor, "batch object column"], labels: Int64[Tensor, "batch object"], sigmoid: bool
+    ) -> Float[Tensor, "batch object"]:
+        """Return what the positive term raises for each object, from the logits at its row.
+
+        Log-odds mean the same for every head. Under a softmax, a logit alone means nothing: its class is as likely as
+        the others allow. Under sigmoids it is the log-odds, whatever the others are.
+
+        Args:
+            sigmoid: whether the columns are independent.
+        """
+        wanted = logits.gather(2, labels[..., None])
+        if self.positive_cap is None:
+            return wanted[..., 0]
+        if not sigmoid:
+            others = logits.scatter(2, labels[..., None], -torch.inf)
+            wanted = wanted - others.logsumexp(-1, keepdim=True)
+        return wanted[..., 0].clamp(max=self.positive_cap)
 
 
 def dense_terms(
@@ -53,7 +69,7 @@ def dense_terms(
 
     - cls: per compared row, sigmoid focal loss (alpha 0.25, gamma 2), or cross-entropy where the head has a softmax;
     - reg: 1 - GIoU of decoded box and object, per row that stands for an object;
-    - positive: minus the raw logit of each object's class at its best row, over 100;
+    - positive: minus the evidence of each object's class at its best row, over 100; see `TermOptions`;
     - centerness or objectness, with a quality output: binary cross-entropy, per compared row;
     - dfl, where distributions are regressed: cross-entropy of the two bins around each distance, per row of an object;
     - l1, without suppression: L1 distance in the head's own code, per row of an object;
@@ -80,7 +96,9 @@ def dense_terms(
     box_weights = targets.box_weights * row_weights
     terms["reg"] = ((1 - giou) * box_weights).sum(1) / matched
 
-    terms["positive"] = -_positive(logits[:, count:], targets, weights, options)
+    chosen = options.evidence(logits[:, count:], targets.positive_labels, head.scoring.activation == "sigmoid")
+    object_weights = targets.positive_weights * weights[targets.positive_rows]
+    terms["positive"] = -(chosen * object_weights).sum(1) / _POSITIVE_NORMALIZER
     if predictions.quality_logits is not None and targets.quality_targets is not None:
         assert targets.quality_weights is not None
         entropy = F.binary_cross_entropy_with_logits(
@@ -129,17 +147,6 @@ def _bin_loss(
     return -((1 - share) * below + share * above).mean(-1)
 
 
-def _positive(
-    logits: Float[Tensor, "batch object class"],
-    targets: DenseTargets,
-    weights: Float[Tensor, " anchor"],
-    options: TermOptions,
-) -> Float[Tensor, " batch"]:
-    """Weighted sum of each object's logit at its row, over the published normaliser."""
-    chosen = options.capped(logits.gather(2, targets.positive_labels[..., None])[..., 0])
-    return (chosen * weights[targets.positive_rows] * targets.positive_weights).sum(1) / _POSITIVE_NORMALIZER
-
-
 def proposal_terms(
     predictions: DensePredictions, targets: ProposalTargets, level_weights: Float[Tensor, " level"]
 ) -> Terms:
@@ -167,7 +174,7 @@ def roi_terms(
     """Terms of a second stage: "roi_cls", "roi_reg", "roi_positive" and, where masks are wanted, "roi_mask".
 
     - roi_cls: softmax cross-entropy per compared region; roi_reg: L1 on the wanted class's deltas, over the same;
-    - roi_positive: minus the raw logit of each object's class at the object's own box, over 100;
+    - roi_positive: minus the evidence of each object's class at the object's own box, over 100;
     - roi_mask: binary cross-entropy of the wanted class's mask logits at the object's box, mean over objects.
 
     Source: sections C.5 to C.7 of the method as published in code.
@@ -184,7 +191,7 @@ def roi_terms(
         "roi_reg": (distance * targets.delta_weights * weights).sum(1),
     }
     given = slice(predictions.logits.shape[1] - predictions.given, None)
-    chosen = options.capped(predictions.logits[:, given].gather(2, targets.object_labels[..., None])[..., 0])
+    chosen = options.evidence(predictions.logits[:, given], targets.object_labels, sigmoid=False)
     object_weights = targets.object_weights * weights[:, given]
     terms["roi_positive"] = -(chosen * object_weights).sum(1) / _POSITIVE_NORMALIZER
     if targets.mask_targets is not None and predictions.mask_logits is not None:

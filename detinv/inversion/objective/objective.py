@@ -10,6 +10,7 @@ from torch import Tensor
 from detinv.detectors.heads.predictions import DensePredictions, Predictions
 from detinv.errors import ConfigError
 from detinv.inputs.printable import suggestion
+from detinv.inputs.ranges import check_range
 from detinv.inversion.objective.losses import TermOptions, Terms, dense_terms, proposal_terms, roi_terms
 from detinv.inversion.regularisers.base import AbstractRegulariser
 from detinv.inversion.targets.base import Targets
@@ -36,6 +37,9 @@ TERM_NAMES = (
 )
 """Names of all loss terms, whatever the detector."""
 
+SHAPE_TERMS = ("reg", "dfl", "l1", "deltas", "encoder_reg", "encoder_l1", "rpn_reg", "roi_reg", "roi_mask")
+"""Those of them that say where objects are, not whether there are any and of which class."""
+
 
 class Objective:
     """Weights of the loss terms.
@@ -46,9 +50,12 @@ class Objective:
         level_weights: factor of each pyramid level, finest first, for rows and regions alike; the last one also
             serves all coarser levels.
         positive_cap: see `TermOptions`.
+        shapes_every: every so many steps, boxes and masks are asked for alone; null for never. An optimiser that scales
+            every gradient to one size then gives them that share at least, whatever the units of a head's outputs:
+            within a sum, classes may decide alone.
 
     Raises:
-        ConfigError: on an unknown term or no level weight.
+        ConfigError: on an unknown term, no level weight or a number of steps below 2.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Objective:
         weights: Mapping[str, float | None],
         level_weights: Sequence[float] = (1.0,),
         positive_cap: float | None = None,
+        shapes_every: int | None = None,
     ) -> None:
         _check_names(weights)
         if not level_weights:
@@ -63,10 +71,12 @@ class Objective:
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
         self.level_weights = tuple(float(weight) for weight in level_weights)
         self.options = TermOptions(positive_cap, deltas="deltas" in self.weights)
+        self.shapes_every = shapes_every
+        check_range(self, "shapes_every", least=2)
 
     def reweighted(self, weights: Mapping[str, float | None]) -> "Objective":
         """Copy the objective with other weights; terms that `weights` does not name keep theirs, null drops one."""
-        return Objective({**self.weights, **weights}, self.level_weights, self.options.positive_cap)
+        return Objective({**self.weights, **weights}, self.level_weights, self.options.positive_cap, self.shapes_every)
 
     def only(self, names: Collection[str]) -> "Objective":
         """Copy the objective without the terms that are not in `names`.
@@ -99,7 +109,7 @@ class Objective:
     def total(
         self, terms: Terms, regularisers: Mapping[str, AbstractRegulariser] | None = None
     ) -> Float[Tensor, " batch"]:
-        """Add up all terms of each image, weighted.
+        """Add up the terms of each image, weighted.
 
         Args:
             terms: of the detectors and of the regularisers; a name may begin with that of a detector, before a slash.
@@ -112,6 +122,21 @@ class Objective:
             raise ConfigError("preset.objective.weights: the detector has none of the terms that have a weight")
         weights = self.weights | {name: one.weight for name, one in (regularisers or {}).items()}
         return torch.stack([weights[name.rpartition("/")[2]] * value for name, value in terms.items()]).sum(0)
+
+    def due(self, terms: Terms, step: int) -> Terms:
+        """Choose the terms that step number `step` (0, 1, ...) asks for: all, or shapes and regularisers alone.
+
+        Args:
+            terms: as `total` takes them.
+        """
+        if self.shapes_every is None or (step + 1) % self.shapes_every:
+            return terms
+        names = {name: name.rpartition("/")[2] for name in terms}
+        if not any(term in SHAPE_TERMS for term in names.values()):
+            return terms
+        return {
+            name: value for name, value in terms.items() if names[name] in SHAPE_TERMS or names[name] not in TERM_NAMES
+        }
 
     @cached_property
     def _on_device(self) -> dict[tuple[torch.device, int], Tensor]:

@@ -53,3 +53,21 @@ def test_unknown_terms_are_refused():
         objective().reweighted({"roi_masks": None})
     with pytest.raises(ConfigError, match="unknown loss term 'clss'; did you mean 'cls'?"):
         objective().only(["reg", "clss"])
+
+
+def test_boxes_and_masks_have_their_own_steps():
+    one = Objective(WEIGHTS, shapes_every=3)
+    terms = {name: torch.ones(2) for name in ("fcos/cls", "fcos/reg", "mask/roi_mask", "mask/rpn_cls", "smooth")}
+    for step in (0, 1, 3, 4):
+        assert one.due(terms, step) == terms
+    for step in (2, 5):
+        assert set(one.due(terms, step)) == {"fcos/reg", "mask/roi_mask", "smooth"}
+    assert one.only(["cls"]).shapes_every == one.reweighted({"reg": 1.0}).shapes_every == 3
+    classes = {"cls": torch.ones(2), "smooth": torch.ones(2)}
+    assert one.due(classes, 2) == classes, "without boxes there is nothing to wait for"
+    assert objective().due(terms, 2) == terms
+
+
+def test_a_step_for_boxes_alone_leaves_room_for_others():
+    with pytest.raises(ConfigError, match="shapes_every=1: choose at least 2"):
+        Objective(WEIGHTS, shapes_every=1)
