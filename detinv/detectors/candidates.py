@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
-from detinv.detectors.heads.assigners import Assignment, DynamicAssigner
+from detinv.detectors.heads.assigning import assign_rows
 from detinv.detectors.heads.predictions import DensePredictions
 from detinv.detectors.regions import Regions
 from detinv.detectors.rows import TargetRows, row_outputs
@@ -192,26 +192,8 @@ def _best_rows(predictions: DensePredictions, layouts: LayoutBatch) -> Int64[Ten
     if predictions.head.assigner is None:
         otherwise = iou.argmax(-1)
     else:
-        otherwise = _assigned(predictions, boxes, layouts).candidates[..., 0]
+        otherwise = assign_rows(predictions, layouts, boxes).candidates[..., 0]
     return torch.where(best >= 0, rows, otherwise)
-
-
-def _assigned(
-    predictions: DensePredictions, boxes: Float[Tensor, "batch anchor 4"], layouts: LayoutBatch
-) -> Assignment:
-    head, assigner = predictions.head, predictions.head.assigner
-    assert assigner is not None
-    if isinstance(assigner, DynamicAssigner):
-        return assigner.assign_predicted(
-            head.anchors,
-            head.level_sizes,
-            layouts.boxes,
-            layouts.labels,
-            layouts.valid,
-            predictions.log_scores(),
-            boxes,
-        )
-    return assigner.assign(head.anchors, head.level_sizes, layouts.boxes, layouts.valid)
 
 
 def _padded(rows: Sequence[Tensor], layouts: LayoutBatch) -> Int64[Tensor, "batch object"]:

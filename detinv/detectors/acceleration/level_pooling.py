@@ -10,22 +10,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
+from detinv.detectors.acceleration.pooling import ReplacedPooling
+
 # A coordinate outside of all features, in pixels.
 _NOWHERE = -1e6
 
 
-class LevelPooling(MultiScaleRoIAlign):
+class LevelPooling(ReplacedPooling):
     """torchvision's pooling over several levels, with the same options and the same result.
 
     Args:
-        ordinary: has run once, so that it knows the strides of its levels; see `suits`.
+        ordinary: see `suits`.
     """
-
-    def __init__(self, ordinary: MultiScaleRoIAlign) -> None:
-        super().__init__(ordinary.featmap_names, ordinary.output_size, ordinary.sampling_ratio)
-        self.canonical_scale, self.canonical_level = ordinary.canonical_scale, ordinary.canonical_level
-        self.scales, self.map_levels = ordinary.scales, ordinary.map_levels
-        self.train(ordinary.training)
 
     @staticmethod
     def suits(layer: MultiScaleRoIAlign) -> bool:

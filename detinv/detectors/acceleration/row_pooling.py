@@ -11,19 +11,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 
+from detinv.detectors.acceleration.pooling import ReplacedPooling
 
-class RowPooling(MultiScaleRoIAlign):
+
+class RowPooling(ReplacedPooling):
     """torchvision's pooling over several levels, with the same options and the same result.
 
     Args:
-        ordinary: has run once, so that it knows the strides of its levels; see `suits`.
+        ordinary: see `suits`.
     """
-
-    def __init__(self, ordinary: MultiScaleRoIAlign) -> None:
-        super().__init__(ordinary.featmap_names, ordinary.output_size, ordinary.sampling_ratio)
-        self.canonical_scale, self.canonical_level = ordinary.canonical_scale, ordinary.canonical_level
-        self.scales, self.map_levels = ordinary.scales, ordinary.map_levels
-        self.train(ordinary.training)
 
     @staticmethod
     def suits(layer: MultiScaleRoIAlign) -> bool:
