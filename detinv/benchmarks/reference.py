@@ -115,9 +115,9 @@ def reference_loss(detector: AbstractDetector, layout: Layout, image: Image) -> 
     reg = reg / max(matched, 1)
 
     positive = torch.zeros(())
-    _, best = _match(head.anchors, assigner, layout)
+    owners, best = _match(head.anchors, assigner, layout)
     for number in range(len(layout)):
-        candidates = _candidates(head.anchors, assigner, layout, number, best[number])
+        candidates = _candidates(head.anchors, assigner, layout, number, owners, best[number])
         column = logits[candidates, layout.labels[number]]
         chosen = int(column.argmax())
         positive = positive + column[chosen] * weights[candidates[chosen]] / _POSITIVE_NORMALIZER
@@ -193,11 +193,17 @@ def _match(
 
 
 def _candidates(
-    anchors: Float[Tensor, "anchor 4"], assigner: AnchorAssigner, layout: Layout, number: int, best: int
+    anchors: Float[Tensor, "anchor 4"],
+    assigner: AnchorAssigner,
+    layout: Layout,
+    number: int,
+    owners: Int64[Tensor, " anchor"],
+    best: int,
 ) -> Int64[Tensor, " candidate"]:
     """Return the anchors that training would assign to an object, nearest first, for the positive term."""
     table = torch.stack([_iou(anchors, box) for box in layout.boxes])
-    mine = table.max(0).indices == number
+    # An anchor that another object gets in any case is not this one's, even if it overlaps this one most.
+    mine = torch.where(owners >= 0, owners, table.max(0).indices) == number
     iou = torch.where(mine, table[number], -1.0)
     iou[best] = 2
     order = iou.argsort(descending=True)[:_MOST_CANDIDATES]
