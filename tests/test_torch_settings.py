@@ -46,7 +46,7 @@ def set_to(what: str):
     [
         ("shapes_retinanet", "float64"),
         ("shapes_retinanet", "inference_mode"),
-        ("shapes_retinanet", "no_grad"),
+        pytest.param("shapes_retinanet", "no_grad", marks=pytest.mark.slow),
         pytest.param("shapes_retinanet", "bfloat16", marks=pytest.mark.slow),
         pytest.param("shapes_retinanet", "default_device", marks=pytest.mark.slow),
         pytest.param("shapes_maskrcnn", "float64", marks=pytest.mark.slow),

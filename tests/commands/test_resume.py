@@ -81,7 +81,7 @@ def test_a_complete_folder_is_not_done_again(tmp_path: Path, whole: Path, monkey
     same(tmp_path, whole)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_batches_of_any_size_give_the_same_images(tmp_path: Path, whole: Path, batch_size: int):
     assert run(tmp_path, f"batch_size={batch_size}") == 0
     assert pictures(tmp_path) == pictures(whole)
@@ -249,10 +249,10 @@ def test_from_python_an_interruption_hands_over_what_is_done(monkeypatch):
     ("family", "preset"),
     [
         ("retinanet", "default"),
-        ("maskrcnn", "paper"),
         *(
             pytest.param(family, preset, marks=pytest.mark.slow)
             for family, preset in [
+                ("maskrcnn", "paper"),
                 ("retinanet", "paper"),
                 ("maskrcnn", "default"),
             ]

@@ -158,6 +158,7 @@ def test_empty_slots_change_nothing():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_detector_made_of_them_keeps_the_contract(kind):
     detector = TinyYOLO(kind)
-    found = check_adapter(detector, load_preset(), (SIZE,), steps=6)
+    # Targets move with the image, so the first few steps may raise the loss.
+    found = check_adapter(detector, load_preset(), (SIZE,), steps=16)
     assert [verdict for verdict in found if verdict.holds is not True] == []
     assert [layer.stride for layer in detector.level_layers()] == list(STRIDES)
