@@ -31,12 +31,14 @@ class TermOptions:
     """Where the terms may leave their published form.
 
     Args:
-        positive_cap: log-odds of an object's class above which the positive term asks for no more; null for the raw
-            logit, without end, as published.
+        positive_cap: value above which the positive term asks for no more; null for never, as published.
+        log_odds: whether the positive term raises the log-odds of an object's class, which mean the same for every
+            head, or its raw logit, as published.
         deltas: whether heads with suppression have the term of that name.
     """
 
     positive_cap: float | None = None
+    log_odds: bool = False
     deltas: bool = False
 
     def evidence(
@@ -44,19 +46,17 @@ class TermOptions:
     ) -> Float[Tensor, "batch object"]:
         """Return what the positive term raises for each object, from the logits at its row.
 
-        Log-odds mean the same for every head. Under a softmax, a logit alone means nothing: its class is as likely as
-        the others allow. Under sigmoids it is the log-odds, whatever the others are.
+        Under a softmax, a logit alone means nothing: its class is as likely as the others allow. Under sigmoids it is
+        the log-odds, whatever the others are.
 
         Args:
             sigmoid: whether the columns are independent.
         """
         wanted = logits.gather(2, labels[..., None])
-        if self.positive_cap is None:
-            return wanted[..., 0]
-        if not sigmoid:
+        if self.log_odds and not sigmoid:
             others = logits.scatter(2, labels[..., None], -torch.inf)
             wanted = wanted - others.logsumexp(-1, keepdim=True)
-        return wanted[..., 0].clamp(max=self.positive_cap)
+        return wanted[..., 0] if self.positive_cap is None else wanted[..., 0].clamp(max=self.positive_cap)
 
 
 def dense_terms(

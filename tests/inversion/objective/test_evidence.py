@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from detinv.inversion.objective.losses import TermOptions
 
-CAPPED = TermOptions(positive_cap=4.0)
+CAPPED = TermOptions(positive_cap=4.0, log_odds=True)
 
 
 def logits_of(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -18,7 +18,7 @@ def test_it_is_the_logarithm_of_the_odds(seed, sigmoid):
     logits, labels = logits_of(2, 3, 5, seed=seed), torch.tensor([[0, 4, 2], [1, 1, 3]])
     probabilities = (logits.sigmoid() if sigmoid else logits.softmax(-1)).gather(2, labels[..., None])[..., 0]
     wanted = (probabilities / (1 - probabilities)).log()
-    torch.testing.assert_close(TermOptions(1e9).evidence(logits, labels, sigmoid), wanted)
+    torch.testing.assert_close(TermOptions(log_odds=True).evidence(logits, labels, sigmoid), wanted)
 
 
 def test_it_asks_until_the_cap_and_no_further():
@@ -38,8 +38,9 @@ def test_under_a_softmax_a_high_logit_is_not_enough_where_another_class_has_one(
     assert not alone.any()
 
 
-def test_without_a_cap_it_is_the_raw_logit_as_published():
+def test_by_default_it_is_the_raw_logit_as_published():
     logits, labels = logits_of(2, 3, 5), torch.tensor([[0, 4, 2], [1, 1, 3]])
+    wanted = logits.gather(2, labels[..., None])[..., 0]
     for sigmoid in (True, False):
-        found = TermOptions().evidence(logits, labels, sigmoid)
-        assert torch.equal(found, logits.gather(2, labels[..., None])[..., 0])
+        assert torch.equal(TermOptions().evidence(logits, labels, sigmoid), wanted)
+        assert torch.equal(TermOptions(1.0).evidence(logits, labels, sigmoid), wanted.clamp(max=1))
