@@ -22,8 +22,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 GPU = torch.device("cuda", 0)
-# Of torch and other libraries, and of Python itself.
-_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+# Of torch and other libraries, which may lie in an environment that this one builds on, and of Python itself.
+_TORCH = str(Path(torch.__file__).parents[1])
+_LIBRARIES = (_TORCH, *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")))
 _aten = torch.ops.aten
 _CROSSING = {_aten._to_copy.default, _aten.copy_.default, _aten.set_.source_Tensor}
 _INDEXING = {_aten.index.Tensor, _aten.index_put_.default, _aten.index_put.default, _aten._index_put_impl_.default}
