@@ -85,10 +85,11 @@ class Inversion(AbstractPixelModule):
             terms |= {f"{prefix}{name}": value for name, value in found.items()}
         with torch.autocast(self.device.type, enabled=False):
             terms |= regulariser_terms(self.regularisers, centred, self.pixels.mask)
-            due = self.objective.total(self.objective.due(terms, self.global_step), self.regularisers)
-            detached = {name: value.detach() for name, value in terms.items()}
-            self.outcome = StepOutcome(detached, self.objective.total(detached, self.regularisers))
-        return self.summed(due)
+            due = self.objective.due(terms, self.global_step)
+            asked = self.objective.total(due, self.regularisers)
+            total = asked if due is terms else self.objective.total(terms, self.regularisers)
+        self.outcome = StepOutcome({name: value.detach() for name, value in terms.items()}, total.detach())
+        return self.summed(asked)
 
     def _detector_terms(self, member: Member, image: Pixels, layouts: LayoutBatch) -> Terms:
         """The loss terms of one detector, one value per image."""

@@ -22,10 +22,7 @@ def gaussian_kernel(sigma: float, device: torch.device | None = None) -> Float[T
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = (weights / weights.sum())[None].float()
-    if device is None or device.type == "cpu":
-        return kernel
-    # Only from pinned memory does a copy to a CUDA device not block.
-    return sent(kernel, device)
+    return kernel if device is None else sent(kernel, device)
 
 
 def gaussian_blur(

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detinv.inputs.ranges import check_range
+from detinv.inputs.torch_settings import sent
 
 # Covariance of R, G and B within photographs, over its mean variance: the mean of 40 photographs of COCO's val2017.
 _COLOUR_COVARIANCE = ((1.02, 0.93, 0.83), (0.93, 0.97, 0.93), (0.83, 0.93, 1.02))
@@ -94,7 +95,7 @@ def _transfer(size: tuple[int, int], power: float, device: torch.device) -> Floa
     squares = torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.fftfreq(width) ** 2
     factors = squares.clamp(min=1 / max(size) ** 2) ** -power
     factors = factors / factors.square().mean().sqrt()
-    return factors[:, : width // 2 + 1].contiguous().to(device)
+    return sent(factors[:, : width // 2 + 1].contiguous(), device)
 
 
 @lru_cache(maxsize=16)
@@ -102,4 +103,4 @@ def _colours(power: float, device: torch.device) -> Float[Tensor, "3 3"]:
     """Powers of the colours' covariance, scaled to a mean square gain of 1."""
     values, vectors = torch.linalg.eigh(torch.tensor(_COLOUR_COVARIANCE))
     matrix = vectors * values**power @ vectors.T
-    return (matrix * (3**0.5 / matrix.norm())).to(device)
+    return sent(matrix * (3**0.5 / matrix.norm()), device)
