@@ -1,4 +1,4 @@
-"""`detinv verify`: the paper's claims, checked on detectors with planted priors."""
+"""`detinv verify`: the paper's claims, on detectors with planted priors or on those of photographs."""
 
 import json
 import time
@@ -21,22 +21,26 @@ from detinv.results.reports.findings import Findings, Table
 from detinv.results.reports.write_findings import write_findings
 from detinv.verification.claim import Claim
 from detinv.verification.evidence import Verdict
-from detinv.verification.groups import GROUPS
+from detinv.verification.groups import GROUPS, ClaimGroup
+from detinv.verification.real.groups import REAL_GROUPS
 from detinv.verification.setup import SampleSize, VerificationSetup
 
 _NOT_ALL_HOLD = 1
 _TITLE = "What the experiments find on detectors with planted priors"
+_REAL_TITLE = "What the paper says, on detectors trained on COCO"
+_NEEDED = "needs photographs and their annotations: give annotations=PATH and images=DIR"
 _STYLES = {Verdict.HOLDS: "green", Verdict.FAILS: "bold red", Verdict.UNDECIDED: "bold yellow"}
 
 
 def run(config: DictConfig, build: Build) -> int:
-    """Check all groups of claims, or those asked for; return 0 when every claim holds, and 1 otherwise."""
+    """Check all groups of claims, or those asked for.
+
+    Returns:
+        0 when every claim holds, and 1 otherwise. On real detectors the claims are questions, and a sentence that does
+        not hold is an answer: there 0 unless a control fails.
+    """
     terminal = console()
-    names = list(config.claims) or list(GROUPS)
-    for name in names:
-        if name not in GROUPS:
-            hint = suggestion(str(name), GROUPS)
-            raise ConfigError(f"unknown group of claims {name!r}{hint} (there are: {', '.join(GROUPS)})")
+    groups, skipped = _chosen(config)
     if config.batch_size < 1:
         raise ConfigError(f"batch_size={config.batch_size}: choose at least 1")
     preset = build(config.preset)
@@ -50,22 +54,52 @@ def run(config: DictConfig, build: Build) -> int:
         sizes,
         seed=config.seed,
         batch_size=config.batch_size,
+        annotations=config.annotations,
+        images=config.images,
         say=lambda text: terminal.print(literal(text), soft_wrap=True, highlight=False, style="dim"),
     )
     started = time.perf_counter()
     claims: list[Claim] = []
-    for name in names:
+    for name, group in groups.items():
         path = prepare_out_dir(out_dir / "measurements") / f"{name}.json"
-        write_json(path, GROUPS[name].measure(setup))
+        write_json(path, group.measure(setup))
         # From the file, so that it holds all that the verdicts rest on.
-        found = GROUPS[name].decide(json.loads(path.read_text(encoding="utf-8")))
+        found = group.decide(json.loads(path.read_text(encoding="utf-8")))
         for claim in found:
             _print(terminal, claim)
         claims += found
     report = _write(out_dir, claims, config, time.perf_counter() - started)
+    for name in skipped:
+        terminal.print(f"skipped  {name}: {_NEEDED}", soft_wrap=True, highlight=False)
     terminal.print(literal(summary(claims)), highlight=False, soft_wrap=True)
     terminal.print(f"report: {literal(report)}", soft_wrap=True)
+    if config.real:
+        return _NOT_ALL_HOLD if any(one.is_control and one.verdict is Verdict.FAILS for one in claims) else 0
     return 0 if all(claim.holds for claim in claims) else _NOT_ALL_HOLD
+
+
+def _chosen(config: DictConfig) -> tuple[dict[str, ClaimGroup], list[str]]:
+    """Return the groups to be measured, by name, and the names of those that are skipped for want of photographs.
+
+    Raises:
+        ConfigError: for an unknown group; for one asked for that lacks its photographs; for photographs that no group
+            of these looks at, or without their annotations.
+    """
+    table = REAL_GROUPS if config.real else GROUPS
+    for name in config.claims:
+        if name not in table:
+            hint = suggestion(str(name), table)
+            raise ConfigError(f"unknown group of claims {name!r}{hint} (there are: {', '.join(table)})")
+    given = [name for name in ("annotations", "images") if config[name] is not None]
+    if given and not config.real:
+        raise ConfigError(f"{given[0]}={config[given[0]]}: only real=true looks at photographs")
+    if len(given) == 1:
+        raise ConfigError(f"{given[0]}={config[given[0]]}: {_NEEDED}")
+    chosen = {name: table[name] for name in list(config.claims) or list(table)}
+    lacking = [name for name, group in chosen.items() if group.photographs and not given]
+    if lacking and config.claims:
+        raise ConfigError(f"claims: {lacking[0]} {_NEEDED}")
+    return {name: group for name, group in chosen.items() if name not in lacking}, lacking
 
 
 def summary(claims: list[Claim]) -> str:
@@ -112,4 +146,4 @@ def _write(out_dir: Path, claims: list[Claim], config: DictConfig, seconds: floa
         [Table("claims", "Claims", columns, rows)],
     )
     about = {"seconds": round(seconds, 1), "seed": config.seed, "versions": versions()}
-    return write_findings(findings, out_dir, OmegaConf.to_yaml(config), _TITLE, about)
+    return write_findings(findings, out_dir, OmegaConf.to_yaml(config), _REAL_TITLE if config.real else _TITLE, about)

@@ -45,7 +45,7 @@ COMMANDS = {
             "verify",
             "check the paper's claims on detectors with planted priors: detinv verify --quick",
             flags={"--quick": "size=quick"},
-            texts={**_OUT_DIR, "claims": "texts"},
+            texts={**_OUT_DIR, "claims": "texts", "annotations": "path", "images": "path"},
         ),
         Command(
             "detect",

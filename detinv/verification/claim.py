@@ -13,7 +13,7 @@ class Claim:
     """What `detinv verify` prints two lines about.
 
     Args:
-        name: short and unique, `<group>/<what>`.
+        name: short and unique, `<group>/<what>`; `<group>/control-<what>` for a control.
         statement: what is claimed, in a sentence.
         expected: when the claim holds, in words.
         measured: the measurement with its interval.
@@ -38,6 +38,11 @@ class Claim:
     def holds(self) -> bool:
         """Whether the claim neither failed nor stayed undecided."""
         return self.verdict is Verdict.HOLDS
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the claim is about the procedure: something that must not be found where nothing is."""
+        return self.name.partition("/")[2].startswith("control-")
 
     @property
     def sensitivity(self) -> str:

@@ -25,10 +25,12 @@ class ClaimGroup:
     Args:
         measure: measures detectors and returns the numbers, ready for JSON.
         decide: from those measurements, or from what JSON makes of them, to the verdicts; needs no detector.
+        photographs: whether annotated photographs are needed.
     """
 
     measure: Callable[[VerificationSetup], dict[str, Any]]
     decide: Callable[[Mapping[str, Any]], list[Claim]]
+    photographs: bool = False
 
 
 GROUPS = {

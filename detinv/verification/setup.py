@@ -9,6 +9,7 @@ from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.setup import DetectorEntry, ExperimentSetup
 from detinv.inputs.ranges import check_range
 from detinv.inversion.preset import Preset
+from detinv.layouts.sources import CocoLayouts, LayoutSource
 from detinv.results.io.files import plain, prepare_out_dir
 from detinv.results.io.versions import versions
 from detinv.results.reports.write_findings import write_findings
@@ -45,6 +46,8 @@ class VerificationSetup:
         sample_sizes: by name, as in `configs/size`.
         seed: of start images, views and layouts.
         batch_size: images optimised together.
+        annotations: COCO annotation file of photographs, for groups that need some.
+        images: folder of those photographs.
         say: called with one line of progress at a time.
     """
 
@@ -53,6 +56,8 @@ class VerificationSetup:
     sample_sizes: Mapping[str, SampleSize]
     seed: int = 0
     batch_size: int = 16
+    annotations: str | None = None
+    images: str | None = None
     say: Callable[[str], None] = lambda text: None
 
     def layouts(self, world: str, size: str) -> WorldLayouts:
@@ -65,7 +70,7 @@ class VerificationSetup:
         return WorldLayouts(world, count=self.sample_sizes[size].count, seed=7 + self.seed)
 
     def experiment_setup(
-        self, folder: str, size: str, detectors: Sequence[DetectorEntry], layouts: WorldLayouts
+        self, folder: str, size: str, detectors: Sequence[DetectorEntry], layouts: LayoutSource
     ) -> ExperimentSetup:
         """Return an experiment setup with a folder of its own.
 
@@ -83,6 +88,7 @@ class VerificationSetup:
             steps=self.sample_sizes[size].steps,
             batch_size=self.batch_size,
             seed=self.seed,
+            images=self.images if isinstance(layouts, CocoLayouts) else None,
             log=self.say,
         )
 

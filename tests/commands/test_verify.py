@@ -108,3 +108,67 @@ def test_unknown_group(tmp_path, capsys):
     assert cli.main(["verify", "claims=[contxt]", f"out_dir={tmp_path / 'run'}"]) == 2
     assert "unknown group of claims 'contxt'; did you mean 'context'?" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def real_groups(monkeypatch):
+    """Groups of claims about real detectors, one of which needs photographs, and the setups of what was measured."""
+    setups = {}
+
+    def group(name, claims, photographs=False):
+        def measure(setup):
+            setups[name] = setup
+            return {"value": 1}
+
+        return ClaimGroup(measure, lambda measured: [claim(*one, 1) for one in claims], photographs)
+
+    found = {
+        "seen": [("seen/control-noise", Verdict.HOLDS), ("seen/one", Verdict.FAILS), ("seen/two", Verdict.UNDECIDED)],
+        "broken": [("broken/control-noise", Verdict.FAILS)],
+        "unsure": [("unsure/control-noise", Verdict.UNDECIDED)],
+    }
+    groups = {name: group(name, claims) for name, claims in found.items()}
+    groups["pictures"] = group("pictures", [("pictures/one", Verdict.HOLDS)], photographs=True)
+    monkeypatch.setattr(verify, "REAL_GROUPS", groups)
+    return setups
+
+
+def test_a_sentence_that_does_not_hold_of_a_real_detector_is_an_answer(real_groups, tmp_path, capsys):
+    assert cli.main(["verify", "real=true", "claims=[seen,unsure]", f"out_dir={tmp_path / 'run'}"]) == 0
+    out = capsys.readouterr().out
+    assert "FAILS  seen/one" in out and "these fail: seen/one; undecided, for lack of images: seen/two" in out
+    about = json.loads((tmp_path / "run" / "numbers.json").read_text())
+    assert about["numbers"]["all_hold"] is False
+
+
+def test_a_control_that_fails_on_a_real_detector_is_a_failure(real_groups, tmp_path):
+    assert cli.main(["verify", "real=true", "claims=[seen,broken]", f"out_dir={tmp_path / 'run'}"]) == 1
+
+
+def test_groups_without_their_photographs_are_named_as_skipped(real_groups, tmp_path, capsys):
+    cli.main(["verify", "real=true", f"out_dir={tmp_path / 'run'}"])
+    assert list(real_groups) == ["seen", "broken", "unsure"]
+    line = "skipped  pictures: needs photographs and their annotations: give annotations=PATH and images=DIR\n"
+    assert line in capsys.readouterr().out
+
+
+def test_groups_with_their_photographs_are_measured(real_groups, tmp_path, capsys):
+    options = ["annotations=some.json", "images=some"]
+    assert cli.main(["verify", "real=true", "claims=[pictures]", f"out_dir={tmp_path / 'run'}", *options]) == 0
+    assert (real_groups["pictures"].annotations, real_groups["pictures"].images) == ("some.json", "some")
+    assert "skipped" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["real=true", "claims=[pictures]"], "claims: pictures needs photographs and their annotations: give"),
+        (["real=true", "annotations=some.json"], "annotations=some.json: needs photographs and their annotations"),
+        (["images=some"], "images=some: only real=true looks at photographs"),
+        (["real=true", "claims=[sen]"], "unknown group of claims 'sen'; did you mean 'seen'?"),
+    ],
+)
+def test_photographs_that_are_missing_or_of_no_use(real_groups, tmp_path, capsys, options, message):
+    assert cli.main(["verify", *options, f"out_dir={tmp_path / 'run'}"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

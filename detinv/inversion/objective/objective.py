@@ -81,6 +81,10 @@ class Objective:
         weights = {**self.weights, **weights}
         return Objective(weights, self.level_weights, options.positive_cap, options.log_odds, self.shapes_every)
 
+    def raising_log_odds(self) -> "Objective":
+        """Copy the objective with positive terms that raise log-odds; see `TermOptions`."""
+        return Objective(self.weights, self.level_weights, self.options.positive_cap, True, self.shapes_every)
+
     def only(self, names: Collection[str]) -> "Objective":
         """Copy the objective without the terms that are not in `names`.
 

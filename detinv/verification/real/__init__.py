@@ -1,0 +1,1 @@
+"""The paper's sentences about detectors that were trained on photographs, measured on the bundled ones."""
