@@ -217,7 +217,8 @@ def dealt_at_random(label: str, images: ByTarget) -> Claim:
 def class_at_random(label: str, images: ByTarget) -> Claim:
     """Control: a class drawn from all that appear anywhere does not belong to a target."""
     drawn, seen = random.Random(0), sorted({name for found in images.values() for one in found for name in one})
-    chosen = {target: drawn.choice([name for name in seen if name != target] or [target]) for target in images}
+    names = {target: [name for name in seen if name != target] for target in images}
+    chosen = {target: drawn.choice(known) for target, known in names.items() if known}
     gap = mean_interval([excess(images, target, name).value for target, name in chosen.items()])
     power = mean_power(gap, Range(most=_CHANCE), _VIOLATION)
     return Claim(

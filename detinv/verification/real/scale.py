@@ -28,7 +28,7 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
         local = single_setup(setup, f"real-scale-{label}", _SIZE, [entry(label)])
         # An experiment would load it by its name, for images of another size.
         local.detectors[judge] = load_single(judge)
-        objects = single_objects(setup.sample_sizes[_SIZE].count, _CLASSES)
+        objects = single_objects(setup.sample_sizes[_SIZE].count, _CLASSES, _SIDES[0])
         found[label] = setup.run(Scale(objects, _SIDES, judge), local)["by_side"][label][ALL]
     return found
 

@@ -13,6 +13,7 @@ from detinv.verification.real.detectors import (
     DETECTORS,
     OBJECT_CLASSES,
     RANDOM,
+    SIDES,
     entry,
     single_objects,
     single_setup,
@@ -33,10 +34,10 @@ def measure_objects(setup: VerificationSetup) -> dict[str, Any]:
     found = {}
     for label in DETECTORS:
         local = _setup(setup, label, _OBJECTS)
-        objects = single_objects(setup.sample_sizes[_OBJECTS].count, OBJECT_CLASSES)
+        objects = single_objects(setup.sample_sizes[_OBJECTS].count, OBJECT_CLASSES, SIDES[label])
         setup.run(SingleObject(objects), local, "objects")
         random = single_setup(setup, f"real-{RANDOM}{label}", _RANDOM, [entry(label, random=True)])
-        asked = single_objects(setup.sample_sizes[_RANDOM].count, CONTEXT_CLASSES)
+        asked = single_objects(setup.sample_sizes[_RANDOM].count, CONTEXT_CLASSES, SIDES[label])
         found[label] = {
             "seen": {name: _seen(objects, local, label, name) for name in OBJECT_CLASSES},
             "random": {name: _seen(asked, random, f"{RANDOM}{label}", name, label) for name in CONTEXT_CLASSES},
@@ -65,7 +66,7 @@ def measure_position(setup: VerificationSetup) -> dict[str, Any]:
     """Run figure 11 on every detector; return by detector, class and context class counts of images by side."""
     found = {}
     for label in DETECTORS:
-        objects = single_objects(setup.sample_sizes[_CONTEXT].count, CONTEXT_CLASSES)
+        objects = single_objects(setup.sample_sizes[_CONTEXT].count, CONTEXT_CLASSES, SIDES[label])
         found[label] = setup.run(Position(objects), _setup(setup, label, _CONTEXT), "position")["sides"][label]
     return found
 
@@ -77,7 +78,9 @@ def _setup(setup: VerificationSetup, label: str, size: str) -> ExperimentSetup:
 def _context(
     setup: VerificationSetup, local: ExperimentSetup, label: str, count: int, judge: str | None = None
 ) -> dict[str, list[list[str]]]:
-    experiment = Context(single_objects(count, CONTEXT_CLASSES), judge=judge, control=False)
+    experiment = Context(
+        single_objects(count, CONTEXT_CLASSES, SIDES[label.removeprefix(RANDOM)]), judge=judge, control=False
+    )
     images = setup.run(experiment, local, "context")["images"][label]
     return {name: [image["context"] for image in found] for name, found in images.items()}
 
