@@ -37,9 +37,11 @@ def as_the_paper_says() -> dict[str, Any]:
     """Measurements by group."""
     context = {name: beside(f"companion of {name}", 0.7) for name in CONTEXT_CLASSES}
     context |= {"person": beside("surfboard", 0.8), "bed": beside("person", 0.5), "carrot": beside("broccoli", 0.6)}
+    context |= {"cat": beside("bed", 0.7), "dog": beside("bed", 0.6)}
     sides: dict[str, Any] = {name: {} for name in CONTEXT_CLASSES}
     sides["person"] = {"surfboard": at(3, 23), "boat": at(3, 23), "bird": at(23, 3), "umbrella": at(23, 3)}
     sides |= {"surfboard": {"person": at(23, 3)}, "umbrella": {"person": at(3, 23)}, "horse": {"person": at(23, 3)}}
+    sides["cat"] = {"bed": at(3, 23), "couch": at(2, 8)}
     sizes = {
         side: {"images": 40, "context": mean(n), "agreed": mean(a), "density": mean(d), "score": mean(0.98, 0.01)}
         for side, n, a, d in (("40", 0.8, 0.9, 0.7), ("80", 0.5, 0.8, 0.6), ("160", 0.2, 0.4, 0.4))
@@ -153,7 +155,7 @@ COUNTER_EXAMPLES: dict[Callable[[Any], None], set[str]] = {
         f"{CONTEXT}-bed-person",
         f"{CONTEXT}-bed-person-asymmetry",
         f"{CONTEXT}-person-surfboard",
-        f"{CONTEXT}-carrot-broccoli",
+        *(f"{CONTEXT}-{pair}" for pair in ("carrot-broccoli", "cat-bed", "dog-bed")),
         f"{CONTEXT}-asymmetry",
         f"{CONTEXT}-not-universal",
         *(f"{CONTEXT}-{name}" for name in CONTEXT_CLASSES),
@@ -163,7 +165,7 @@ COUNTER_EXAMPLES: dict[Callable[[Any], None], set[str]] = {
     the_same_context_everywhere: {f"{CONTEXT}-person-bed", f"{CONTEXT}-not-universal", f"{CONTEXT}-bed"},
     sides_exchanged: {
         *(f"position/{LABEL}-{what}" for what in ("person-below", "person-above", "surfboard-above")),
-        *(f"position/{LABEL}-{what}" for what in ("umbrella-below", "horse-above")),
+        *(f"position/{LABEL}-{what}" for what in ("umbrella-below", "horse-above", "cat-below")),
         f"position/control-{LABEL}-mirrored",
     },
     sizes_exchanged: {

@@ -24,8 +24,8 @@ _OPTIONS: Mapping[str, Any] = {"fastestdet": [_SIZE, _SIZE], "nanodet_m": [_SIZE
 SIDES: Mapping[str, float] = {"fastestdet": 64.0, "nanodet_m": 64.0, "yolox_nano": 96.0}
 """Square roots of the areas of single objects, in pixels.
 
-A quarter of the image's side leaves room for context. YOLOX-Nano sees only a third of the beds of that size, for want of
-objectness, which is not asked for. FastestDet's candidates have no size.
+A quarter of the image's side leaves room for context. YOLOX-Nano sees only a third of the beds of that size, for
+want of objectness, which is not asked for. FastestDet's candidates have no size.
 """
 
 CONTEXT_CLASSES = (

@@ -15,6 +15,7 @@ _SENTENCES: Sequence[tuple[str, Sequence[str], str, str]] = (
         "above",
         "birds, umbrellas and kites lie above {}'s people",
     ),
+    ("cat", ("bed", "couch"), "below", "beds and couches lie below {}'s cats"),
     ("surfboard", ("person",), "above", "people lie above {}'s surfboards"),
     ("umbrella", ("person",), "below", "people lie below {}'s umbrellas"),
     ("horse", ("person",), "above", "people lie above {}'s horses"),
