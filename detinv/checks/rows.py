@@ -146,7 +146,7 @@ def _best_rows(dense: DensePredictions, batch: LayoutBatch) -> tuple[Tensor, lis
     """Return the row that stands for each object, -1 for none, and whether no row of it belongs to another object."""
     objects = int(batch.valid.sum())
     if dense.head.assigner is None:
-        rows = HungarianRule().match(dense, batch, None).positive_rows[0, :objects]
+        rows = HungarianRule().match([dense], batch, [None])[0].positive_rows[0, :objects]
         return rows, [True] * objects
     found = assign_rows(dense, batch)
     known, candidates = found.candidates_valid[0, :objects], found.candidates[0, :objects]

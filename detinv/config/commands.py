@@ -1,6 +1,6 @@
 """The commands of the command line: names and summaries. Imports nothing heavy."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +21,7 @@ class Command:
         flags: overrides that a word with two dashes stands for, as in `detinv verify --quick`.
         texts: those of the command's own options that are texts, where neither a default nor an annotation says so.
         constructor: dotted name of what takes the command's own options; its annotations say of what kinds they are.
+        optional: the command's own options that may be null although they have a default.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Command:
     flags: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, Text] = field(default_factory=lambda: _OUT_DIR)
     constructor: str | None = None
+    optional: Collection[str] = ()
 
 
 COMMANDS = {
@@ -71,6 +73,11 @@ COMMANDS = {
         Command(
             "train", "train a bundled detector again and measure it", constructor="detinv.training.fit.TrainingOptions"
         ),
-        Command("bench", "time an inversion step against the bare network: detinv bench step", "benchmark"),
+        Command(
+            "bench",
+            "time an inversion step against the bare network: detinv bench step",
+            "benchmark",
+            optional=("inversion.against",),
+        ),
     )
 }

@@ -63,8 +63,8 @@ def compose_config(
     config = _compose(command, [*choosing, *as_typed(command, own, known)], chosen) if own else base.copy()
     try:
         defaults = flat_values(_resolved(base))
-        constructor = COMMANDS[command].constructor
-        check_kinds(defaults, config, constructor)
+        options = COMMANDS[command]
+        check_kinds(defaults, config, options.constructor, options.optional)
         check_numbers(flat_values(config))
         check_read(command, defaults, flat_values(config))
         _check_complete(config, command, chosen)
@@ -72,7 +72,7 @@ def compose_config(
             config.out_dir = str(name_out_dir(command))
         OmegaConf.resolve(config)
         # Once more: only now are interpolated values known.
-        check_kinds(defaults, config, constructor)
+        check_kinds(defaults, config, options.constructor, options.optional)
     except (OmegaConfBaseException, RecursionError) as error:
         raise mistake_within(error) from error
     check_resolved(OmegaConf.to_container(config))

@@ -4,7 +4,7 @@ The right kind is what the constructor that an entry's `_target_` names is annot
 the kind of the default.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from detinv.config.annotations import annotation_of_option, annotations_of, annotations_of_own, fits, said
@@ -22,13 +22,19 @@ FOREIGN = ("trainer.", "detector.", "layout.image_ids")
 _DETECTOR = "detector."
 
 
-def check_kinds(defaults: Mapping[str, Any], config: "DictConfig", constructor: str | None = None) -> None:
+def check_kinds(
+    defaults: Mapping[str, Any],
+    config: "DictConfig",
+    constructor: str | None = None,
+    optional: Collection[str] = (),
+) -> None:
     """Raise ConfigError for a value of the wrong kind, or for an option that was removed.
 
     Args:
         defaults: see `flat_values`.
         config: as it is written or resolved; what is interpolated or still to be given is not checked.
         constructor: dotted name of what takes the options that belong to no other entry.
+        optional: options that may be null although they have a default.
     """
     values = flat_values(config)
     for key in defaults:
@@ -42,7 +48,7 @@ def check_kinds(defaults: Mapping[str, Any], config: "DictConfig", constructor: 
         kind = wanted.get(key, _kind_of(key, default))
         if kind is None or fits(value, kind) or _unknown(value):
             continue
-        if value is None and key.startswith(FOREIGN):
+        if value is None and (key in optional or key.startswith(FOREIGN)):
             continue
         if key.startswith(_DETECTOR) and (annotated := annotation_of_option(values, key)) is not None:
             # The default is one of several kinds, as a list of class names is next to the name of a file.

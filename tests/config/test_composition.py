@@ -29,6 +29,12 @@ def experiment_folder(monkeypatch, tmp_path):
     return tmp_path
 
 
+def test_an_option_that_help_calls_optional_may_be_null():
+    assert compose_config("bench", ["inversion.against=null"]).inversion.against is None
+    with pytest.raises(ConfigError, match=r"inversion\.preset=null: expected a text"):
+        compose_config("bench", ["inversion.preset=null"])
+
+
 def test_an_experiment_can_be_chosen_by_name(experiment_folder):
     (experiment_folder / "quick.yaml").write_text("steps: 3\ndata:\n  seed: 9\n")
     config = compose_config("train", ["experiment=quick", "data.seed=4"])

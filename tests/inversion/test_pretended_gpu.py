@@ -38,17 +38,12 @@ def yolo(name: str):
 
 # By name: how to build it, and the waits of a step, by file.
 ASSIGNMENT = {"matching.py": 1}  # Hungarian matching runs on the host
-MASKS = {"detr.py": 2}  # transformers asks whether its masks hide anything
-SCALES = {"rtdetr.py": 2}  # its attention sends the size of each level, in every layer
 FAMILIES = {
     **{name: (partial(tiny_detector, name), {}) for name in ("retinanet", "fcos", "fasterrcnn", "maskrcnn", "ssd")},
     **{name: (partial(coco_detectors.small, name), {}) for name in coco_detectors.NAMES},
     **{name: (partial(yolo, name), {}) for name in ("yolov8n", "yolo11n")},
     **{name: (partial(yolo, name), ASSIGNMENT) for name in ("yolov10n", "yolo26n")},
-    "detr_resnet50": (partial(transformer, "detr_resnet50"), ASSIGNMENT | MASKS),
-    # Queries and tokens are matched one after the other.
-    "rtdetr_r18": (partial(transformer, "rtdetr_r18"), {"matching.py": 2}),
-    "rtdetr_v2_r18": (partial(transformer, "rtdetr_v2_r18"), {"matching.py": 2} | SCALES),
+    **{name: (partial(transformer, name), ASSIGNMENT) for name in ("detr_resnet50", "rtdetr_r18", "rtdetr_v2_r18")},
 }
 QUICK = ("retinanet",)
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from detinv.detectors.base import PROBE_SIZE
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
@@ -12,7 +14,7 @@ from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs
 from detinv.detectors.regions import Regions
 from detinv.detectors.transformers.common import AbstractTransformersDetector, at_least_fp32
 from detinv.errors import DetectorError
-from detinv.types import Pixels
+from detinv.types import Inputs, Pixels
 
 
 class TransformersDETR(AbstractTransformersDetector):
@@ -55,7 +57,7 @@ class TransformersDETR(AbstractTransformersDetector):
     ) -> Predictions:
         """Return raw predictions, one row per query; they do not depend on `regions`."""
         inputs = self._inputs(pixels, image_sizes)
-        hidden = self.model.model(pixel_values=inputs).last_hidden_state
+        hidden = self._decoded(inputs)
         # The heads cost little, and in half precision a box would move by several pixels.
         with torch.autocast(inputs.device.type, enabled=False):
             hidden = at_least_fp32(hidden)
@@ -63,3 +65,26 @@ class TransformersDETR(AbstractTransformersDetector):
             boxes = self.model.bbox_predictor(hidden).sigmoid()
         head = self._head((pixels.shape[2], pixels.shape[3]), (boxes.shape[1],))
         return Predictions(DensePredictions(self._known_columns(logits), boxes, head))
+
+    def _decoded(self, inputs: Inputs) -> Float[Tensor, "batch query channel"]:
+        """Run the library's steps without its masks: images fill their canvas, so masks hide nothing.
+
+        The library asks them twice whether they do, for which the host would wait for a GPU.
+        """
+        network = self.model.model
+        everywhere = torch.ones(len(inputs), *inputs.shape[2:], device=inputs.device)
+        features, seen = network.backbone(inputs, everywhere)[-1]
+        places = network.position_embedding(shape=features.shape, device=inputs.device, dtype=inputs.dtype, mask=seen)
+        if places.ndim == 4:  # transformers 5.4 flattens them by itself
+            places = places.flatten(2).transpose(1, 2)
+        encoded = network.encoder(
+            inputs_embeds=network.input_projection(features).flatten(2).transpose(1, 2),
+            spatial_position_embeddings=places,
+        )
+        queries = network.query_position_embeddings.weight.expand(len(inputs), -1, -1)
+        return network.decoder(
+            inputs_embeds=torch.zeros_like(queries),
+            spatial_position_embeddings=places,
+            object_queries_position_embeddings=queries,
+            encoder_hidden_states=encoded.last_hidden_state,
+        ).last_hidden_state

@@ -153,7 +153,9 @@ class TransformersRTDETR(AbstractTransformersDetector):
                     allowed.float(),
                     torch.nonzero(allowed[0, :, 0])[:, 0],
                     tuple(int(level.sum()) for level in allowed[0, :, 0].split(sizes)),
-                    torch.tensor(self._shapes, device=device),
+                    torch.tensor(
+                        self._shapes, device="cpu" if self.model.config.model_type == "rt_detr_v2" else device
+                    ),
                     torch.tensor([sum(sizes[:level]) for level in range(len(sizes))], device=device),
                 )
         return self._kept[device]
@@ -168,7 +170,8 @@ class _Constants:
         allowed: 1 for tokens that may become queries, 0 for those at the border.
         tokens: numbers of the allowed tokens.
         level_sizes: how many of them each level has.
-        shapes: (height, width) of each level.
+        shapes: (height, width) of each level. The second version only asks, in every layer, whether they fit: they are
+            on the host, which would wait for the device otherwise. Kernels for the first read them on the device.
         starts: number of each level's first token.
     """
 

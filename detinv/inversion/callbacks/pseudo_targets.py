@@ -73,7 +73,7 @@ class PseudoTargets(pl.Callback):
         if predictions.roi is not None:
             return replace(previous, roi=self.rule.roi(predictions.roi, layouts))
         if predictions.dense.identities is not None:
-            return replace(previous, dense=self.matching.match(predictions.dense, layouts, previous.dense))
+            return replace(previous, dense=self.matching.match([predictions.dense], layouts, [previous.dense])[0])
         return previous
 
     def build(self, name: str, predictions: Predictions, layouts: LayoutBatch, previous: Targets) -> Targets:
@@ -91,11 +91,10 @@ class PseudoTargets(pl.Callback):
             )
         if dense.head.post.nms_thresh is not None:
             return Targets(dense=self.rule.dense(dense, layouts, self._assign(name, dense, layouts)))
-        encoder = predictions.encoder
-        return Targets(
-            dense=self.matching.match(dense, layouts, previous.dense),
-            encoder=None if encoder is None else self.matching.match(encoder, layouts, previous.encoder),
-        )
+        if predictions.encoder is None:
+            return Targets(dense=self.matching.match([dense], layouts, [previous.dense])[0])
+        queries, tokens = self.matching.match([dense, predictions.encoder], layouts, [previous.dense, previous.encoder])
+        return Targets(dense=queries, encoder=tokens)
 
     def _assign(self, name: str, predictions: DensePredictions, layouts: LayoutBatch) -> Assignment:
         if isinstance(predictions.head.assigner, DynamicAssigner):

@@ -3,8 +3,10 @@
 On the CPU, libraries choose kernels and the order of sums by the size of the batch, and divide the work among threads.
 Three rules keep an image's numbers independent of the others:
 - each thread gets whole images: small ones are shared among threads of Python, at least two for each, because libraries
-  treat a single one differently; a detector that runs unchanged gets a batch padded to a multiple of the number of
-  threads; a large image, which keeps all threads busy, is run alone, and so is every image where there is one thread;
+  treat a single one differently; one or two images keep two threads of torch busy instead, and the copies of the
+  network use the same code in both cases; a detector that runs unchanged gets a batch padded to a multiple of the
+  number of threads; a large image, which keeps all threads busy, is run alone, and so is every image where there is one
+  thread;
 - everything except the network runs on one thread;
 - the last image is followed by a padding row, a copy of it, because the last few numbers of a tensor, which do not fill
   a vector register, may be computed by other instructions.
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 
 from detinv.detectors.acceleration.accelerate import accelerated, sharing_copy
 from detinv.detectors.acceleration.compile import many_shapes
+from detinv.detectors.acceleration.same_kernels import keep_kernels
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import whole_canvas
 from detinv.detectors.heads.predictions import Predictions
@@ -34,8 +37,8 @@ from detinv.types import Pixels
 T = TypeVar("T")
 
 # By detector: the copies that steps run, with the detector's hash, its device and the compile mode they were made for.
-# Copies share their weights; there are several where threads of Python share a batch, and none of a detector that runs
-# unchanged.
+# Copies share their weights. The first runs images alone, the others are for threads of Python that share a batch;
+# there are none of a detector that runs unchanged.
 _Copies = tuple[tuple[str, torch.device, str | None], list[AbstractDetector]]
 _COPIES: WeakKeyDictionary[AbstractDetector, _Copies] = WeakKeyDictionary()
 # Threads of Python that share a batch; with more, they would wait for Python's lock. Each has its part of torch's.
@@ -81,12 +84,15 @@ class Network(nn.Module):
             self.runs, self._crew = self.detector, ()
             return
         # Processes on one machine share its cores; how many threads share a batch does not change an image.
-        workers = max(1, min(self.threads, _MOST_WORKERS) // processes_here()) if device.type == "cpu" else 1
-        if self.compile_mode is None:
-            copies += [sharing_copy(copies[0]) for _ in range(workers - len(copies))]
+        workers = max(1, min(self.threads, _MOST_WORKERS) // processes_here())
+        if device.type != "cpu" or self.threads == 1 or self.compile_mode is not None:
+            workers = 0
+        for _ in range(1 + workers - len(copies)):
+            copies.append(sharing_copy(copies[0]))
+            keep_kernels(copies[-1])
         # An earlier user of the copies may have left them on another device.
-        self.runs, *others = (copy.to(device) for copy in copies[:workers])
-        self._crew = (self.runs, *others) if self.compile_mode is None else ()
+        self.runs, *crew = (copy.to(device) for copy in copies[: 1 + workers])
+        self._crew = tuple(crew)
 
     def forward(
         self,
@@ -129,6 +135,8 @@ class Network(nn.Module):
         share = -(-share // threads) * threads
         starts = range(0, count, share)
         parts = [_padded(range(start, min(start + share, count)), count, threads) for start in starts]
+        if len(parts) == 1 and len(self._crew) > 1:
+            threads = max(threads, _LEAST_SHARE)
         return self._crew[: len(parts)], parts, threads
 
 

@@ -4,6 +4,7 @@ Legend: B images, A rows of a dense head, R chosen rows, K classes, M object slo
 A weight of zero means that the target equals the current output there: no loss, no gradient.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -122,11 +123,14 @@ class TargetRule(Protocol):
 class MatchingRule(Protocol):
     """Builds pseudo-targets for heads without suppression, in which each object has exactly one row."""
 
-    def match(self, predictions: DensePredictions, layouts: LayoutBatch, previous: DenseTargets | None) -> DenseTargets:
-        """Build targets from detached predictions.
+    def match(
+        self, heads: Sequence[DensePredictions], layouts: LayoutBatch, previous: Sequence[DenseTargets | None]
+    ) -> list[DenseTargets]:
+        """Build targets for each head of a detector, all at once, because the host may have to wait for the device.
 
         Args:
-            previous: targets of the previous step for the same layouts. Their `positive_identities`, or else their
-                `positive_rows`, are the rows that the objects had.
+            heads: detached predictions.
+            previous: each head's targets of the previous step for the same layouts. Their `positive_identities`, or
+                else their `positive_rows`, are the rows that the objects had.
         """
         ...

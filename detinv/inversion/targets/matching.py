@@ -4,6 +4,7 @@ Legend: B images, M object slots, A rows of a head, R rows that are compared, K 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,13 +61,23 @@ class HungarianRule:
         check_range(self, "topk", least=1)
 
     @torch.no_grad()
-    def match(self, predictions: DensePredictions, layouts: LayoutBatch, previous: DenseTargets | None) -> DenseTargets:
+    def match(
+        self, heads: Sequence[DensePredictions], layouts: LayoutBatch, previous: Sequence[DenseTargets | None]
+    ) -> list[DenseTargets]:
+        costs = []
+        for predictions, before in zip(heads, previous, strict=True):
+            cost = self._cost(predictions, layouts)
+            if before is not None and before.positive_rows.shape == layouts.labels.shape:
+                cost = cost - self.sticky * _held_before(predictions, before)
+            costs.append(cost)
+        rows = cheapest_rows(costs, layouts.valid)
+        return [self._targets(predictions, layouts, best) for predictions, best in zip(heads, rows, strict=True)]
+
+    def _targets(
+        self, predictions: DensePredictions, layouts: LayoutBatch, best: Int64[Tensor, "batch object"]
+    ) -> DenseTargets:
         head = predictions.head
-        cost = self._cost(predictions, layouts)
-        if previous is not None and previous.positive_rows.shape == layouts.labels.shape:
-            cost = cost - self.sticky * _held_before(predictions, previous)
-        best = cheapest_rows(cost, layouts.valid)
-        chosen = is_chosen(best, layouts.valid, cost.shape[2])
+        chosen = is_chosen(best, layouts.valid, predictions.logits.shape[1])
         rank = predictions.best_log_scores().masked_fill(chosen, torch.inf)
         rows = top_rows(rank, head.level_sizes, self.topk)
         slot = slot_of(rows, best, layouts.valid)
@@ -120,33 +131,48 @@ class HungarianRule:
 
 
 def cheapest_rows(
-    cost: Float[Tensor, "batch object anchor"], valid: Bool[Tensor, "batch object"]
-) -> Int64[Tensor, "batch object"]:
-    """Return a different row for each object, of least total cost; 0 for slots without an object.
+    costs: Sequence[Float[Tensor, "batch object _"]], valid: Bool[Tensor, "batch object"]
+) -> list[Int64[Tensor, "batch object"]]:
+    """Return a different row for each object, of least total cost, for each head; 0 for slots without an object.
 
     Only the M cheapest rows of each object are considered, for M slots. That is exact: an object with a row beyond
     those could change to one of them, because the other objects cannot occupy them all. The assignment itself runs on
     the CPU, in float64, which some accelerators do not have.
 
     Args:
-        cost: finite, less than 2e4.
-        valid: slots that hold an object; at most as many as there are rows.
+        costs: of each row of a head for each object: finite, less than 2e4.
+        valid: slots that hold an object; at most as many as a head has rows.
     """
-    count = min(cost.shape[1], cost.shape[2])
-    values, rows = cost.float().topk(count, dim=2, largest=False)
+    cheapest = [cost.float().topk(min(cost.shape[1:]), dim=2, largest=False) for cost in costs]
     # In one tensor, because the host waits for each.
-    packed = torch.cat([values.view(torch.int32), rows.int(), valid[..., None].int()], dim=2).cpu()
-    host_values, host_rows = packed[..., :count].view(torch.float32).double(), packed[..., count:-1].long()
-    found = torch.zeros(cost.shape[:2], dtype=torch.int64)
-    for image, holds in enumerate(packed[..., -1] > 0):
-        slots = torch.nonzero(holds)[:, 0]
-        candidates, place = host_rows[image, slots].unique(return_inverse=True)
+    parts = [part for values, rows in cheapest for part in (values.view(torch.int32), rows.int())]
+    packed = torch.cat([*parts, valid[..., None].int()], dim=2).cpu()
+    *parts, holds = packed.split([*(part.shape[2] for part in parts), 1], dim=2)
+    holds = holds[..., 0] > 0
+    found = [
+        _assigned(values.view(torch.float32).double(), rows.long(), holds, cost.shape[2])
+        for values, rows, cost in zip(parts[::2], parts[1::2], costs, strict=True)
+    ]
+    return list(sent(torch.stack(found), valid.device))
+
+
+def _assigned(
+    values: Float[Tensor, "batch object candidate"],
+    rows: Int64[Tensor, "batch object candidate"],
+    holds: Bool[Tensor, "batch object"],
+    total: int,
+) -> Int64[Tensor, "batch object"]:
+    """Assign one of its candidates to each object, on the host."""
+    found = torch.zeros(holds.shape, dtype=torch.int64)
+    for image, objects in enumerate(holds):
+        slots = torch.nonzero(objects)[:, 0]
+        candidates, place = rows[image, slots].unique(return_inverse=True)
         table = torch.full((len(slots), len(candidates)), 2 * _OUT_OF_REACH, dtype=torch.float64)
-        table.scatter_(1, place, host_values[image, slots])
+        table.scatter_(1, place, values[image, slots])
         taken, column = linear_sum_assignment(table.numpy())
-        assert len(taken) == len(slots), f"{len(slots)} objects for {cost.shape[2]} rows"
+        assert len(taken) == len(slots), f"{len(slots)} objects for {total} rows"
         found[image, slots[torch.from_numpy(taken)]] = candidates[torch.from_numpy(column)]
-    return sent(found, cost.device)
+    return found
 
 
 def _held_before(predictions: DensePredictions, previous: DenseTargets) -> Float[Tensor, "batch object anchor"]:

@@ -11,13 +11,13 @@ from detinv.inversion.modules.network import Network
 from detinv.inversion.modules.workers import cpu_threads, run_together
 from tests.fakes import FAMILIES, in_float64, tiny_detector
 
-SIZE = 64
+SIZE, MOST = 64, 34
 
 
 def batch(count: int):
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.rand(6, 3, SIZE, SIZE, generator=generator)[:count].requires_grad_()
-    corners = torch.rand(6, 2, 2, generator=generator)[:count] * 30
+    pixels = torch.rand(MOST, 3, SIZE, SIZE, generator=generator)[:count].requires_grad_()
+    corners = torch.rand(MOST, 2, 2, generator=generator)[:count] * 30
     boxes = torch.cat([corners, corners + 20], dim=-1)
     return pixels, boxes
 
@@ -63,6 +63,20 @@ def test_an_image_has_the_same_bits_in_any_batch(family: str, prepared: bool, th
         for count in (1, 2, 3, 4, 5):
             for some, all_of_them in zip(outputs_and_gradient(network, count), whole, strict=True):
                 assert torch.equal(some, all_of_them[:count])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [6, 34])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_threads_that_share_one_image_give_the_bits_of_one_with_many(family: str, count: int):
+    """Libraries have other code for a single image, for more than 15 of them, and for several threads."""
+    network = Network(tiny_detector(family))
+    network.threads = 2
+    network.prepare()
+    with cpu_threads(1):
+        whole = outputs_and_gradient(network, count)
+        for some, all_of_them in zip(outputs_and_gradient(network, 1), whole, strict=True):
+            assert torch.equal(some, all_of_them[:1])
 
 
 def test_the_last_image_is_there_twice():

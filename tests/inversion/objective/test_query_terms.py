@@ -165,7 +165,7 @@ def matches(targets, image: int, layout: Layout) -> dict[int, int]:
 @pytest.mark.parametrize("seed", range(3))
 def test_terms_and_gradients_equal_the_slow_loop(kind: str, seed: int):
     p, batch = predictions_of(kind, seed=seed), collated()
-    targets = HungarianRule().match(p.detach(), batch, None)
+    targets = HungarianRule().match([p.detach()], batch, [None])[0]
     terms = dense_terms(p, targets, torch.tensor(LEVEL_WEIGHTS, dtype=torch.float64))
     slow = [reference(p, image, layout, matches(targets, image, layout)) for image, layout in enumerate(layouts())]
     for image, expected in enumerate(slow):
@@ -189,7 +189,7 @@ def test_terms_and_gradients_equal_the_slow_loop(kind: str, seed: int):
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_without_target_get_no_gradient(kind: str):
     p = predictions_of(kind)
-    targets = HungarianRule(score_thresh=0.8).match(p.detach(), collated(), None)
+    targets = HungarianRule(score_thresh=0.8).match([p.detach()], collated(), [None])[0]
     terms = dense_terms(p, targets, torch.ones(2, dtype=torch.float64))
     gradients = torch.autograd.grad(sum(value.sum() for value in terms.values()), leaves(p))
     compared = (targets.class_weights.amax(-1) > 0) | (targets.box_weights > 0)
@@ -204,7 +204,7 @@ def test_rows_without_target_get_no_gradient(kind: str):
 def test_encoder_terms_are_those_of_a_dense_head_under_names_of_their_own():
     queries, tokens, batch = predictions_of("sigmoid"), predictions_of("sigmoid", seed=5), collated()
     rule = HungarianRule()
-    targets = Targets(rule.match(queries.detach(), batch, None), rule.match(tokens.detach(), batch, None))
+    targets = Targets(*rule.match([queries.detach(), tokens.detach()], batch, [None, None]))
     names = ("cls", "reg", "l1", "positive")
     weights = {name: 1.0 for name in names} | {f"encoder_{name}": 1.0 for name in names}
     objective = Objective(weights, LEVEL_WEIGHTS)
@@ -223,7 +223,7 @@ def test_encoder_terms_are_those_of_a_dense_head_under_names_of_their_own():
 def test_encoder_terms_without_weight_are_left_out():
     queries, tokens, batch = predictions_of("sigmoid"), predictions_of("sigmoid", seed=5), collated()
     rule = HungarianRule()
-    targets = Targets(rule.match(queries.detach(), batch, None), rule.match(tokens.detach(), batch, None))
+    targets = Targets(*rule.match([queries.detach(), tokens.detach()], batch, [None, None]))
     found = Objective({"cls": 1.0, "encoder_l1": 2.0}).detector_terms(Predictions(queries, encoder=tokens), targets)
     assert set(found) == {"cls", "encoder_l1"}
 
@@ -234,7 +234,7 @@ def test_distances_beyond_the_bins_are_those_of_the_last(distance: float):
     p = predictions_of("bins", images=1)
     centre = (p.head.anchors[3, :2] + p.head.anchors[3, 2:]) / 2
     box = torch.cat([centre - 16 * distance, centre + 16 * 1.5])
-    targets = HungarianRule().match(p.detach(), collated_one(), None)
+    targets = HungarianRule().match([p.detach()], collated_one(), [None])[0]
     targets = replace(
         targets,
         box_targets=box.expand(1, 20, 4),

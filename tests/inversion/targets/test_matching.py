@@ -104,7 +104,7 @@ def test_matching_is_the_cheapest_of_all(kind: str, seed: int):
         for box, label in zip(layout.boxes.tolist(), layout.labels.tolist(), strict=True)
     ]
     best = min(itertools.permutations(range(7), 4), key=lambda rows: sum(table[j][row] for j, row in enumerate(rows)))
-    targets = rule.match(predictions, LayoutBatch.collate([layout]), None)
+    targets = rule.match([predictions], LayoutBatch.collate([layout]), [None])[0]
     assert targets.positive_rows[0].tolist() == list(best)
 
 
@@ -117,7 +117,7 @@ def test_cheapest_rows_are_those_of_the_whole_table(objects: int):
         if trial % 2:
             cost = (4 * cost).round()
         valid = torch.rand(2, objects, generator=generator) < 0.7
-        found = cheapest_rows(cost, valid)
+        (found,) = cheapest_rows([cost], valid)
         for image in range(2):
             rows, table = found[image][valid[image]], cost[image][valid[image]]
             assert len(set(rows.tolist())) == len(rows)
@@ -127,7 +127,7 @@ def test_cheapest_rows_are_those_of_the_whole_table(objects: int):
 
 def test_as_many_objects_as_rows():
     layout, predictions = random_layout(12, 1), random_predictions("sigmoid", 1, 2, rows=12)
-    targets = HungarianRule().match(predictions, LayoutBatch.collate([layout]), None)
+    targets = HungarianRule().match([predictions], LayoutBatch.collate([layout]), [None])[0]
     assert sorted(targets.positive_rows[0].tolist()) == list(range(12))
 
 
@@ -139,7 +139,7 @@ def test_f_of_the_targets_is_the_layout(kind: str, seed: int):
         layouts = [layout.select((layout.boxes[:, 2:] - layout.boxes[:, :2] > 16).all(1)) for layout in layouts]
     predictions = random_predictions(kind, len(layouts), seed)
     assert all(len(found) > 5 for found in postprocess(Predictions(predictions), [SIZE] * len(layouts)))
-    targets = HungarianRule(score_thresh=0.5).match(predictions, LayoutBatch.collate(layouts), None)
+    targets = HungarianRule(score_thresh=0.5).match([predictions], LayoutBatch.collate(layouts), [None])[0]
     wished = substitute(Predictions(predictions), Targets(dense=targets))
     for found, layout in zip(postprocess(wished, [SIZE] * len(layouts)), layouts, strict=True):
         assert len(found) == len(layout)
@@ -152,7 +152,7 @@ def test_as_little_as_possible_is_changed():
     layouts = LayoutBatch.collate([random_layout(4, 0)])
     for kind in ("softmax", "sigmoid", "grid"):
         predictions = random_predictions(kind, 1, 0)
-        targets = HungarianRule().match(predictions, layouts, None)
+        targets = HungarianRule().match([predictions], layouts, [None])[0]
         rows = targets.rows[0]
         mine = targets.box_weights[0] > 0
         assert sorted(rows[mine].tolist()) == sorted(targets.positive_rows[0].tolist())
@@ -164,7 +164,7 @@ def test_as_little_as_possible_is_changed():
 def test_rows_take_part_as_f_would_rank_them():
     """Fewer rows than the head has: those of objects, then those of highest score."""
     predictions, layouts = random_predictions("grid", 1, 3), LayoutBatch.collate([random_layout(3, 0)])
-    targets = HungarianRule(topk=20).match(predictions, layouts, None)
+    targets = HungarianRule(topk=20).match([predictions], layouts, [None])[0]
     rows = targets.rows[0].tolist()
     assert len(rows) == len(set(rows)) == 40
     assert set(targets.positive_rows[0].tolist()) <= set(rows)
@@ -180,7 +180,7 @@ def test_rows_out_of_reach_are_not_taken():
     reachable = predictions.head.codec.expresses(batch.boxes, predictions.head.anchors)
     assert reachable.any(-1).all()
     assert not reachable.all()
-    rows = HungarianRule().match(predictions, batch, None).positive_rows
+    rows = HungarianRule().match([predictions], batch, [None])[0].positive_rows
     assert reachable.gather(2, rows[..., None]).all()
 
 
@@ -195,9 +195,9 @@ def with_noise(predictions: DensePredictions, size: float, seed: int) -> DensePr
 
 def changes(rule: HungarianRule, predictions: DensePredictions, batch: LayoutBatch, size: float) -> int:
     """How many objects change their row over ten steps of noise."""
-    previous, count = rule.match(predictions, batch, None), 0
+    previous, count = rule.match([predictions], batch, [None])[0], 0
     for step in range(10):
-        current = rule.match(with_noise(predictions, size, step), batch, previous)
+        current = rule.match([with_noise(predictions, size, step)], batch, [previous])[0]
         count += int((current.positive_rows != previous.positive_rows).sum())
         previous = current
     return count
@@ -223,11 +223,11 @@ def test_small_noise_does_not_make_matches_flap(kind: str):
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
 def test_a_large_change_does_switch(kind: str):
     predictions, batch = crowd(kind)
-    first = HungarianRule().match(predictions, batch, None)
+    first = HungarianRule().match([predictions], batch, [None])[0]
     row = int(first.positive_rows[0, 0])
     deltas = predictions.deltas.clone()
     deltas[:, row] = torch.tensor([0.9, 0.9, 0.05, 0.05])
-    second = HungarianRule().match(replace(predictions, deltas=deltas), batch, first)
+    second = HungarianRule().match([replace(predictions, deltas=deltas)], batch, [first])[0]
     assert int(second.positive_rows[0, 0]) != row
     assert second.positive_rows[0, 1:].tolist() == first.positive_rows[0, 1:].tolist()
 
@@ -236,12 +236,12 @@ def test_matches_follow_queries_that_change_places():
     """Queries chosen anew in every pass are known by their token, not by their row."""
     predictions, batch = crowd("sigmoid")
     tokens = torch.arange(100, 130)[None]
-    first = HungarianRule().match(replace(predictions, identities=tokens), batch, None)
+    first = HungarianRule().match([replace(predictions, identities=tokens)], batch, [None])[0]
     assert first.positive_identities.tolist() == (first.positive_rows + 100).tolist()
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
     noisy = with_noise(predictions, 0.015, 1)
     shuffled = replace(noisy, logits=noisy.logits[:, order], deltas=noisy.deltas[:, order], identities=tokens[:, order])
-    second = HungarianRule().match(shuffled, batch, first)
+    second = HungarianRule().match([shuffled], batch, [first])[0]
     assert second.positive_identities.tolist() == first.positive_identities.tolist()
     assert second.positive_rows.tolist() != first.positive_rows.tolist()
     assert tokens[0, order][second.positive_rows[0]].tolist() == second.positive_identities[0].tolist()
@@ -250,18 +250,19 @@ def test_matches_follow_queries_that_change_places():
 def test_targets_of_another_batch_are_no_precedent():
     predictions, batch = random_predictions("sigmoid", 2, 6), LayoutBatch.collate([random_layout(3, 6)] * 2)
     rule = HungarianRule(sticky=100.0)
-    alone = rule.match(predictions, batch, None).positive_rows
-    other = rule.match(random_predictions("sigmoid", 1, 7), LayoutBatch.collate([random_layout(2, 7)]), None)
-    torch.testing.assert_close(rule.match(predictions, batch, other).positive_rows, alone)
+    alone = rule.match([predictions], batch, [None])[0].positive_rows
+    other = rule.match([random_predictions("sigmoid", 1, 7)], LayoutBatch.collate([random_layout(2, 7)]), [None])[0]
+    torch.testing.assert_close(rule.match([predictions], batch, [other])[0].positive_rows, alone)
 
 
 def test_a_slot_that_held_nothing_sticks_to_nothing():
     predictions = random_predictions("sigmoid", 1, 8)
     rule, layout = HungarianRule(sticky=100.0), random_layout(2, 8)
-    empty = rule.match(predictions, LayoutBatch.collate([random_layout(0, 0)], slots=2), None)
+    empty = rule.match([predictions], LayoutBatch.collate([random_layout(0, 0)], slots=2), [None])[0]
     batch = LayoutBatch.collate([layout])
     torch.testing.assert_close(
-        rule.match(predictions, batch, empty).positive_rows, rule.match(predictions, batch, None).positive_rows
+        rule.match([predictions], batch, [empty])[0].positive_rows,
+        rule.match([predictions], batch, [None])[0].positive_rows,
     )
 
 
@@ -269,7 +270,7 @@ def test_a_slot_that_held_nothing_sticks_to_nothing():
 def test_order_of_objects_padding_and_batch_change_nothing(kind: str):
     layouts = [random_layout(objects, 9 + objects) for objects in (3, 0, 6)]
     predictions, rule = random_predictions(kind, 3, 9), HungarianRule()
-    together = rule.match(predictions, LayoutBatch.collate(layouts, slots=8), None)
+    together = rule.match([predictions], LayoutBatch.collate(layouts, slots=8), [None])[0]
     for image, layout in enumerate(layouts):
         quality = None if predictions.quality_logits is None else predictions.quality_logits[image : image + 1]
         single = replace(
@@ -279,7 +280,7 @@ def test_order_of_objects_padding_and_batch_change_nothing(kind: str):
             quality_logits=quality,
         )
         turned = replace(layout, boxes=layout.boxes.flip(0), labels=layout.labels.flip(0))
-        alone = rule.match(single, LayoutBatch.collate([turned]), None)
+        alone = rule.match([single], LayoutBatch.collate([turned]), [None])[0]
         count = len(layout)
         assert together.positive_rows[image, :count].flip(0).tolist() == alone.positive_rows[0, :count].tolist()
         for name in ("rows", "class_targets", "class_weights", "box_weights", "quality_targets", "quality_weights"):
@@ -293,7 +294,7 @@ def test_order_of_objects_padding_and_batch_change_nothing(kind: str):
 
 def test_objectness_pushes_strays_down_and_leaves_their_class():
     predictions, batch = random_predictions("objectness", 1, 10), LayoutBatch.collate([random_layout(3, 10)])
-    targets = HungarianRule().match(predictions, batch, None)
+    targets = HungarianRule().match([predictions], batch, [None])[0]
     mine = targets.box_weights[0] > 0
     stray = (targets.quality_weights[0] > 0) & ~mine
     assert stray.any()
@@ -304,8 +305,8 @@ def test_objectness_pushes_strays_down_and_leaves_their_class():
 
 def test_what_is_not_finite_is_no_row_for_anybody():
     predictions, batch = random_predictions("sigmoid", 1, 11), LayoutBatch.collate([random_layout(3, 11)])
-    best = HungarianRule().match(predictions, batch, None).positive_rows[0]
+    best = HungarianRule().match([predictions], batch, [None])[0].positive_rows[0]
     deltas = predictions.deltas.clone()
     deltas[0, best[0]], deltas[0, best[1]] = torch.nan, torch.inf
-    again = HungarianRule().match(replace(predictions, deltas=deltas), batch, None).positive_rows[0]
+    again = HungarianRule().match([replace(predictions, deltas=deltas)], batch, [None])[0].positive_rows[0]
     assert not {int(best[0]), int(best[1])} & set(again.tolist())
