@@ -46,11 +46,15 @@ class Range:
 def borne_out(interval: Interval, allowed: Range, resampled: int | None = None) -> Verdict:
     """Return HOLDS if the whole interval is allowed, FAILS if none of it is, UNDECIDED otherwise or for NaN.
 
+    An interval that is nothing but an end of the range is UNDECIDED: differences that are all 0 are no difference.
+
     Args:
         resampled: for a bootstrap interval the number of units that were resampled; UNDECIDED for fewer than
             `LEAST_RESAMPLED`.
     """
     if resampled is not None and resampled < LEAST_RESAMPLED:
+        return Verdict.UNDECIDED
+    if interval.low == interval.high and interval.low in (allowed.least, allowed.most):
         return Verdict.UNDECIDED
     if allowed.least <= interval.low and interval.high <= allowed.most:
         return Verdict.HOLDS

@@ -45,6 +45,7 @@ def test_a_share_above_its_limit_fails_only_if_the_sample_shows_it(successes, tr
     ((0.5, -0.1, 0.8), UNDECIDED),
     ((-0.5, -0.8, -0.1), FAILS),
     ((0.5, 0.0, 0.8), HOLDS),
+    ((0.0, 0.0, 0.0), UNDECIDED),
     ((math.nan, math.nan, math.nan), UNDECIDED),
     ((0.5, -math.inf, math.inf), UNDECIDED),
 ])  # fmt: skip
