@@ -1,4 +1,4 @@
-"""Measurements of single objects, whose images the groups `objects`, `context` and `position` share."""
+"""Measurements of single objects; the groups `context` and `position` share their images."""
 
 from typing import Any
 
@@ -33,7 +33,8 @@ def measure_objects(setup: VerificationSetup) -> dict[str, Any]:
     """
     found = {}
     for label in DETECTORS:
-        local = _setup(setup, label, _OBJECTS)
+        # More steps than for context, and so other images.
+        local = single_setup(setup, f"real-objects-{label}", _OBJECTS, [entry(label)])
         objects = single_objects(setup.sample_sizes[_OBJECTS].count, OBJECT_CLASSES, SIDES[label])
         setup.run(SingleObject(objects), local, "objects")
         random = single_setup(setup, f"real-{RANDOM}{label}", _RANDOM, [entry(label, random=True)])
@@ -53,7 +54,7 @@ def measure_context(setup: VerificationSetup) -> dict[str, Any]:
     """
     found = {}
     for label in DETECTORS:
-        local = _setup(setup, label, _CONTEXT)
+        local = _setup(setup, label)
         random = single_setup(setup, f"real-{RANDOM}{label}", _RANDOM, [entry(label, random=True)])
         found[label] = {
             "context": _context(setup, local, label, setup.sample_sizes[_CONTEXT].count),
@@ -67,12 +68,12 @@ def measure_position(setup: VerificationSetup) -> dict[str, Any]:
     found = {}
     for label in DETECTORS:
         objects = single_objects(setup.sample_sizes[_CONTEXT].count, CONTEXT_CLASSES, SIDES[label])
-        found[label] = setup.run(Position(objects), _setup(setup, label, _CONTEXT), "position")["sides"][label]
+        found[label] = setup.run(Position(objects), _setup(setup, label), "position")["sides"][label]
     return found
 
 
-def _setup(setup: VerificationSetup, label: str, size: str) -> ExperimentSetup:
-    return single_setup(setup, f"real-{label}", size, [entry(label)])
+def _setup(setup: VerificationSetup, label: str) -> ExperimentSetup:
+    return single_setup(setup, f"real-{label}", _CONTEXT, [entry(label)])
 
 
 def _context(
