@@ -13,7 +13,8 @@ def test_the_smallest_real_group_is_measured_and_its_images_are_kept(tmp_path, c
     sizes = [f"sample_sizes.real_disentangle.{name}=1" for name in ("count", "steps")]
     assert cli.main([*command, *sizes]) == 0
     out = capsys.readouterr().out
-    assert out.count("inverting ") == 6 and "disentangle/yolox_nano-classes" in out
+    # Classes alone, boxes alone and noise, of three detectors.
+    assert out.count("inverting ") == 9 and "disentangle/yolox_nano-classes" in out
     measured = json.loads((tmp_path / "run" / "measurements" / "disentangle.json").read_text())
     assert {label: found["objects"] for label, found in measured.items()} == {
         "fastestdet": 4,
