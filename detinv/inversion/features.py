@@ -18,6 +18,7 @@ from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.objective.losses import Terms
 from detinv.inversion.optim.schedules import Schedule
 from detinv.inversion.pixels.pixels import AbstractPixels
+from detinv.inversion.pixels.precondition import Preconditioner
 from detinv.inversion.preset import Preset
 from detinv.inversion.regularisers.base import AbstractRegulariser, regulariser_terms
 from detinv.layouts.batch import LayoutBatch
@@ -36,7 +37,7 @@ class FeatureInversion(AbstractPixelModule):
         layouts: one batch, in the detector's frame; their boxes are the regions of layers that are per region.
         pixels: the parametrised images.
         regularisers: priors on the images, by name.
-        optimizer, schedule, steps: see `AbstractPixelModule`.
+        optimizer, schedule, steps, precondition: see `AbstractPixelModule`.
         layer: where features are compared.
         wanted: the other images, on the layouts' canvas.
 
@@ -54,8 +55,9 @@ class FeatureInversion(AbstractPixelModule):
         steps: int,
         layer: FeatureLayer,
         wanted: Pixels,
+        precondition: Preconditioner | None = None,
     ) -> None:
-        super().__init__(ensemble, layouts, pixels, optimizer, schedule, steps)
+        super().__init__(ensemble, layouts, pixels, optimizer, schedule, steps, precondition)
         self.regularisers = dict(regularisers)
         self.layer = layer
         self._wanted = wanted
@@ -73,7 +75,7 @@ class FeatureInversion(AbstractPixelModule):
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
         # Only the network runs in the trainer's precision.
         with torch.autocast(self.device.type, enabled=False):
-            centred = self.pixels.centred()
+            centred = self.centred()
             image = self.pixels.mean + centred
         features = self.features(image)
         with torch.autocast(self.device.type, enabled=False):
@@ -111,7 +113,7 @@ def invert_features(
 ) -> list[UInt8[Tensor, "3 _height _width"]]:
     """Reconstruct images from their features in one layer, 8 bit; all images are optimised together.
 
-    Pixels, optimizer, schedule, updates and regularisers are the preset's; its rules and views are not used.
+    Pixels, precondition, optimizer, schedule, updates and regularisers are the preset's; its rules and views are not used.
 
     Args:
         detector: frozen; afterwards it is on the device where it was.
@@ -139,6 +141,7 @@ def invert_features(
         steps,
         layer,
         wanted,
+        preset.precondition,
     )
     with quiet_lightning():
         fit_module(module, trainer or {}, [PixelUpdates(preset.updates), LossRecorder()])

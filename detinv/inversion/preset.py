@@ -15,6 +15,7 @@ from detinv.inversion.objective.objective import TERM_NAMES, Objective
 from detinv.inversion.optim.schedules import Schedule
 from detinv.inversion.pixels.augmentation import Augmentation
 from detinv.inversion.pixels.pixels import AbstractPixels
+from detinv.inversion.pixels.precondition import Preconditioner
 from detinv.inversion.pixels.updates import PixelUpdate
 from detinv.inversion.regularisers.base import AbstractRegulariser
 from detinv.inversion.targets.base import MatchingRule, TargetRule
@@ -36,6 +37,7 @@ class Preset:
         updates: of the pixels after each step, in this order.
         augmentation: random views.
         regularisers: priors on the images, by the names that their terms have in logs.
+        precondition: of each image's gradient; None leaves it as it is.
         steps: optimiser updates for each image that the other values are meant for; a run may take another number.
         every_n_steps: steps between two swaps of the pseudo-targets.
 
@@ -54,6 +56,7 @@ class Preset:
     steps: int = 200
     every_n_steps: int = 1
     regularisers: Mapping[str, AbstractRegulariser] = field(default_factory=dict)
+    precondition: Preconditioner | None = None
 
     def __post_init__(self) -> None:
         check_range(self, "steps")

@@ -43,7 +43,7 @@ def test_every_preset_runs(name: str):
 def test_presets_differ_in_what_their_names_say():
     assert isinstance(load_preset("paper").rule, PaperRule)
     photographs = load_preset("photographs")
-    assert photographs.pixels.keywords["precondition"].power > 0 and photographs.objective.shapes_every
+    assert photographs.precondition.power > 0 and photographs.objective.shapes_every
 
 
 def test_a_preset_has_its_own_number_of_steps():

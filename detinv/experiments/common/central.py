@@ -139,7 +139,7 @@ class CentralObjects:
         kept = preset.objective.only(self.terms)
         if not set(kept.weights) & set(self.terms):
             raise ConfigError(f"{_OPTION}.terms={list(self.terms)}: the preset gives none of them a weight")
-        return replace(preset, rule=SingleObjectRule(self.enough), objective=kept)
+        return replace(preset, rule=SingleObjectRule(self.enough), objective=kept, precondition=None)
 
     def images(self, setup: ExperimentSetup, label: str, name: str, count: int | None = None) -> Images:
         """Invert the layouts of one class, or the first `count`; see `ExperimentSetup.invert`."""

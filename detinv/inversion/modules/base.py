@@ -15,7 +15,9 @@ from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.objective.losses import Terms
 from detinv.inversion.optim.schedules import Schedule
 from detinv.inversion.pixels.pixels import AbstractPixels
+from detinv.inversion.pixels.precondition import Preconditioned, Preconditioner
 from detinv.layouts.batch import LayoutBatch
+from detinv.types import Pixels
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
 
@@ -43,6 +45,7 @@ class AbstractPixelModule(pl.LightningModule, ABC):
         optimizer: from parameters to an optimiser that treats every pixel alone (SGD, Adam, ...).
         schedule: of the learning rate.
         steps: of the whole run.
+        precondition: of each image's gradient; None leaves it as it is.
 
     Attributes:
         outcome: of the latest step; subclasses set it.
@@ -58,12 +61,14 @@ class AbstractPixelModule(pl.LightningModule, ABC):
         optimizer: OptimizerFactory,
         schedule: Schedule,
         steps: int,
+        precondition: Preconditioner | None = None,
     ) -> None:
         super().__init__()
         self.ensemble = ensemble
         self.pixels = pixels
         self.layouts = layouts
         self.steps = steps
+        self.precondition = precondition
         self.outcome: StepOutcome | None = None
         self.loss_scale: Tensor | None = None
         self.checkpoint_entries: dict[str, Any] = {}
@@ -73,6 +78,13 @@ class AbstractPixelModule(pl.LightningModule, ABC):
     @abstractmethod
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
         """Compute the loss, summed over the images, and set `outcome`."""
+
+    def centred(self) -> Pixels:
+        """Pixels minus mean, whose gradient is reshaped on its way back to the pixels."""
+        centred = self.pixels.centred()
+        if self.precondition is None:
+            return centred
+        return Preconditioned.apply(centred, self.precondition, self.layouts.image_sizes)
 
     def summed(self, losses: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
         """Sum the images' losses, scaled for the backward pass."""

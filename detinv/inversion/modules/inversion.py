@@ -16,6 +16,7 @@ from detinv.inversion.objective.objective import Objective
 from detinv.inversion.optim.schedules import Schedule
 from detinv.inversion.pixels.augmentation import Augmentation
 from detinv.inversion.pixels.pixels import AbstractPixels
+from detinv.inversion.pixels.precondition import Preconditioner
 from detinv.inversion.regularisers.base import AbstractRegulariser, regulariser_terms
 from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
@@ -42,6 +43,7 @@ class Inversion(AbstractPixelModule):
         augmentation: random views.
         seed: of the views.
         regularisers: priors on the images, by name.
+        precondition: of each image's gradient; None leaves it as it is.
 
     Attributes:
         targets: of the latest step, by detector; on the CPU with a padding row at the end.
@@ -60,8 +62,9 @@ class Inversion(AbstractPixelModule):
         augmentation: Augmentation,
         seed: int,
         regularisers: Mapping[str, AbstractRegulariser] | None = None,
+        precondition: Preconditioner | None = None,
     ) -> None:
-        super().__init__(ensemble, layouts, pixels, optimizer, schedule, steps)
+        super().__init__(ensemble, layouts, pixels, optimizer, schedule, steps, precondition)
         self.objective = objective
         self.regularisers = dict(regularisers or {})
         self.views = augmentation.views(layouts, steps, seed)
@@ -75,7 +78,7 @@ class Inversion(AbstractPixelModule):
             torch.compiler.cudagraph_mark_step_begin()
         # Only the network runs in the trainer's precision; pixels and layouts need all digits of float32.
         with torch.autocast(self.device.type, enabled=False):
-            centred = self.pixels.centred()
+            centred = self.centred()
             view, layouts = self.views.at(self.global_step, centred, self.pixels.mean, self.pixels.mask)
             image = self.pixels.mean + view
         terms: Terms = {}

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from detinv.inversion.pixels.blur import gaussian_blur
-from detinv.inversion.pixels.precondition import Preconditioned, Preconditioner
 from detinv.layouts.batch import LayoutBatch, canvas_size, slots_for
 from detinv.layouts.layout import Layout
 from detinv.runtime.seeds import layout_generator
@@ -72,32 +71,13 @@ def start_noise(batch: LayoutBatch, seed: int, std: float) -> Float[Tensor, "bat
 
 
 class RawPixels(AbstractPixels):
-    """The centred pixels themselves.
-
-    Args:
-        precondition: reshapes each image's gradient; null leaves it as it is.
-    """
-
-    def __init__(
-        self,
-        batch: LayoutBatch,
-        mean: Float[Tensor, " 3"],
-        seed: int,
-        start_std: float,
-        precondition: Preconditioner | None = None,
-    ) -> None:
-        super().__init__(batch, mean, seed, start_std)
-        self._precondition = precondition
-        self._sizes = batch.image_sizes
+    """The centred pixels themselves."""
 
     def _start(self, noise: Float[Tensor, "batch 3 height width"]) -> Tensor:
         return noise
 
     def centred(self) -> Float[Tensor, "batch 3 height width"]:
-        values = self.values
-        if self._precondition is not None:
-            values = Preconditioned.apply(values, self._precondition, self._sizes)
-        return values if self._full else values * self.mask
+        return self.values if self._full else self.values * self.mask
 
     @torch.no_grad()
     def clamp_(self) -> None:

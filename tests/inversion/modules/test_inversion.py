@@ -54,7 +54,7 @@ LAYOUTS = [
 
 
 def inversion(
-    detector, layouts, *, steps=STEPS, pixels=RawPixels, augmentation=None, optimizer=None, seed=0, slots=None
+    detector, layouts, *, steps=STEPS, pixels=RawPixels, augmentation=None, optimizer=None, seed=0, slots=None, precondition=None
 ):
     batch = LayoutBatch.collate(layouts, detector.size_divisor, slots)
     preset = load_preset("default")
@@ -68,6 +68,7 @@ def inversion(
         steps,
         augmentation or Augmentation(),
         seed,
+        precondition=precondition,
     )
 
 
@@ -125,8 +126,8 @@ def test_steps_lower_the_loss_and_leave_the_detector_alone(family: str, rule):
 def test_an_image_does_not_depend_on_its_batch(family: str, preconditioned: bool):
     """To the last bit: on the CPU every image is computed alone."""
     augmentation = Augmentation(shift=2, zoom=0.05, contrast=0.1, hold=2)
-    pixels = partial(RawPixels, precondition=Preconditioner()) if preconditioned else RawPixels
-    options = {"augmentation": augmentation, "pixels": pixels, "slots": 2}
+    precondition = Preconditioner() if preconditioned else None
+    options = {"augmentation": augmentation, "precondition": precondition, "slots": 2}
     together = fit(inversion(tiny_detector(family), LAYOUTS, **options)).pixels()
     for index, single in enumerate(LAYOUTS):
         alone = fit(inversion(tiny_detector(family), [single], **options)).pixels()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from detinv.errors import ConfigError
 from detinv.inversion.pixels.pixels import RawPixels
-from detinv.inversion.pixels.precondition import Preconditioner
+from detinv.inversion.pixels.precondition import Preconditioned, Preconditioner
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 
@@ -77,9 +77,10 @@ def test_brightness_moves_more_than_colours():
 
 def gradients(*layouts: Layout) -> torch.Tensor:
     batch = LayoutBatch.collate(layouts, divisor=16)
-    pixels = RawPixels(batch, torch.full((3,), 0.5), 0, 0.05, Preconditioner())
+    pixels = RawPixels(batch, torch.full((3,), 0.5), 0, 0.05)
     upstream = torch.stack([noise(3, *batch.canvas_size, seed=int(one.id)) for one in layouts])
-    (pixels.centred() * upstream).sum().backward()
+    centred = Preconditioned.apply(pixels.centred(), Preconditioner(), batch.image_sizes)
+    (centred * upstream).sum().backward()
     return pixels.values.grad
 
 
@@ -94,9 +95,8 @@ def test_an_image_is_treated_within_its_own_size_whatever_its_batch():
 
 
 def test_pixels_themselves_are_as_without():
-    batch = LayoutBatch.collate([layout(20, 30, "1")], divisor=16)
-    with_it, without = (RawPixels(batch, torch.full((3,), 0.5), 0, 0.05, one)() for one in (Preconditioner(), None))
-    assert torch.equal(with_it, without)
+    images = noise(1, 3, 20, 30)
+    assert torch.equal(Preconditioned.apply(images, Preconditioner(), [(20, 30)]), images)
 
 
 @pytest.mark.parametrize("options", [{"power": -1}, {"colour": -0.1}])
