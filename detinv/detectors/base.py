@@ -31,12 +31,17 @@ class AbstractDetector(nn.Module, ABC):
         pixel_mean: buffer (3,), RGB in [0, 1]: the colour that preprocessing maps to zero, the value of padding.
         size_divisor: canvases handed to `forward` have sides that are multiples of it.
         detections_per_image: most detections `detect` can return for one image.
+
+    Attributes:
+        trained_on_photographs: whether photographs are what it knows; inversions then get their statistics where the
+            preset asks for it. False for drawings, plots and the like.
     """
 
     class_names: tuple[str, ...]
     pixel_mean: Tensor
     size_divisor: int
     detections_per_image: int
+    trained_on_photographs: bool = True
     _layers: tuple[FeatureLayer, ...] | None = None
 
     def freeze(self) -> None:

@@ -75,6 +75,7 @@ def assemble_detector(
     weights: str = _BUNDLED,
     trust_weights: bool = False,
     options: Mapping[str, Any] | None = None,
+    trained_on_photographs: bool = True,
 ) -> AbstractDetector:
     """Build a model, load weights into it and wrap it in its adapter: the target of many files in configs/detector.
 
@@ -86,6 +87,7 @@ def assemble_detector(
         weights: "bundled", "random" for initial weights that are the same every time, or a path.
         trust_weights: whether weights that are a pickle may be opened.
         options: further arguments of the adapter.
+        trained_on_photographs: see `AbstractDetector`.
 
     Raises:
         DetectorError: when the weights are missing, do not fit, or were trained on other classes.
@@ -99,6 +101,7 @@ def assemble_detector(
         _put_weights(network, name, names, weights, trust_weights)
     detector = locate(adapter)(network, names, **(options or {}))
     assert isinstance(detector, AbstractDetector)
+    detector.trained_on_photographs = trained_on_photographs
     return detector
 
 

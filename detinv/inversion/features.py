@@ -141,7 +141,7 @@ def invert_features(
         steps,
         layer,
         wanted,
-        preset.precondition,
+        preset.precondition if detector.trained_on_photographs else None,
     )
     with quiet_lightning():
         fit_module(module, trainer or {}, [PixelUpdates(preset.updates), LossRecorder()])

@@ -37,7 +37,7 @@ class Preset:
         updates: of the pixels after each step, in this order.
         augmentation: random views.
         regularisers: priors on the images, by the names that their terms have in logs.
-        precondition: of each image's gradient; None leaves it as it is.
+        precondition: of each image's gradient, for detectors trained on photographs; None leaves it as it is.
         steps: optimiser updates for each image that the other values are meant for; a run may take another number.
         every_n_steps: steps between two swaps of the pseudo-targets.
 

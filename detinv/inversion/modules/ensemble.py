@@ -184,6 +184,11 @@ class Ensemble(nn.Module):
         return any(member.detector.has_masks for member in self)
 
     @property
+    def trained_on_photographs(self) -> bool:
+        """Whether any of its detectors was."""
+        return any(member.detector.trained_on_photographs for member in self)
+
+    @property
     def is_compiled(self) -> bool:
         """Whether any of its networks is compiled."""
         return any(member.network.compile_mode is not None for member in self)

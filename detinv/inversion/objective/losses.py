@@ -35,11 +35,15 @@ class TermOptions:
         log_odds: whether the positive term raises the log-odds of an object's class, which mean the same for every
             head, or its raw logit, as published.
         deltas: whether heads with suppression have the term of that name.
+        background_rows: for each object, over how many rows the classification of those that stand for none is
+            averaged at least; null averages all compared rows together, as published, among which a few stray ones
+            weigh next to nothing.
     """
 
     positive_cap: float | None = None
     log_odds: bool = False
     deltas: bool = False
+    background_rows: float | None = None
 
     def evidence(
         self, logits: Float[Tensor, "batch object column"], labels: Int64[Tensor, "batch object"], sigmoid: bool
@@ -88,8 +92,7 @@ def dense_terms(
     count = targets.rows.shape[1]
     logits = take(predictions.logits, torch.cat([targets.rows, targets.positive_rows], dim=1))
     losses = _class_loss(logits[:, :count], targets, head.scoring)
-    counted = targets.class_weights.amax(-1)
-    terms = {"cls": (losses * row_weights).sum(1) / counted.sum(1).clamp(min=1)}
+    terms = {"cls": _mean_of_rows(losses * row_weights, targets.class_weights.amax(-1), targets, options)}
 
     giou = generalized_iou(predictions.boxes(targets.rows), targets.box_targets)
     matched = targets.box_weights.sum(1).clamp(min=1)
@@ -104,9 +107,10 @@ def dense_terms(
         entropy = F.binary_cross_entropy_with_logits(
             take(predictions.quality_logits, targets.rows), targets.quality_targets, reduction="none"
         )
-        compared = targets.quality_weights.sum(1).clamp(min=1)
         name = "objectness" if head.scoring.objectness else "centerness"
-        terms[name] = (entropy * targets.quality_weights * row_weights).sum(1) / compared
+        terms[name] = _mean_of_rows(
+            entropy * targets.quality_weights * row_weights, targets.quality_weights, targets, options
+        )
     one_to_one = head.post.nms_thresh is None
     if predictions.bins is not None or one_to_one or options.deltas:
         code = head.codec.encode(targets.box_targets, head.anchors[targets.rows])
@@ -118,6 +122,27 @@ def dense_terms(
             distance = distance.masked_fill(targets.box_weights == 0, 0)
             terms["l1" if one_to_one else "deltas"] = (distance * box_weights).sum(1) / matched
     return terms
+
+
+def _mean_of_rows(
+    losses: Float[Tensor, "batch row"],
+    compared: Float[Tensor, "batch row"],
+    targets: DenseTargets,
+    options: TermOptions,
+) -> Float[Tensor, " batch"]:
+    """Mean over the compared rows, or the sum of the means over those that stand for objects and over the others.
+
+    Args:
+        losses: weighted, so that those of rows that are not compared are 0.
+        compared: 1 for a row that is, else 0.
+    """
+    if options.background_rows is None:
+        return losses.sum(1) / compared.sum(1).clamp(min=1)
+    objects, others = (targets.box_weights > 0).float(), (targets.box_weights <= 0).float()
+    least = targets.positive_weights.sum(1) * options.background_rows
+    return (losses * objects).sum(1) / (compared * objects).sum(1).clamp(min=1) + (losses * others).sum(1) / (
+        torch.maximum((compared * others).sum(1), least).clamp(min=1)
+    )
 
 
 def _class_loss(

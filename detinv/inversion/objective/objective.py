@@ -49,7 +49,7 @@ class Objective:
             does not have (a mask term without masks, say) are skipped.
         level_weights: factor of each pyramid level, finest first, for rows and regions alike; the last one also
             serves all coarser levels.
-        positive_cap, log_odds: see `TermOptions`.
+        positive_cap, log_odds, background_rows: see `TermOptions`.
         shapes_every: every so many steps, boxes and masks are asked for alone; null for never. An optimiser that scales
             every gradient to one size then gives them that share at least, whatever the units of a head's outputs:
             within a sum, classes may decide alone.
@@ -65,21 +65,30 @@ class Objective:
         positive_cap: float | None = None,
         log_odds: bool = False,
         shapes_every: int | None = None,
+        background_rows: float | None = None,
     ) -> None:
         _check_names(weights)
         if not level_weights:
             raise ConfigError("level_weights is empty; give one weight for each pyramid level, or a single one for all")
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
         self.level_weights = tuple(float(weight) for weight in level_weights)
-        self.options = TermOptions(positive_cap, log_odds, deltas="deltas" in self.weights)
+        self.options = TermOptions(positive_cap, log_odds, "deltas" in self.weights, background_rows)
         self.shapes_every = shapes_every
         check_range(self, "shapes_every", least=2)
+        check_range(self.options, "background_rows")
 
     def reweighted(self, weights: Mapping[str, float | None]) -> "Objective":
         """Copy the objective with other weights; terms that `weights` does not name keep theirs, null drops one."""
         options = self.options
         weights = {**self.weights, **weights}
-        return Objective(weights, self.level_weights, options.positive_cap, options.log_odds, self.shapes_every)
+        return Objective(
+            weights,
+            self.level_weights,
+            options.positive_cap,
+            options.log_odds,
+            self.shapes_every,
+            options.background_rows,
+        )
 
     def raising_log_odds(self) -> "Objective":
         """Copy the objective with positive terms that raise log-odds; see `TermOptions`."""

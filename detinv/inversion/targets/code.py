@@ -33,6 +33,8 @@ class CodeRule:
         score_thresh: score above which unassigned rows are compared, in (0, 1).
         match_iou_thresh: IoU of decoded box and object from which such a row belongs to the object.
         topk: largest number of rows per level that are compared.
+        topk_per_object: the same for each object slot of a layout, where that is more: around a crowd more rows exceed
+            the threshold, and those that are not compared stay.
         proposals_per_image, proposals_foreground: size and largest positive share of the sample that weights emulate.
         rois_per_image, rois_foreground: the same for the second stage.
 
@@ -44,6 +46,7 @@ class CodeRule:
     score_thresh: float = 0.5
     match_iou_thresh: float = 0.5
     topk: int = 300
+    topk_per_object: int = 0
     proposals_per_image: int = 256
     proposals_foreground: float = 0.5
     rois_per_image: int = 512
@@ -52,6 +55,7 @@ class CodeRule:
     def __post_init__(self) -> None:
         check_range(self, "score_thresh", most=1, above=True)
         check_range(self, "match_iou_thresh proposals_foreground rois_foreground", most=1)
+        check_range(self, "topk_per_object")
         check_range(self, "topk proposals_per_image rois_per_image", least=1)
 
     @torch.no_grad()
@@ -61,7 +65,8 @@ class CodeRule:
         owned = assignment.owner >= 0
         threshold = math.log(self.score_thresh)
         rank = scores.masked_fill(owned, torch.inf)
-        rows = top_rows(rank, predictions.head.level_sizes, self.topk)
+        topk = max(self.topk, self.topk_per_object * layouts.valid.shape[1])
+        rows = top_rows(rank, predictions.head.level_sizes, topk)
         live = take(rank, rows) > threshold
         owner = take(assignment.owner, rows)
 

@@ -1,6 +1,7 @@
 """Targets and losses of a one-stage head against a slow loop over images, objects and rows, in float64."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,7 +153,18 @@ def centre_and_sides(box):
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]
 
 
-def reference_terms(p: DensePredictions, layout: Layout, image: int, level_weights) -> dict[str, torch.Tensor]:
+def mean_of_rows(losses, objects: int, background_rows: float | None):
+    """Losses of (whether the row stands for an object, loss): the mean, or that of each kind and their sum."""
+    zero = torch.zeros((), dtype=torch.float64)
+    if background_rows is None:
+        return sum((loss for _, loss in losses), zero) / max(len(losses), 1)
+    mine, others = ([loss for stands, loss in losses if stands == kind] for kind in (True, False))
+    return sum(mine, zero) / max(len(mine), 1) + sum(others, zero) / max(len(others), background_rows * objects, 1)
+
+
+def reference_terms(
+    p: DensePredictions, layout: Layout, image: int, level_weights, background_rows: float | None = None
+) -> dict[str, torch.Tensor]:
     anchors, boxes, labels = p.head.anchors.tolist(), layout.boxes.tolist(), layout.labels.tolist()
     if p.quality_logits is None:
         owner, candidates = owners_by_iou(anchors, boxes)
@@ -182,7 +194,7 @@ def reference_terms(p: DensePredictions, layout: Layout, image: int, level_weigh
             wanted = match >= 0 and labels[match] == k
             pt, alpha = (q, 0.25) if wanted else (1 - q, 0.75)
             loss = loss - alpha * (1 - pt) ** 2 * torch.log(pt)
-        cls.append(weight * loss)
+        cls.append((match >= 0, weight * loss))
         if match >= 0:
             goal = boxes[match]
             reg.append((weight, decoded[a], goal))
@@ -199,7 +211,7 @@ def reference_terms(p: DensePredictions, layout: Layout, image: int, level_weigh
             ctr.append(-weight * (goal_q * torch.log(q) + (1 - goal_q) * torch.log(1 - q)))
     zero = torch.zeros((), dtype=torch.float64)
     terms = {
-        "cls": sum(cls, zero) / max(len(cls), 1),
+        "cls": mean_of_rows(cls, len(boxes), background_rows),
         "positive": positive,
         "reg": sum((w * (1 - giou(b, g)) for w, b, g in reg), zero) / max(len(reg), 1),
         "deltas": sum(far, zero) / max(len(reg), 1),
@@ -209,34 +221,35 @@ def reference_terms(p: DensePredictions, layout: Layout, image: int, level_weigh
     return terms
 
 
-def our_terms(p: DensePredictions, batch: LayoutBatch, deltas: bool = True):
+def our_terms(p: DensePredictions, batch: LayoutBatch, deltas: bool = True, background_rows: float | None = None):
     assignment = p.head.assigner.assign(p.head.anchors, p.head.level_sizes, batch.boxes, batch.valid)
     targets = CodeRule(topk=1000).dense(p.detach(), batch, assignment)
-    return dense_terms(p, targets, torch.tensor(LEVEL_WEIGHTS, dtype=torch.float64), TermOptions(deltas=deltas))
+    options = TermOptions(deltas=deltas, background_rows=background_rows)
+    return dense_terms(p, targets, torch.tensor(LEVEL_WEIGHTS, dtype=torch.float64), options)
 
 
 def collate_double(items, slots=None):
-    from dataclasses import replace
-
     batch = LayoutBatch.collate(items, slots=slots)
     return replace(batch, boxes=batch.boxes.double())
 
 
 @pytest.mark.parametrize("kind", ["retinanet", "fcos"])
-@pytest.mark.parametrize("seed", range(4))
-def test_terms_and_gradients_equal_the_slow_loop(kind: str, seed: int):
+@pytest.mark.parametrize(("seed", "background_rows"), [(0, None), (1, None), (2, None), (3, None), (1, 0), (2, 3)])
+def test_terms_and_gradients_equal_the_slow_loop(kind: str, seed: int, background_rows: float | None):
     items = layouts()
     p = predictions(kind, seed)
     logits, deltas = p.logits.requires_grad_(), p.deltas.requires_grad_()
-    terms = our_terms(p, collate_double(items))
+    terms = our_terms(p, collate_double(items), background_rows=background_rows)
     for image, layout in enumerate(items):
-        expected = reference_terms(p, layout, image, LEVEL_WEIGHTS)
+        expected = reference_terms(p, layout, image, LEVEL_WEIGHTS, background_rows)
         assert set(expected) == set(terms)
         for name, value in expected.items():
             close = {"atol": 1e-5, "rtol": 1e-5, "msg": lambda m, n=name: f"{n}: {m}"}
             torch.testing.assert_close(terms[name][image], value, **close)
     ours = torch.autograd.grad(sum(value.sum() for value in terms.values()), (logits, deltas))
-    slow = sum(sum(reference_terms(p, layout, i, LEVEL_WEIGHTS).values()) for i, layout in enumerate(items))
+    slow = sum(
+        sum(reference_terms(p, layout, i, LEVEL_WEIGHTS, background_rows).values()) for i, layout in enumerate(items)
+    )
     for got, wanted in zip(ours, torch.autograd.grad(slow, (logits, deltas)), strict=True):
         torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-4)
 
@@ -295,3 +308,17 @@ def test_every_object_owns_a_row_even_in_a_crowd():
     for assigner in (AnchorAssigner(), PointAssigner(radius=3.0)):
         owner = assigner.assign(anchors, sizes, boxes, valid).owner[0].tolist()
         assert {0, 1, 2, 3} <= set(owner)
+
+
+def test_a_crowd_has_more_rows_compared():
+    """As many rows as exceed the threshold around many objects, which a fixed number would cut off."""
+    items = layouts()
+    p = predictions("retinanet")
+    p = replace(p, logits=torch.full_like(p.logits, 3.0))
+    batch = collate_double(items)
+    assignment = p.head.assigner.assign(p.head.anchors, p.head.level_sizes, batch.boxes, batch.valid)
+    fixed = CodeRule(topk=2).dense(p, batch, assignment).rows.shape[1]
+    by_object = CodeRule(topk=2, topk_per_object=3).dense(p, batch, assignment).rows.shape[1]
+    slots = batch.valid.shape[1]
+    sizes = p.head.level_sizes
+    assert fixed == sum(min(size, 2) for size in sizes) < by_object == sum(min(size, 3 * slots) for size in sizes)
