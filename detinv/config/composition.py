@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _EXPERIMENT = "experiment"
+_PRESET = "preset"
 _DETECTOR = "detector."
 
 
@@ -61,6 +62,12 @@ def compose_config(
     own = [_left_out(word, known) for word in overrides if word not in choosing]
     # A composition takes a fifth of a second, and without further words it would be the same one.
     config = _compose(command, [*choosing, *as_typed(command, own, known)], chosen) if own else base.copy()
+    if "preset" in config and not _chooses(_PRESET, chosen):
+        from detinv.config.suited import DEFAULT, suited_preset
+
+        suited = suited_preset(command, config)
+        if suited != DEFAULT:
+            return compose_config(command, [*overrides, f"{_PRESET}={suited}"], name_out_dir)
     try:
         defaults = flat_values(_resolved(base))
         options = COMMANDS[command]
@@ -103,6 +110,17 @@ def _chosen_base(command: str, overrides: Sequence[str]) -> tuple[list[str], dic
     _store_experiment(command, chosen)
     choosing = [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen]
     return choosing, chosen, _compose(command, choosing, chosen)
+
+
+def _chooses(group: str, chosen: Mapping[str, str]) -> bool:
+    """Tell whether the command line or the experiment chooses from a group, instead of leaving its default."""
+    name = chosen.get(_EXPERIMENT, "null")
+    if group in chosen or name == "null":
+        return group in chosen
+    from hydra.core.config_store import ConfigStore
+
+    defaults = ConfigStore.instance().load(f"{_EXPERIMENT}/{name}.yaml").node.get("defaults") or []
+    return any(str(key).split("/")[-1] == group for entry in defaults if isinstance(entry, Mapping) for key in entry)
 
 
 def chosen_groups(overrides: Sequence[str]) -> dict[str, str]:

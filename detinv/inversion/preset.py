@@ -7,10 +7,12 @@ import torch
 
 from detinv.config.folders import choices, config_dir
 from detinv.config.instantiate import compose_choice, instantiate
+from detinv.config.suited import DEFAULT, PHOTOGRAPHS
 from detinv.errors import ConfigError
 from detinv.inputs.printable import suggestion
 from detinv.inputs.ranges import check_range
 from detinv.inversion.modules.base import OptimizerFactory
+from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.objective.objective import TERM_NAMES, Objective
 from detinv.inversion.optim.schedules import Schedule
 from detinv.inversion.pixels.augmentation import Augmentation
@@ -71,6 +73,11 @@ class Preset:
         # Parts that are built in the middle of a run are tried once, on next to nothing: a mistake in them shows here.
         empty = Layout(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), (8, 8), "empty")
         self.optimizer(self.pixels(LayoutBatch.collate([empty]), torch.full((3,), 0.5), 0).parameters())
+
+
+def suited_preset(ensemble: Ensemble) -> str:
+    """Return the name of the preset that suits what the detectors were trained on."""
+    return PHOTOGRAPHS if ensemble.trained_on_photographs else DEFAULT
 
 
 def load_preset(name: str = "default") -> Preset:

@@ -14,7 +14,7 @@ from detinv.inversion.evaluation import evaluate_all, planted_cues
 from detinv.inversion.fit import device_of
 from detinv.inversion.job import Gathered, Job
 from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
-from detinv.inversion.preset import Preset, load_preset
+from detinv.inversion.preset import Preset, load_preset, suited_preset
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.resume.archive import Archive
 from detinv.inversion.resume.fingerprint import detector_hash
@@ -41,7 +41,7 @@ class InversionInterrupted(KeyboardInterrupt):
 def invert(
     detector: AbstractDetector | str | Sequence[AbstractDetector | str] | Ensemble,
     layouts: Sequence[Layout] | LayoutSource,
-    preset: Preset | str = "default",
+    preset: Preset | str | None = None,
     *,
     steps: int | None = None,
     seed: int = 0,
@@ -66,7 +66,7 @@ def invert(
         layouts: a list, or a source of layouts such as `WorldLayouts`, which then gives layouts of the detector's
             classes. Boxes may be in any frame: they are resized to the (first) detector's own input size. Labels are
             the detector's own class numbers.
-        preset: or the name of a preset.
+        preset: or the name of a preset; by default "photographs" for detectors trained on photographs, else "default".
         steps: optimiser updates for each image, by default the preset's; 0 gives the start images, the control of
             every figure.
         seed: of start images and views; each layout draws its own numbers from it.
@@ -95,8 +95,8 @@ def invert(
         InversionInterrupted: when interrupted, with the result so far.
     """
     ensemble = as_ensemble(detector)
-    if isinstance(preset, str):
-        preset = load_preset(preset)
+    if not isinstance(preset, Preset):
+        preset = load_preset(preset or suited_preset(ensemble))
     steps = preset.steps if steps is None else steps
     source = layouts
     if isinstance(source, LayoutSource):

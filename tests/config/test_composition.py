@@ -41,6 +41,27 @@ def test_an_experiment_can_be_chosen_by_name(experiment_folder):
     assert (config.steps, config.data.seed) == (3, 4)
 
 
+@pytest.mark.parametrize(
+    ("command", "words", "photographs"),
+    [
+        ("invert", [], False),
+        ("invert", ["detector=nanodet_m"], True),
+        ("invert", ["detector=nanodet_m", "preset=default"], False),
+        ("run", ["experiment=fig10_context", "detectors=[{name: shapes_fcos}]"], False),
+        ("run", ["experiment=fig10_context", "detectors=[shapes_fcos, {name: nanodet_m, label: coco}]"], True),
+    ],
+)
+def test_the_preset_follows_what_detectors_were_trained_on_unless_one_is_chosen(command, words, photographs):
+    config = compose_config(command, [*words, "preset.objective.weights.cls=7"])
+    assert (config.preset.precondition is not None) is photographs
+    assert config.preset.objective.weights.cls == 7
+
+
+def test_an_experiment_that_chooses_a_preset_keeps_it(experiment_folder):
+    (experiment_folder / "mine.yaml").write_text("defaults:\n  - override /preset: paper\n  - override /detector: nanodet_m\n")
+    assert compose_config("invert", ["experiment=mine"]).preset.precondition is None
+
+
 def training_names():
     return sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 

@@ -46,6 +46,25 @@ def test_presets_differ_in_what_their_names_say():
     assert photographs.precondition.power > 0 and photographs.objective.shapes_every
 
 
+@pytest.mark.parametrize(("photographs", "name"), [(True, "photographs"), (False, "default")])
+def test_the_preset_suits_what_the_detector_was_trained_on(photographs: bool, name: str):
+    detector = tiny_detector("retinanet")
+    detector.trained_on_photographs = photographs
+    options = {"steps": 2, "trainer": {"accelerator": "cpu"}, "progress": False}
+    own, said = invert(detector, LAYOUTS[:1], **options), invert(detector, LAYOUTS[:1], name, **options)
+    assert torch.equal(own.images[0], said.images[0])
+
+
+def test_a_detector_of_drawings_gets_no_statistics_of_photographs():
+    detector, preset = tiny_detector("retinanet"), load_preset("photographs")
+    options = {"steps": 2, "trainer": {"accelerator": "cpu"}, "progress": False}
+    photographs = invert(detector, LAYOUTS[:1], preset, **options).images[0]
+    detector.trained_on_photographs = False
+    drawings = invert(detector, LAYOUTS[:1], preset, **options).images[0]
+    plain = invert(detector, LAYOUTS[:1], replace(preset, precondition=None), **options).images[0]
+    assert torch.equal(drawings, plain) and not torch.equal(drawings, photographs)
+
+
 def test_a_preset_has_its_own_number_of_steps():
     assert [load_preset(name).steps for name in ("default", "fast", "code_fcos")] == [200, 120, 1000]
     preset = replace(load_preset("fast"), steps=2)

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
 
 from detinv.detectors.heads.assigners import Assignment
 from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
@@ -31,6 +33,8 @@ class CodeRule:
 
     Args:
         score_thresh: score above which unassigned rows are compared, in (0, 1).
+        boxes_by_odds: whether the box of an unassigned row counts by the odds of its score, relative to those of its
+            object's most certain row: what suppression removes anyway need not be exact. As published, all count alike.
         match_iou_thresh: IoU of decoded box and object from which such a row belongs to the object.
         topk: largest number of rows per level that are compared.
         topk_per_object: the same for each object slot of a layout, where that is more: around a crowd more rows exceed
@@ -47,6 +51,7 @@ class CodeRule:
     match_iou_thresh: float = 0.5
     topk: int = 300
     topk_per_object: int = 0
+    boxes_by_odds: bool = False
     proposals_per_image: int = 256
     proposals_foreground: float = 0.5
     rois_per_image: int = 512
@@ -78,6 +83,10 @@ class CodeRule:
         slot = matched.clamp(min=0)
         box_targets = take(layouts.boxes, slot)
         positive_rows = best_candidates(predictions, layouts, assignment)
+        box_weights = foreground.float()
+        if self.boxes_by_odds:
+            odds = _relative_odds(take(scores, rows), slot, foreground, layouts.valid.shape[1])
+            box_weights = torch.where(owner >= 0, box_weights, box_weights * odds)
 
         quality_targets = quality_weights = None
         if predictions.quality_logits is not None:
@@ -98,7 +107,7 @@ class CodeRule:
             class_targets=class_targets,
             class_weights=live[..., None].float().expand(-1, -1, predictions.num_classes),
             box_targets=box_targets,
-            box_weights=foreground.float(),
+            box_weights=box_weights,
             quality_targets=quality_targets,
             quality_weights=quality_weights,
             positive_rows=positive_rows,
@@ -134,9 +143,29 @@ class CodeRule:
         return roi_targets(predictions, layouts, nearest, foreground, weights)
 
 
+def _relative_odds(
+    log_scores: Float[Tensor, "batch row"],
+    slot: Int64[Tensor, "batch row"],
+    foreground: Bool[Tensor, "batch row"],
+    objects: int,
+) -> Float[Tensor, "batch row"]:
+    """Return the odds of each row's score over those of the most certain row of its object, in [0, 1].
+
+    Args:
+        log_scores: log of scores in (0, 1).
+        slot: object of each row, where `foreground` says that it has one.
+        objects: slots.
+    """
+    # A score of 1 has no odds.
+    log_scores = log_scores.clamp(max=-1e-6)
+    odds = (log_scores - torch.log(-torch.expm1(log_scores))).masked_fill(~foreground, -torch.inf)
+    best = odds.new_full((len(odds), objects), -torch.inf).scatter_reduce(1, slot, odds, "amax")
+    return torch.exp(odds - best.gather(1, slot)).masked_fill(~foreground, 0)
+
+
 def _sampling_weights(
-    foreground: torch.Tensor, background: torch.Tensor, total: int, foreground_share: float
-) -> torch.Tensor:
+    foreground: Tensor, background: Tensor, total: int, foreground_share: float
+) -> Tensor:
     """Return a weight for each row, so that positives and negatives count as in a random sample of `total` rows.
 
     A sample has at most total * share positives; negatives make up the rest, as far as there are any.

@@ -322,3 +322,30 @@ def test_a_crowd_has_more_rows_compared():
     slots = batch.valid.shape[1]
     sizes = p.head.level_sizes
     assert fixed == sum(min(size, 2) for size in sizes) < by_object == sum(min(size, 3 * slots) for size in sizes)
+
+
+def test_boxes_count_by_odds_where_training_would_not_assign_them():
+    items = layouts()
+    p = predictions("retinanet")
+    batch = collate_double(items)
+    assignment = p.head.assigner.assign(p.head.anchors, p.head.level_sizes, batch.boxes, batch.valid)
+    plain, weighed = (CodeRule(topk=1000, boxes_by_odds=by_odds).dense(p, batch, assignment) for by_odds in (False, True))
+    assert torch.equal(plain.rows, weighed.rows) and torch.equal(plain.box_weights > 0, weighed.box_weights > 0)
+    decoded, fewer = p.boxes(), 0
+    for image, layout in enumerate(items):
+        rows, boxes = plain.rows[image].tolist(), layout.boxes.tolist()
+        odds, of = {}, {}
+        for row, weight in zip(rows, plain.box_weights[image].tolist(), strict=True):
+            if weight:
+                score = p.logits[image, row].sigmoid().max().item()
+                overlaps = [iou(decoded[image, row].tolist(), box) for box in boxes]
+                owner = assignment.owner[image, row].item()
+                odds[row], of[row] = score / (1 - score), owner if owner >= 0 else overlaps.index(max(overlaps))
+        for place, row in enumerate(rows):
+            if row not in odds:
+                continue
+            best = max(odds[other] for other in odds if of[other] == of[row])
+            owned = assignment.owner[image, row] >= 0
+            assert weighed.box_weights[image, place].item() == pytest.approx(1 if owned else odds[row] / best, rel=1e-5)
+            fewer += not owned and odds[row] < best
+    assert fewer
