@@ -113,7 +113,8 @@ def invert_features(
 ) -> list[UInt8[Tensor, "3 _height _width"]]:
     """Reconstruct images from their features in one layer, 8 bit; all images are optimised together.
 
-    Pixels, precondition, optimizer, schedule, updates and regularisers are the preset's; its rules and views are not used.
+    Pixels, precondition, optimizer, schedule, updates and regularisers are the preset's; its rules and views are not
+    used.
 
     Args:
         detector: frozen; afterwards it is on the device where it was.

@@ -58,7 +58,9 @@ def test_the_preset_follows_what_detectors_were_trained_on_unless_one_is_chosen(
 
 
 def test_an_experiment_that_chooses_a_preset_keeps_it(experiment_folder):
-    (experiment_folder / "mine.yaml").write_text("defaults:\n  - override /preset: paper\n  - override /detector: nanodet_m\n")
+    (experiment_folder / "mine.yaml").write_text(
+        "defaults:\n  - override /preset: paper\n  - override /detector: nanodet_m\n"
+    )
     assert compose_config("invert", ["experiment=mine"]).preset.precondition is None
 
 

@@ -163,9 +163,7 @@ def _relative_odds(
     return torch.exp(odds - best.gather(1, slot)).masked_fill(~foreground, 0)
 
 
-def _sampling_weights(
-    foreground: Tensor, background: Tensor, total: int, foreground_share: float
-) -> Tensor:
+def _sampling_weights(foreground: Tensor, background: Tensor, total: int, foreground_share: float) -> Tensor:
     """Return a weight for each row, so that positives and negatives count as in a random sample of `total` rows.
 
     A sample has at most total * share positives; negatives make up the rest, as far as there are any.

@@ -54,7 +54,16 @@ LAYOUTS = [
 
 
 def inversion(
-    detector, layouts, *, steps=STEPS, pixels=RawPixels, augmentation=None, optimizer=None, seed=0, slots=None, precondition=None
+    detector,
+    layouts,
+    *,
+    steps=STEPS,
+    pixels=RawPixels,
+    augmentation=None,
+    optimizer=None,
+    seed=0,
+    slots=None,
+    precondition=None,
 ):
     batch = LayoutBatch.collate(layouts, detector.size_divisor, slots)
     preset = load_preset("default")

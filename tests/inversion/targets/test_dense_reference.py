@@ -329,7 +329,9 @@ def test_boxes_count_by_odds_where_training_would_not_assign_them():
     p = predictions("retinanet")
     batch = collate_double(items)
     assignment = p.head.assigner.assign(p.head.anchors, p.head.level_sizes, batch.boxes, batch.valid)
-    plain, weighed = (CodeRule(topk=1000, boxes_by_odds=by_odds).dense(p, batch, assignment) for by_odds in (False, True))
+    plain, weighed = (
+        CodeRule(topk=1000, boxes_by_odds=by_odds).dense(p, batch, assignment) for by_odds in (False, True)
+    )
     assert torch.equal(plain.rows, weighed.rows) and torch.equal(plain.box_weights > 0, weighed.box_weights > 0)
     decoded, fewer = p.boxes(), 0
     for image, layout in enumerate(items):
