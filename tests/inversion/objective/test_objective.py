@@ -4,25 +4,26 @@ import pytest
 import torch
 
 from detinv.errors import ConfigError
+from detinv.inversion.objective.losses import TermOptions
 from detinv.inversion.objective.objective import Objective
 from detinv.inversion.regularisers.alpha_norm import AlphaNorm
 
 WEIGHTS = {"cls": 1.0, "reg": 2.0, "rpn_cls": 0.5, "roi_mask": 3.0}
 
 
-def objective() -> Objective:
-    return Objective(WEIGHTS, (0.5, 1.0), 4.0)
+def objective(shapes_every: int | None = 3) -> Objective:
+    return Objective(WEIGHTS, (0.5, 1.0), 4.0, log_odds=True, shapes_every=shapes_every, background_rows=2.0)
 
 
 def rest(one: Objective):
-    return one.level_weights, one.options.positive_cap
+    return one.level_weights, one.options, one.shapes_every
 
 
 def test_reweighted_changes_what_it_names_and_drops_null():
     before = objective()
     after = before.reweighted({"reg": 7.0, "roi_mask": None, "rpn_cls": 0.0, "positive": 1.0})
     assert after.weights == {"cls": 1.0, "reg": 7.0, "positive": 1.0}
-    assert rest(after) == rest(before) == ((0.5, 1.0), 4.0)
+    assert rest(after) == rest(before) == ((0.5, 1.0), TermOptions(4.0, log_odds=True, background_rows=2.0), 3)
     assert before.weights == WEIGHTS
 
 
@@ -65,7 +66,7 @@ def test_boxes_and_masks_have_their_own_steps():
     assert one.only(["cls"]).shapes_every == one.reweighted({"reg": 1.0}).shapes_every == 3
     classes = {"cls": torch.ones(2), "smooth": torch.ones(2)}
     assert one.due(classes, 2) == classes, "without boxes there is nothing to wait for"
-    assert objective().due(terms, 2) == terms
+    assert objective(shapes_every=None).due(terms, 2) == terms
 
 
 def test_a_step_for_boxes_alone_leaves_room_for_others():
