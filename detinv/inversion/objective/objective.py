@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -79,20 +80,22 @@ class Objective:
 
     def reweighted(self, weights: Mapping[str, float | None]) -> "Objective":
         """Copy the objective with other weights; terms that `weights` does not name keep theirs, null drops one."""
-        options = self.options
-        weights = {**self.weights, **weights}
-        return Objective(
-            weights,
-            self.level_weights,
-            options.positive_cap,
-            options.log_odds,
-            self.shapes_every,
-            options.background_rows,
-        )
+        return self._copy(weights={**self.weights, **weights})
 
     def raising_log_odds(self) -> "Objective":
         """Copy the objective with positive terms that raise log-odds; see `TermOptions`."""
-        return Objective(self.weights, self.level_weights, self.options.positive_cap, True, self.shapes_every)
+        return self._copy(log_odds=True)
+
+    def _copy(self, **changes: Any) -> "Objective":
+        own = {
+            "weights": self.weights,
+            "level_weights": self.level_weights,
+            "positive_cap": self.options.positive_cap,
+            "log_odds": self.options.log_odds,
+            "shapes_every": self.shapes_every,
+            "background_rows": self.options.background_rows,
+        }
+        return Objective(**own | changes)
 
     def only(self, names: Collection[str]) -> "Objective":
         """Copy the objective without the terms that are not in `names`.

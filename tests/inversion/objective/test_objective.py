@@ -27,6 +27,12 @@ def test_reweighted_changes_what_it_names_and_drops_null():
     assert before.weights == WEIGHTS
 
 
+def test_raising_log_odds_changes_nothing_else():
+    before = Objective(WEIGHTS, (0.5, 1.0), 4.0, shapes_every=3, background_rows=2.0)
+    after = before.raising_log_odds()
+    assert rest(after) == rest(objective()) and after.weights == WEIGHTS and not before.options.log_odds
+
+
 def test_only_keeps_named_terms():
     before = objective()
     after = before.only(["cls", "roi_mask"])
