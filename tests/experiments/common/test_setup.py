@@ -22,7 +22,7 @@ def test_images_are_those_of_an_inversion_and_are_kept(tmp_path, calls):
     one = setup_of(tmp_path)
     layouts = one.layouts("retinanet")
     images = one.invert("a/b", "retinanet", layouts)
-    plain = detinv.invert(one.detector("retinanet"), layouts, steps=2, trainer=CPU, progress=False)
+    plain = detinv.invert(one.detector("retinanet"), layouts, "default", steps=2, trainer=CPU, progress=False)
     assert same(images, plain.images)
     assert calls == [[layouts[0].id, layouts[1].id], [layouts[2].id]]
     folder = tmp_path / "images" / "a" / "b"
@@ -126,7 +126,7 @@ def test_steps_and_preset_may_differ_by_key(tmp_path):
     one = setup_of(tmp_path)
     layouts = one.layouts("retinanet")[:1]
     start = one.invert("start", "retinanet", layouts, steps=0)
-    plain = detinv.invert(one.detector("retinanet"), layouts, steps=0, trainer=CPU, progress=False)
+    plain = detinv.invert(one.detector("retinanet"), layouts, "default", steps=0, trainer=CPU, progress=False)
     assert same(start, plain.images)
     whole = one.invert("whole", "retinanet", layouts)
     part = one.invert("part", "retinanet", layouts, classes_only(load_preset()))
@@ -138,7 +138,7 @@ def test_joint_images_are_those_of_a_joint_inversion(tmp_path, calls):
     layouts = one.layouts("retinanet")[:2]
     images = one.invert_jointly("joint", layouts)
     detectors = [one.detector("retinanet"), one.detector("fcos")]
-    assert same(images, detinv.invert(detectors, layouts, steps=2, trainer=CPU, progress=False).images)
+    assert same(images, detinv.invert(detectors, layouts, "default", steps=2, trainer=CPU, progress=False).images)
     del calls[:]
     assert same(setup_of(tmp_path, ("retinanet", "fcos")).invert_jointly("joint", layouts), images)
     assert calls == []
