@@ -35,15 +35,15 @@ class TermOptions:
         log_odds: whether the positive term raises the log-odds of an object's class, which mean the same for every
             head, or its raw logit, as published.
         deltas: whether heads with suppression have the term of that name.
-        background_rows: for each object, over how many rows the classification of those that stand for none is
-            averaged at least; null averages all compared rows together, as published, among which a few stray ones
-            weigh next to nothing.
+        background_rows: over how many rows the classification of those that stand for no object is averaged at least;
+            null averages all compared rows together, as published, so that a stray one weighs the less the more
+            objects there are.
     """
 
     positive_cap: float | None = None
     log_odds: bool = False
     deltas: bool = False
-    background_rows: float | None = None
+    background_rows: int | None = None
 
     def evidence(
         self, logits: Float[Tensor, "batch object column"], labels: Int64[Tensor, "batch object"], sigmoid: bool
@@ -139,10 +139,9 @@ def _mean_of_rows(
     if options.background_rows is None:
         return losses.sum(1) / compared.sum(1).clamp(min=1)
     objects, others = (targets.box_weights > 0).float(), (targets.box_weights <= 0).float()
-    least = targets.positive_weights.sum(1) * options.background_rows
     return (losses * objects).sum(1) / (compared * objects).sum(1).clamp(min=1) + (losses * others).sum(1) / (
-        torch.maximum((compared * others).sum(1), least).clamp(min=1)
-    )
+        compared * others
+    ).sum(1).clamp(min=options.background_rows)
 
 
 def _class_loss(

@@ -66,7 +66,7 @@ class Objective:
         positive_cap: float | None = None,
         log_odds: bool = False,
         shapes_every: int | None = None,
-        background_rows: float | None = None,
+        background_rows: int | None = None,
     ) -> None:
         _check_names(weights)
         if not level_weights:
@@ -76,7 +76,7 @@ class Objective:
         self.options = TermOptions(positive_cap, log_odds, "deltas" in self.weights, background_rows)
         self.shapes_every = shapes_every
         check_range(self, "shapes_every", least=2)
-        check_range(self.options, "background_rows")
+        check_range(self.options, "background_rows", least=1)
 
     def reweighted(self, weights: Mapping[str, float | None]) -> "Objective":
         """Copy the objective with other weights; terms that `weights` does not name keep theirs, null drops one."""

@@ -12,7 +12,7 @@ WEIGHTS = {"cls": 1.0, "reg": 2.0, "rpn_cls": 0.5, "roi_mask": 3.0}
 
 
 def objective(shapes_every: int | None = 3) -> Objective:
-    return Objective(WEIGHTS, (0.5, 1.0), 4.0, log_odds=True, shapes_every=shapes_every, background_rows=2.0)
+    return Objective(WEIGHTS, (0.5, 1.0), 4.0, log_odds=True, shapes_every=shapes_every, background_rows=2)
 
 
 def rest(one: Objective):
@@ -23,12 +23,12 @@ def test_reweighted_changes_what_it_names_and_drops_null():
     before = objective()
     after = before.reweighted({"reg": 7.0, "roi_mask": None, "rpn_cls": 0.0, "positive": 1.0})
     assert after.weights == {"cls": 1.0, "reg": 7.0, "positive": 1.0}
-    assert rest(after) == rest(before) == ((0.5, 1.0), TermOptions(4.0, log_odds=True, background_rows=2.0), 3)
+    assert rest(after) == rest(before) == ((0.5, 1.0), TermOptions(4.0, log_odds=True, background_rows=2), 3)
     assert before.weights == WEIGHTS
 
 
 def test_raising_log_odds_changes_nothing_else():
-    before = Objective(WEIGHTS, (0.5, 1.0), 4.0, shapes_every=3, background_rows=2.0)
+    before = Objective(WEIGHTS, (0.5, 1.0), 4.0, shapes_every=3, background_rows=2)
     after = before.raising_log_odds()
     assert rest(after) == rest(objective()) and after.weights == WEIGHTS and not before.options.log_odds
 
