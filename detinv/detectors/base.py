@@ -66,6 +66,9 @@ class AbstractDetector(nn.Module, ABC):
     def drop_unused_outputs(self) -> None:
         """Stop computing outputs that `forward` discards; called only on copies used for `forward` alone."""
 
+    def avoid_waits(self) -> None:
+        """Compute without waiting for the device; called only on such copies, on other devices than the CPU."""
+
     @abstractmethod
     def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Return (height, width) to which the library's preprocessing resizes an image of `image_size`.

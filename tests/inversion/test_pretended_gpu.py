@@ -6,6 +6,8 @@ The table of allowed waits names the line of each, so that a new one fails with 
 from collections import Counter
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -36,13 +38,22 @@ def yolo(name: str):
         return detinv.load_detector(name, "random", image_size=64)
 
 
+def detectron2(family: str):
+    from tests.detectors.detectron2.slim import slim_detector
+
+    with TemporaryDirectory() as folder:
+        return slim_detector(Path(folder), family)
+
+
 # By name: how to build it, and the waits of a step, by file.
+DETECTRON2 = ("retinanet", "fcos", "fasterrcnn", "maskrcnn")
 ASSIGNMENT = {"matching.py": 1}  # Hungarian matching runs on the host
 FAMILIES = {
     **{name: (partial(tiny_detector, name), {}) for name in ("retinanet", "fcos", "fasterrcnn", "maskrcnn", "ssd")},
     **{name: (partial(coco_detectors.small, name), {}) for name in coco_detectors.NAMES},
     **{name: (partial(yolo, name), {}) for name in ("yolov8n", "yolo11n")},
     **{name: (partial(yolo, name), ASSIGNMENT) for name in ("yolov10n", "yolo26n")},
+    **{f"detectron2_{name}": (partial(detectron2, name), {}) for name in DETECTRON2},
     **{name: (partial(transformer, name), ASSIGNMENT) for name in ("detr_resnet50", "rtdetr_r18", "rtdetr_v2_r18")},
 }
 QUICK = ("retinanet",)

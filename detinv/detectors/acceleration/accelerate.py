@@ -117,6 +117,7 @@ def _verified_copy(detector: AbstractDetector) -> tuple[AbstractDetector, Tensor
     if detector.device.type == "cpu":
         _arrange_for_cpu(faster)
     else:
+        faster.avoid_waits()
         pools = [one for one in faster.modules() if isinstance(one, MultiScaleRoIAlign) and LevelPooling.suits(one)]
         replace_modules(faster, {pool: LevelPooling(pool) for pool in pools})
     return faster, probe, difference(expected, _predict(faster, probe))

@@ -23,6 +23,7 @@ from detinv.detectors.detectron2.common import (
     delta_codec,
     unsupported,
 )
+from detinv.detectors.detectron2.pooling import LevelPooler
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.anchors import flatten_rows
 from detinv.detectors.heads.assigners import AnchorAssigner
@@ -91,6 +92,13 @@ class Detectron2RCNN(AbstractDetectron2Detector):
     def has_masks(self) -> bool:
         """Whether the model is a Mask R-CNN."""
         return bool(self.model.roi_heads.mask_on)
+
+    def avoid_waits(self) -> None:
+        """Pool regions without sorting them by level."""
+        heads = self.model.roi_heads
+        for name in ("box_pooler", "mask_pooler"):
+            if LevelPooler.suits(pooler := getattr(heads, name, None)):
+                setattr(heads, name, LevelPooler(pooler))
 
     def _level_names(self, head: HeadName) -> Sequence[str]:
         if head == "encoder":

@@ -11,7 +11,7 @@ from tests.gradients import dependencies
 
 pytest.importorskip("detectron2", reason="needs Detectron2, see its own guide")
 
-from tests.detectors.detectron2.test_detectron2 import slim_detector
+from tests.detectors.detectron2.slim import slim_detector
 
 pytestmark = pytest.mark.detectron2
 
