@@ -22,17 +22,18 @@ def suited_preset(command: str, config: "DictConfig") -> str:
 
 
 def _nodes(config: "DictConfig") -> Iterable[Mapping[str, Any]]:
-    """Find what describes each detector; entries of no readable kind are refused elsewhere."""
+    """Find what describes each detector; entries that name none are refused elsewhere."""
     from omegaconf import OmegaConf
 
-    from detinv.config.detectors import detector_node
+    from detinv.config.detectors import detector_names, detector_node
+    from detinv.config.folders import FILE_ENDINGS
 
-    alone: Any = OmegaConf.to_container(config.detector) if config.get("detector") else {}
-    if alone:
+    content: Any = OmegaConf.to_container(config)
+    alone, listed = content.get("detector"), content.get("detectors")
+    if isinstance(alone, Mapping):
         yield from alone["members"].values() if "members" in alone else [alone]
-    listed: Any = OmegaConf.to_container(config.detectors) if config.get("detectors") else []
     for entry in listed if isinstance(listed, list) else ():
         own = entry if isinstance(entry, Mapping) else {}
         name = own.get("name", entry)
-        if isinstance(name, str):
+        if isinstance(name, str) and (name in detector_names() or name.endswith(FILE_ENDINGS)):
             yield {**detector_node(name), **own}
