@@ -62,12 +62,9 @@ def compose_config(
     own = [_left_out(word, known) for word in overrides if word not in choosing]
     # A composition takes a fifth of a second, and without further words it would be the same one.
     config = _compose(command, [*choosing, *as_typed(command, own, known)], chosen) if own else base.copy()
-    if "preset" in config and not _chooses(_PRESET, chosen):
-        from detinv.config.suited import DEFAULT, suited_preset
-
-        suited = suited_preset(command, config)
-        if suited != DEFAULT:
-            return compose_config(command, [*overrides, f"{_PRESET}={suited}"], name_out_dir)
+    # Lists of detectors, and whether real ones are verified, are options, not choices.
+    if suited := _suited_preset(command, config, chosen):
+        return compose_config(command, [*overrides, f"{_PRESET}={suited}"], name_out_dir)
     try:
         defaults = flat_values(_resolved(base))
         options = COMMANDS[command]
@@ -103,13 +100,31 @@ def composed_values(command: str, choosing: Sequence[str]) -> dict[str, Any]:
 
 
 def _chosen_base(command: str, overrides: Sequence[str]) -> tuple[list[str], dict[str, str], "DictConfig"]:
-    """Return the overrides that choose from groups, what they choose, and the configuration of these alone."""
+    """Return the overrides that choose from groups, what they choose, and the configuration of these alone.
+
+    The preset is among them where it is the detector that decides.
+    """
     chosen = chosen_groups(overrides)
     for group, choice in chosen.items():
         _check_choice(command, group, choice)
     _store_experiment(command, chosen)
     choosing = [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen]
-    return choosing, chosen, _compose(command, choosing, chosen)
+    base = _compose(command, choosing, chosen)
+    if suited := _suited_preset(command, base, chosen):
+        choosing.append(f"{_PRESET}={suited}")
+        chosen[_PRESET] = suited
+        base = _compose(command, choosing, chosen)
+    return choosing, chosen, base
+
+
+def _suited_preset(command: str, config: "DictConfig", chosen: Mapping[str, str]) -> str | None:
+    """Return the preset for the detectors of `config`, where none is chosen and the default does not suit them."""
+    if _PRESET not in config or _chooses(_PRESET, chosen):
+        return None
+    from detinv.config.suited import DEFAULT, suited_preset
+
+    suited = suited_preset(command, config)
+    return None if suited == DEFAULT else suited
 
 
 def _chooses(group: str, chosen: Mapping[str, str]) -> bool:

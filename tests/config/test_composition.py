@@ -9,7 +9,7 @@ import detinv
 from detinv import cli
 from detinv.config import folders
 from detinv.config import help as command_help
-from detinv.config.composition import chosen_groups, compose_config
+from detinv.config.composition import chosen_groups, compose_config, composed_values
 from detinv.config.folders import config_dir
 from detinv.config.help import Experiment, Option, experiments, groups, options, render
 from detinv.config.renamed import current_words
@@ -55,6 +55,11 @@ def test_the_preset_follows_what_detectors_were_trained_on_unless_one_is_chosen(
     config = compose_config(command, [*words, "preset.objective.weights.cls=7"])
     assert (config.preset.precondition is not None) is photographs
     assert config.preset.objective.weights.cls == 7
+
+
+def test_help_of_a_detector_shows_the_preset_that_suits_it():
+    values = {name: composed_values("invert", [f"detector={name}"]) for name in ("nanodet_m", "shapes_fcos")}
+    assert "preset.objective.shapes_every" in values["nanodet_m"].keys() - values["shapes_fcos"].keys()
 
 
 def test_an_experiment_that_chooses_a_preset_keeps_it(experiment_folder):

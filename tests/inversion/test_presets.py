@@ -23,8 +23,9 @@ LAYOUTS = [
 
 
 def case(name: str):
-    """The published presets of four families differ in their rules, which other tests run."""
-    return pytest.param(name, marks=pytest.mark.slow) if name.startswith("code_") and "mask" not in name else name
+    """Presets of other families differ in their rules, and `fast` in two numbers, which other tests run."""
+    slow = name == "fast" or (name.startswith("code_") and "mask" not in name)
+    return pytest.param(name, marks=pytest.mark.slow) if slow else name
 
 
 @pytest.mark.parametrize("name", [case(name) for name in choices(config_dir(), "preset")])
