@@ -1,6 +1,5 @@
 """Several tasks in turns within one process: time, processor time and peak memory of each."""
 
-import gc
 import statistics
 import threading
 import time
@@ -53,8 +52,6 @@ def take_turns(
         warmup: rounds before these.
     """
     found = {name: Costs() for name in tasks}
-    # Garbage of what ran before would be freed meanwhile, and hide what a task takes.
-    gc.collect()
     for number in range(warmup + rounds):
         for name, task in tasks.items():
             with _peak(device) as most:

@@ -1,5 +1,6 @@
 """Tasks in turns: their order, and what is measured of each."""
 
+import mmap
 import time
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from detinv.benchmarks.interleaved import take_turns
 
 CPU = torch.device("cpu")
+MEGABYTE = 10**6
 
 
 def test_tasks_take_turns_and_warming_up_is_not_counted():
@@ -21,10 +23,11 @@ def test_waiting_takes_wall_time_and_memory_is_that_of_the_task():
         time.sleep(0.05)
 
     def fill() -> None:
-        held = torch.ones(2 * 10**7)
-        # Long enough to be sampled.
-        time.sleep(0.2)
-        del held
+        # Fresh pages, and long enough to be sampled: an allocator may have some that were used before.
+        with mmap.mmap(-1, 80 * MEGABYTE) as held:
+            for _ in range(80):
+                held.write(bytes(MEGABYTE))
+            time.sleep(0.2)
 
     costs = take_turns({"wait": wait, "fill": fill}, 1, CPU, warmup=0)
     waited, filled = costs["wait"].medians(), costs["fill"].medians()
