@@ -43,8 +43,8 @@ def test_numbers_and_gradients_are_the_detector_s(family: str, large: bool, monk
 
 
 def _thread_cases() -> list:
-    """Every combination of prepared, threads and large; all but two of them are slow tests."""
-    quick = {(True, 2, False), (True, 3, True)}
+    """Every combination of prepared, threads and large; all but one of them are slow tests."""
+    quick = {(True, 2, False)}
     cases = itertools.product([False, True], [1, 2, 3, 9], [False, True])
     return [pytest.param(*case, marks=() if case in quick else pytest.mark.slow) for case in cases]
 
