@@ -169,7 +169,7 @@ def test_an_edited_layout_file_gives_other_images_in_the_same_folder(tmp_path, c
     assert pixels[0] == pixels[1] != pixels[2]
 
 
-@pytest.mark.parametrize("logger", ["wandb", "tensorboard"])
+@pytest.mark.parametrize("logger", [pytest.param("wandb", marks=pytest.mark.slow), "tensorboard"])
 def test_dashboards_are_told_numbers_and_figures(logger, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     words = ["run", "table1_transfer", "detectors=[shapes_retinanet]", "layout.count=1", "steps=1"]

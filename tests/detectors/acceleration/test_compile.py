@@ -85,6 +85,7 @@ def test_every_canvas_size_is_compiled():
     assert torch._dynamo.utils.counters["frames"]["total"] == torch._dynamo.utils.counters["frames"]["ok"]
 
 
+@pytest.mark.slow
 def test_a_shape_too_many_is_an_error(monkeypatch):
     monkeypatch.setattr(compiled, "MOST_SHAPES", 2)
     network = Network(tiny_detector("retinanet"))
