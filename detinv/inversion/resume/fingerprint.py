@@ -29,7 +29,8 @@ def detector_hash(detector: AbstractDetector) -> str:
     Options are plain values, and objects such as box coders whose attributes are plain. Running the detector does not
     change the hash, and neither does moving it to another device.
     """
-    described: list[object] = [weight_hash(detector)]
+    # What a class says of itself is in no module's variables.
+    described: list[object] = [weight_hash(detector), detector.trained_on_photographs]
     for path, module in detector.named_modules():
         options = {
             name: value if _is_plain(value) else [type(value), vars(value)]

@@ -50,6 +50,13 @@ def test_every_option_of_a_detector_counts(change: Callable):
     assert detector_hash(one) != detector_hash(other)
 
 
+def test_what_a_class_says_of_its_training_counts(monkeypatch):
+    detector = tiny_detector("retinanet")
+    before = detector_hash(detector)
+    monkeypatch.setattr(type(detector), "trained_on_photographs", False)
+    assert detector_hash(detector) != before
+
+
 @pytest.mark.parametrize("family", [*FAMILIES, "ssd"])
 def test_running_a_detector_does_not_change_its_hash(family: str):
     detector = tiny_detector(family)
