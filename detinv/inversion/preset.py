@@ -75,7 +75,7 @@ class Preset:
         self.optimizer(self.pixels(LayoutBatch.collate([empty]), torch.full((3,), 0.5), 0).parameters())
 
 
-def suited_preset(ensemble: Ensemble) -> str:
+def preset_name_for(ensemble: Ensemble) -> str:
     """Return the name of the preset that suits what the detectors were trained on."""
     return PHOTOGRAPHS if ensemble.trained_on_photographs else DEFAULT
 

@@ -14,7 +14,7 @@ from detinv.inversion.evaluation import evaluate_all, planted_cues
 from detinv.inversion.fit import device_of
 from detinv.inversion.job import Gathered, Job
 from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
-from detinv.inversion.preset import Preset, load_preset, suited_preset
+from detinv.inversion.preset import Preset, load_preset, preset_name_for
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.resume.archive import Archive
 from detinv.inversion.resume.fingerprint import detector_hash
@@ -96,7 +96,7 @@ def invert(
     """
     ensemble = as_ensemble(detector)
     if not isinstance(preset, Preset):
-        preset = load_preset(preset or suited_preset(ensemble))
+        preset = load_preset(preset or preset_name_for(ensemble))
     steps = preset.steps if steps is None else steps
     source = layouts
     if isinstance(source, LayoutSource):

@@ -133,6 +133,8 @@ class CentralObjects:
     def preset(self, preset: Preset) -> Preset:
         """Change a preset so that one candidate is optimised and everything else is free.
 
+        Steps are plain: those with the statistics of photographs fill the background with what nobody asked for.
+
         Raises:
             ConfigError: when the preset gives none of `terms` a weight, or one is no term.
         """
