@@ -23,6 +23,8 @@ from detinv.layouts.segmentations import rasterised
 
 # Boxes are annotated in rounded pixels: they may leave the image by that much and are then clipped.
 _ROUNDING = 1.0
+# Up to here, COCO's evaluation counts an object at all.
+_LARGEST_AREA = 1e10
 # For one image: a few run lengths can stand for any amount of memory.
 _MOST_MASK_BYTES = 2_000_000_000
 
@@ -35,6 +37,7 @@ def load_coco(
     count: int | None = None,
     seed: int = 0,
     min_side: float = 0.0,
+    min_area: float = 0.0,
     masks: bool = True,
     masks_needed: bool = True,
     network_size: NetworkSize | None = None,
@@ -49,6 +52,8 @@ def load_coco(
         count: take that many of them at random, by ascending id.
         seed: of that choice.
         min_side: drop objects whose shorter side is below it, in pixels of the network's input.
+        min_area: drop objects whose area is below it, in pixels of the annotated image: the area that the file gives,
+            or that of the box where it gives none. 1024 drops those that COCO calls small.
         masks: read segmentations; a layout gets masks only if each of its objects has one.
         masks_needed: whether a segmentation that cannot be read is an error, as for a detector with masks. Otherwise it
             is left out, which is said once, with the number of such segmentations.
@@ -88,7 +93,7 @@ def load_coco(
             names[image_id],
             file_name=image["file_name"],
         )
-        keep = _long_enough(path, layout, min_side, network_size)
+        keep = _long_enough(path, layout, min_side, network_size) & _large_enough(objects, min_area)
         layout = layout.select(keep)
         if masks:
             kept = [entry for entry, long_enough in zip(objects, keep.tolist(), strict=True) if long_enough]
@@ -176,12 +181,29 @@ def annotated_box(path: Path, entry: dict[str, Any], image: dict[str, Any]) -> l
     return clipped
 
 
+def given_area(entry: dict[str, Any]) -> float | None:
+    """Return the area that the file gives an annotation, in pixels of the image; None where it gives none that counts.
+
+    COCO's is that of the segmentation.
+    """
+    area = entry.get("area")
+    given = isinstance(area, int | float) and not isinstance(area, bool) and 0 <= area < _LARGEST_AREA
+    return area if given else None
+
+
 def _long_enough(
     path: Path, layout: Layout, min_side: float, network_size: NetworkSize | None
 ) -> Bool[Tensor, " object"]:
     if network_size is not None:
         layout = layout.resized(network_frame(network_size, layout.image_size, f"{path}: layout {layout.id}"))
     return (layout.boxes[:, 2:] - layout.boxes[:, :2]).amin(dim=1) >= min_side
+
+
+def _large_enough(entries: Sequence[dict[str, Any]], min_area: float) -> Bool[Tensor, " object"]:
+    areas = [given_area(entry) for entry in entries]
+    sides = [entry["bbox"][2:] for entry in entries]
+    found = [w * h if area is None else area for area, (w, h) in zip(areas, sides, strict=True)]
+    return torch.tensor([area >= min_area for area in found], dtype=torch.bool)
 
 
 def _with_masks(path: Path, layout: Layout, entries: list[dict[str, Any]], broken: list[LayoutError]) -> Layout:

@@ -84,6 +84,7 @@ class CocoLayouts:
         count: int | None = None,
         seed: int = 0,
         min_side: float = 0.0,
+        min_area: float = 0.0,
         masks: bool = True,
     ) -> None:
         if count is not None and not is_count(count):
@@ -92,6 +93,8 @@ class CocoLayouts:
             raise ConfigError(f"layout.seed={quoted(seed)}: choose a seed of 0 or more")
         if not is_coordinate(min_side) or min_side < 0:
             raise ConfigError(f"layout.min_side={quoted(min_side)}: choose a number of pixels of 0 or more")
+        if not is_coordinate(min_area) or min_area < 0:
+            raise ConfigError(f"layout.min_area={quoted(min_area)}: choose a number of square pixels of 0 or more")
         if image_ids is not None and not (isinstance(image_ids, Sequence) and all(map(is_whole, image_ids))):
             raise ConfigError(f"layout.image_ids={quoted(image_ids)}: give a list of whole numbers, such as [7,12]")
         self.annotations = str(annotations)
@@ -99,6 +102,7 @@ class CocoLayouts:
         self.count = count
         self.seed = seed
         self.min_side = min_side
+        self.min_area = min_area
         self.masks = masks
         self._masks_needed = True
 
@@ -118,6 +122,7 @@ class CocoLayouts:
             count=self.count,
             seed=self.seed,
             min_side=self.min_side,
+            min_area=self.min_area,
             masks=self.masks,
             masks_needed=self._masks_needed,
             network_size=network_size,

@@ -13,14 +13,11 @@ from torch import Tensor
 from detinv.errors import LayoutError
 from detinv.inputs.notes import say_once
 from detinv.inputs.printable import quoted
-from detinv.layouts.coco import annotated_box, annotation_name, load_coco
+from detinv.layouts.coco import annotated_box, annotation_name, given_area, load_coco
 from detinv.layouts.coco_file import WRITTEN_ID, read_coco
 from detinv.layouts.layout import Layout
 from detinv.layouts.segmentations import rasterised
 from detinv.metrics.coco_ap import coco_ground_truth, encoded_mask
-
-# Up to here, COCO's evaluation counts an object at all.
-_LARGEST_AREA = 1e10
 
 
 @dataclass(frozen=True)
@@ -143,17 +140,13 @@ def _truth(
                     "image_id": image_id,
                     "category_id": label + 1,
                     "bbox": entry["bbox"],
-                    "area": entry.get("area"),
+                    "area": given_area(entry),
                     "iscrowd": is_crowd,
                 }
                 if group.masks is not None:
                     annotation["segmentation"] = encoded_mask(group.masks[row])
-                if not _is_area(annotation["area"]):
+                if annotation["area"] is None:
                     sides = entry["bbox"][2] * entry["bbox"][3]
                     annotation["area"] = sides if group.masks is None else int(group.masks[row].sum())
                 annotations.append(annotation)
     return coco_ground_truth(layouts, class_names) | {"annotations": annotations}
-
-
-def _is_area(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LARGEST_AREA

@@ -286,6 +286,7 @@ def test_a_file_that_may_not_be_read_is_refused(refused, tmp_path: Path, monkeyp
         ("layout.seed=99999999999999999999", "layout.seed=99999999999999999999"),
         ("layout.min_side=-2", "layout.min_side=-2"),
         ("layout.min_side=nan", "layout.min_side=nan"),
+        ("layout.min_area=-2", "layout.min_area=-2"),
         ("layout.image_ids=[7]", "no image with id 7"),
         ("layout.image_ids=[1,1]", "image id 1 is given twice"),
         ("layout.image_ids=[]", "no image to make a layout of"),

@@ -97,6 +97,17 @@ def test_min_side_counts_network_pixels(load):
     assert [len(layout) for layout in load(content(), network_size=lambda s: (2 * s[0], 2 * s[1]), **options)] == [1, 2]
 
 
+def test_min_area_counts_the_areas_of_the_file(load):
+    """The network's frame does not matter; an area that is none gives way to the box's."""
+    data = content()
+    for entry, area in zip(data["annotations"], (99.5, 100, None), strict=True):
+        entry["area"] = area
+    doubled = {"network_size": lambda size: (2 * size[0], 2 * size[1])}
+    assert [layout.labels.tolist() for layout in load(data, min_area=100)] == [[], [2]]
+    assert [len(layout.masks) for layout in load(data, min_area=99.5, **doubled) if len(layout)] == [2]
+    assert [len(layout) for layout in load(data, min_area=32, **doubled)] == [1, 2]
+
+
 def test_crowds_are_dropped(load):
     crowd = {"size": [20, 20], "counts": [0, 400]}
     data = content()
