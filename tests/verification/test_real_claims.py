@@ -79,6 +79,14 @@ def as_the_paper_says() -> dict[str, Any]:
     }
 
 
+def test_what_the_others_find_in_the_photographs_is_said_beside_what_they_find_in_the_images():
+    measured = as_the_paper_says()["photographs"]
+    without = REAL_GROUPS["photographs"].decide(measured)[0].measured
+    measured["recall"][LABEL]["real"] = {LABEL: [0.9], "yolox_nano": [0.5], "fastestdet": [0.1]}
+    found = REAL_GROUPS["photographs"].decide(measured)[0].measured
+    assert found == without.replace("0.02 random", "0.02 random, 0.30 photographs") != without
+
+
 def decide(measured: dict[str, Any]) -> dict[str, Verdict]:
     return {claim.name: claim.verdict for name, found in measured.items() for claim in REAL_GROUPS[name].decide(found)}
 

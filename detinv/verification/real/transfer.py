@@ -18,8 +18,8 @@ from detinv.verification.real.samples import SampleLayouts
 from detinv.verification.setup import VerificationSetup
 
 SAMPLES, PHOTOGRAPHS = "transfer", "photographs"
-# Shorter side of the objects of photographs that are asked for, in pixels of the network's input.
-_MIN_SIDE = 32.0
+# Area from which objects of photographs are asked for, in pixels of the photographs: COCO calls the others small.
+_MIN_AREA = 32.0**2
 _OWN, _RANDOM, _NOISE, _REAL = "own", "random", "noise", "real"
 # Average recall that start noise may have, and one that would be a violation.
 _NOTHING, _VIOLATION = 0.05, 0.3
@@ -35,7 +35,7 @@ def measure_photographs(setup: VerificationSetup) -> dict[str, Any]:
     assert setup.annotations is not None
     count = setup.sample_sizes[f"real_{PHOTOGRAPHS}"].count
     return _measure(
-        setup, PHOTOGRAPHS, CocoLayouts(setup.annotations, count=count, seed=setup.seed, min_side=_MIN_SIDE)
+        setup, PHOTOGRAPHS, CocoLayouts(setup.annotations, count=count, seed=setup.seed, min_area=_MIN_AREA)
     )
 
 
@@ -108,6 +108,8 @@ def read_by_others(
     own, random = _by_others(label, kinds[_OWN]), _by_others(label, kinds[_RANDOM])
     gap = mean_interval([one - other for one, other in zip(own, random, strict=True)])
     texts = [f"{mean(own):.2f} own, {mean(random):.2f} random"]
+    if _REAL in kinds:
+        texts.append(f"{mean(_by_others(label, kinds[_REAL])):.2f} photographs")
     texts += [f"{judge} AP {value:.0f}" for judge, value in ap.items()]
     return borne_out_claim(
         f"{group}/{label}",
