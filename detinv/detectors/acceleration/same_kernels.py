@@ -14,6 +14,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from detinv.detectors.acceleration import single_row
+
 # A single row of up to so many numbers is not given to oneDNN.
 _SMALL = 20480
 # From so many rows on, the order of a product's sums does not depend on their number.
@@ -30,7 +32,7 @@ def keep_kernels(network: nn.Module) -> None:
             if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
                 # Means nothing for a single point, but torch gives dilated convolutions to oneDNN.
                 module.dilation = (2, 2)
-            _replace_forward(module, partial(_convolve, module.forward))
+            _replace_forward(module, partial(_convolve, module, module.forward))
         elif isinstance(module, nn.Linear):
             _replace_forward(module, partial(_multiply, module.forward))
 
@@ -40,10 +42,12 @@ def _replace_forward(module: nn.Module, forward: Callable[..., Tensor]) -> None:
     vars(module)["forward"] = forward
 
 
-def _convolve(forward: Callable[..., Tensor], rows: Tensor) -> Tensor:
-    if rows.ndim == 4 and len(rows) == 1 and rows.numel() <= _SMALL:
-        return forward(torch.cat([rows, rows]))[:1]
-    return forward(rows)
+def _convolve(layer: nn.Module, forward: Callable[..., Tensor], rows: Tensor) -> Tensor:
+    if rows.ndim != 4 or len(rows) != 1 or rows.numel() > _SMALL:
+        return forward(rows)
+    if single_row.suits(layer, rows):
+        return single_row.convolve(layer, rows)
+    return forward(torch.cat([rows, rows]))[:1]
 
 
 def _multiply(forward: Callable[..., Tensor], rows: Tensor) -> Tensor:

@@ -2,9 +2,8 @@
 
 On the CPU, libraries choose kernels and the order of sums by the size of the batch, and divide the work among threads.
 Three rules keep an image's numbers independent of the others:
-- each thread gets whole images: small ones are shared among threads of Python, at least two for each, because libraries
-  treat a single one differently; one or two images keep two threads of torch busy instead, and the copies of the
-  network use the same code in both cases; a detector that runs unchanged gets a batch padded to a multiple of the
+- each thread gets whole images: small ones are shared among threads of Python, which run copies of the network that use
+  the same code for one image as for several; a detector that runs unchanged gets a batch padded to a multiple of the
   number of threads; a large image, which keeps all threads busy, is run alone, and so is every image where there is one
   thread;
 - everything except the network runs on one thread;
@@ -43,8 +42,6 @@ _Copies = tuple[tuple[str, torch.device, str | None], list[AbstractDetector]]
 _COPIES: WeakKeyDictionary[AbstractDetector, _Copies] = WeakKeyDictionary()
 # Threads of Python that share a batch; with more, they would wait for Python's lock. Each has its part of torch's.
 _MOST_WORKERS = 4
-# Images that a thread of Python runs at a time: libraries have other code for a single one.
-_LEAST_SHARE = 2
 # From this many pixels on, one image keeps all threads busy.
 _LARGE = 256 * 256
 # No processor's vector instructions process more numbers than this at once, unrolled or not.
@@ -130,19 +127,17 @@ class Network(nn.Module):
             return [self.runs], [[row] for row in range(count)], self.threads
         if not self._crew:
             return [self.runs], [_padded(range(count), count, self.threads)], self.threads
-        threads = self.threads // min(self.threads, _MOST_WORKERS)
-        share = max(-(-count // len(self._crew)), _LEAST_SHARE)
+        share = -(-count // len(self._crew))
+        threads = min(self.threads // min(self.threads, _MOST_WORKERS), share)
         share = -(-share // threads) * threads
         starts = range(0, count, share)
         parts = [_padded(range(start, min(start + share, count)), count, threads) for start in starts]
-        if len(parts) == 1 and len(self._crew) > 1:
-            threads = max(threads, _LEAST_SHARE)
         return self._crew[: len(parts)], parts, threads
 
 
 def _padded(rows: range, count: int, threads: int) -> list[int]:
-    """Row numbers up to a multiple of `threads`, and at least `_LEAST_SHARE`; the last of all `count` is repeated."""
-    length = max(-(-len(rows) // threads) * threads, _LEAST_SHARE)
+    """Row numbers up to a multiple of `threads`; the last of all `count` is repeated."""
+    length = -(-len(rows) // threads) * threads
     return [min(row, count - 1) for row in range(rows.start, rows.start + length)]
 
 

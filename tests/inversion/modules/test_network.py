@@ -79,6 +79,25 @@ def test_threads_that_share_one_image_give_the_bits_of_one_with_many(family: str
             assert torch.equal(some, all_of_them[:1])
 
 
+def test_one_image_is_computed_once():
+    """Not with a copy of it to fill a batch for libraries: that would cost as much as another image."""
+    network = Network(tiny_detector("fcos"))
+    network.threads = 2
+    network.prepare()
+    counts: list[int] = []
+
+    def count(layer, inputs):
+        if isinstance(layer, torch.nn.Conv2d):
+            counts.append(len(inputs[0]))
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
+    try:
+        outputs_and_gradient(network, 1)
+    finally:
+        hook.remove()
+    assert set(counts) == {1}
+
+
 def test_the_last_image_is_there_twice():
     pixels, boxes = batch(3)
     predictions = Network(tiny_detector("maskrcnn"))(pixels, regions=Regions.of(boxes))
