@@ -35,6 +35,8 @@ class AbstractDetector(nn.Module, ABC):
     Attributes:
         trained_on_photographs: whether photographs are what it knows; inversions then get their statistics where the
             preset asks for it. False for drawings, plots and the like.
+        depends_on_batch: whether, on the CPU, an image's last bits depend on the others of its batch even where each
+            layer uses the same code for all of them; inversions then run each image alone.
     """
 
     class_names: tuple[str, ...]
@@ -42,6 +44,7 @@ class AbstractDetector(nn.Module, ABC):
     size_divisor: int
     detections_per_image: int
     trained_on_photographs: bool = True
+    depends_on_batch: bool = False
     _layers: tuple[FeatureLayer, ...] | None = None
 
     def freeze(self) -> None:

@@ -36,6 +36,9 @@ class TransformersRTDETR(AbstractTransformersDetector):
     Source: Zhao et al. 2023. Only the last of the decoder's layers is used.
     """
 
+    # The library takes sigmoids of the queries' boxes; the last few of a batch do not fill a vector register.
+    depends_on_batch = True
+
     def __init__(
         self,
         model: nn.Module,

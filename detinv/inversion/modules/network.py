@@ -5,7 +5,7 @@ Three rules keep an image's numbers independent of the others:
 - each thread gets whole images: small ones are shared among threads of Python, which run copies of the network that use
   the same code for one image as for several; a detector that runs unchanged gets a batch padded to a multiple of the
   number of threads; a large image, which keeps all threads busy, is run alone, and so is every image where there is one
-  thread;
+  thread or the detector says that it `depends_on_batch`;
 - everything except the network runs on one thread;
 - the last image is followed by a padding row, a copy of it, because the last few numbers of a tensor, which do not fill
   a vector register, may be computed by other instructions.
@@ -121,13 +121,14 @@ class Network(nn.Module):
     def _shared_out(self, count: int, large: bool) -> tuple[Sequence[AbstractDetector], list[list[int]], int]:
         """Networks that run at a time, row numbers of the images of each, and threads of torch for each.
 
-        One network runs any number of parts, one after the other. Padding repeats the last image.
+        Each network runs any number of parts, one after the other. Padding repeats the last image.
         """
-        if self.threads == 1 or large:
+        alone = self.detector.depends_on_batch
+        if self.threads == 1 or large or (alone and not self._crew):
             return [self.runs], [[row] for row in range(count)], self.threads
         if not self._crew:
             return [self.runs], [_padded(range(count), count, self.threads)], self.threads
-        share = -(-count // len(self._crew))
+        share = 1 if alone else -(-count // len(self._crew))
         threads = min(self.threads // min(self.threads, _MOST_WORKERS), share)
         share = -(-share // threads) * threads
         starts = range(0, count, share)
@@ -149,7 +150,7 @@ def padding_rows(device: torch.device) -> int:
 class _Apart(torch.autograd.Function):
     """Gives every tensor of the predictions; each part is computed and differentiated by itself.
 
-    Where there are several ways to predict, each runs a part of its own, all at the same time.
+    Where there are several ways to predict, all of them are used at the same time.
     """
 
     @staticmethod
@@ -172,7 +173,7 @@ class _Apart(torch.autograd.Function):
                 images = images.detach().requires_grad_(records)
                 return begin, own, images, predicts[number % len(predicts)](images, rows)
 
-        ctx.shape, ctx.threads, ctx.at_once, ctx.parts = pixels.shape, threads, len(predicts) > 1, []
+        ctx.threads, ctx.at_once, ctx.parts = threads, len(predicts), []
         columns: list[list[Tensor]] = []
         tasks = [partial(run, number, rows) for number, rows in enumerate(parts)]
         for begin, own, images, predictions in _run(tasks, threads, ctx.at_once):
@@ -203,12 +204,17 @@ class _Apart(torch.autograd.Function):
         return result, None, None, None, None
 
 
-def _run(tasks: Sequence[Callable[[], T]], threads: int, at_once: bool) -> list[T]:
-    """Run tasks at the same time, or one after the other."""
-    if at_once:
-        return run_together(tasks, threads)
-    with cpu_threads(threads):
-        return [task() for task in tasks]
+def _run(tasks: Sequence[Callable[[], T]], threads: int, at_once: int) -> list[T]:
+    """Run `at_once` tasks at the same time, and return all results in order; task number n follows n - `at_once`."""
+
+    def run_in_turn(first: int) -> list[T]:
+        return [task() for task in tasks[first::at_once]]
+
+    if at_once == 1:
+        with cpu_threads(threads):
+            return run_in_turn(0)
+    groups = run_together([partial(run_in_turn, first) for first in range(at_once)], threads)
+    return [groups[number % at_once][number // at_once] for number in range(len(tasks))]
 
 
 def _stacked(pieces: Sequence[Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """A step's view of a detector: the detector's own numbers and gradients, and no image's depend on another's."""
 
 import itertools
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -79,11 +80,9 @@ def test_threads_that_share_one_image_give_the_bits_of_one_with_many(family: str
             assert torch.equal(some, all_of_them[:1])
 
 
-def test_one_image_is_computed_once():
-    """Not with a copy of it to fill a batch for libraries: that would cost as much as another image."""
-    network = Network(tiny_detector("fcos"))
-    network.threads = 2
-    network.prepare()
+@contextmanager
+def image_counts():
+    """The numbers of images that convolutions are given."""
     counts: list[int] = []
 
     def count(layer, inputs):
@@ -92,10 +91,34 @@ def test_one_image_is_computed_once():
 
     hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
     try:
-        outputs_and_gradient(network, 1)
+        yield counts
     finally:
         hook.remove()
+
+
+def test_one_image_is_computed_once():
+    """Not with a copy of it to fill a batch for libraries: that would cost as much as another image."""
+    network = Network(tiny_detector("fcos"))
+    network.threads = 2
+    network.prepare()
+    with image_counts() as counts:
+        outputs_and_gradient(network, 1)
     assert set(counts) == {1}
+
+
+def test_every_image_is_run_alone_where_the_detector_depends_on_the_batch():
+    """More images than threads of Python, in their order."""
+    networks = [Network(tiny_detector("fcos")) for _ in range(2)]
+    networks[1].detector.depends_on_batch = True
+    for network in networks:
+        network.threads = 2
+        network.prepare()
+    expected = outputs_and_gradient(networks[0], 5)
+    with image_counts() as counts:
+        found = outputs_and_gradient(networks[1], 5)
+    assert set(counts) == {1}
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_last_image_is_there_twice():
