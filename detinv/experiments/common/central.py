@@ -133,7 +133,7 @@ class CentralObjects:
     def preset(self, preset: Preset) -> Preset:
         """Change a preset so that one candidate is optimised and everything else is free.
 
-        Steps are plain: those with the statistics of photographs fill the background with what nobody asked for.
+        Steps and views are plain: those that suit photographs fill the background with what nobody asked for.
 
         Raises:
             ConfigError: when the preset gives none of `terms` a weight, or one is no term.
@@ -141,7 +141,13 @@ class CentralObjects:
         kept = preset.objective.only(self.terms)
         if not set(kept.weights) & set(self.terms):
             raise ConfigError(f"{_OPTION}.terms={list(self.terms)}: the preset gives none of them a weight")
-        return replace(preset, rule=SingleObjectRule(self.enough), objective=kept, precondition=None)
+        return replace(
+            preset,
+            rule=SingleObjectRule(self.enough),
+            objective=kept,
+            augmentation=preset.augmentation.only_shifts(),
+            precondition=None,
+        )
 
     def images(self, setup: ExperimentSetup, label: str, name: str, count: int | None = None) -> Images:
         """Invert the layouts of one class, or the first `count`; see `ExperimentSetup.invert`."""
