@@ -127,6 +127,10 @@ class _Dispatch(TorchDispatchMode):
             kwargs["device"] = torch.device("cpu")
         kwargs.pop("pin_memory", None)
         known = {id(value.inner): value for value in here}
+        if torch.Tag.inplace_view in func.tags:
+            # What C++ sees gets the new shape as well.
+            with torch._C._DisableTorchDispatch():
+                func(*args, **kwargs)
         args, kwargs = tree_map_only(_OnGpu, lambda value: value.inner, (args, kwargs))
         result = func(*args, **kwargs)
         if not on_gpu:

@@ -51,6 +51,13 @@ def test_both_sides_do_not_mix():
     assert not torch.cuda.is_available()
 
 
+def test_a_shape_may_change_in_place():
+    with PretendedGpu():
+        on_gpu = torch.arange(6.0, device=GPU).view(2, 3).t_().unsqueeze_(0)
+        assert on_gpu.shape == (on_gpu + 1).shape == on_gpu.cpu().shape == (1, 3, 2)
+        assert on_gpu.flatten().tolist() == [0, 3, 1, 4, 2, 5]
+
+
 def test_numbers_gradients_and_precisions_are_as_elsewhere():
     images, kernels = torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3)
     expected = images.clone().requires_grad_()
