@@ -4,9 +4,11 @@
 #
 #   experiments/gpu_report.sh [FOLDER]
 #   DEVICE=cpu SIZE=tiny experiments/gpu_report.sh    tries every line without a GPU, with sizes that mean nothing
+#   DETINV="python -m tests.pretended" SIZE=tiny experiments/gpu_report.sh    the same on a pretended GPU
 set -uo pipefail
 out=${1:-gpu_report}
 device=${DEVICE:-cuda}
+read -ra detinv <<<"${DETINV:-detinv}"
 export WANDB_MODE=disabled
 mkdir -p "$out"
 failed=()
@@ -41,7 +43,7 @@ fi
 # A step against the bare network: eager, compiled and with CUDA graphs, in both precisions.
 for precision in 32-true bf16-mixed; do
     for mode in "${modes[@]}"; do
-        run "step_${precision}_$mode" detinv bench step "detector=$families" "batch_sizes=$small" "${turns[@]}" \
+        run "step_${precision}_$mode" "${detinv[@]}" bench step "detector=$families" "batch_sizes=$small" "${turns[@]}" \
             "device=$device" "precision=$precision" "compile_mode=$mode" "out_dir=$out/step_${precision}_$mode"
     done
 done
@@ -49,19 +51,19 @@ done
 # Images times steps per second of ResNet-50 detectors.
 for side in "${sides[@]}"; do
     for detector in retinanet_resnet50_fpn fasterrcnn_resnet50_fpn; do
-        run "r50_${detector%%_*}_$side" detinv bench step "detector=$detector" detector.weights=random \
+        run "r50_${detector%%_*}_$side" "${detinv[@]}" bench step "detector=$detector" detector.weights=random \
             "detector.image_size=[$side,$side]" layout=random "batch_sizes=$large" "${turns[@]}" "device=$device" \
             precision=bf16-mixed "out_dir=$out/r50_${detector%%_*}_$side"
     done
 done
 
-run batch_sizes detinv bench step detector=shapes_retinanet "batch_sizes=$sweep" "${turns[@]}" "device=$device" \
+run batch_sizes "${detinv[@]}" bench step detector=shapes_retinanet "batch_sizes=$sweep" "${turns[@]}" "device=$device" \
     precision=bf16-mixed "out_dir=$out/batch_sizes"
 
-run time_to_ap90 detinv bench inversion "device=$device" "${cells[@]}" inversion.reference_steps=0 \
+run time_to_ap90 "${detinv[@]}" bench inversion "device=$device" "${cells[@]}" inversion.reference_steps=0 \
     "out_dir=$out/time_to_ap90"
 
-run table1 detinv run table1_transfer "layout.count=$layouts" preset=fast "steps=$steps" batch_size=64 \
+run table1 "${detinv[@]}" run table1_transfer "layout.count=$layouts" preset=fast "steps=$steps" batch_size=64 \
     "trainer.accelerator=$accelerator" trainer.precision=bf16-mixed logger=none "out_dir=$out/table1"
 
 run report python -m detinv.benchmarks.gpu_report "$out"
