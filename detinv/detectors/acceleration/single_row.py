@@ -1,6 +1,7 @@
 """The convolution of a single small image by oneDNN, which torch otherwise asks only for two images or more.
 
-oneDNN gives an image the same bits in both cases; the library that torch chooses instead gives others.
+oneDNN gives an image the same bits in both cases, with channels last (in torch 2.11 only then); the library that torch
+chooses instead gives others.
 """
 
 from typing import Any, TypeGuard
@@ -25,6 +26,8 @@ def suits(layer: nn.Module, row: Tensor) -> TypeGuard[nn.Conv2d]:
         and not isinstance(layer.padding, str)
         and not layer.weight.requires_grad
         and layer.weight.dtype == row.dtype == torch.float32
+        and layer.weight.is_contiguous(memory_format=torch.channels_last)
+        and row.is_contiguous(memory_format=torch.channels_last)
         and not torch.is_autocast_enabled("cpu")
     )
 
@@ -62,7 +65,7 @@ class _Convolution(torch.autograd.Function):
             )
         ]
         found = _onednn._convolution_transpose_pointwise(
-            gradient,
+            gradient.contiguous(memory_format=torch.channels_last),
             layer.weight,
             None,
             layer.padding,

@@ -29,8 +29,8 @@ def test_one_image_has_the_bits_of_one_of_two(name):
     build, shape = LAYERS[name]
     with torch.random.fork_rng(), cpu_threads(1):
         torch.manual_seed(0)
-        layer = build().requires_grad_(False)
-        two = torch.randn(2, *shape)
+        layer = build().requires_grad_(False).to(memory_format=torch.channels_last)
+        two = torch.randn(2, *shape).contiguous(memory_format=torch.channels_last)
         assert single_row.suits(layer, two[:1])
         for alone, among in zip(
             results(lambda image: single_row.convolve(layer, image), two[:1]), results(layer, two), strict=True
