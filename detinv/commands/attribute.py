@@ -17,7 +17,7 @@ from detinv.attribution.measure import measures_of
 from detinv.attribution.methods.base import AbstractMethod
 from detinv.attribution.metrics.preset import load_preset
 from detinv.commands import Build
-from detinv.commands.attribute_errors import Source, explain_mistakes
+from detinv.commands.attribute_errors import Source, check_errors, explain_mistakes
 from detinv.commands.attribute_report import tell, write_overview, write_report
 from detinv.commands.dashboard import check_dashboard, dashboard
 from detinv.commands.photographs import load_photographs
@@ -42,8 +42,6 @@ def run(config: DictConfig, build: Build) -> None:
     for name in ("scenes", "max_detections", "processes"):
         if not is_count(config[name]):
             raise ConfigError(f"{name}={config[name]}: choose a whole number of at least 1")
-    if config.errors and config.processes > 1:
-        raise ConfigError(f"processes={config.processes}: errors=true runs in one process")
     device = usable_device(config.device)
     check_dashboard(config)
     with start_processes({"accelerator": device.type, "devices": config.processes}) as team:
@@ -59,10 +57,13 @@ def _run(config: DictConfig, build: Build, team: Processes, device: torch.device
     preset = load_preset(str(config.metric_preset))
     metrics = preset.chosen([str(name) for name in config.metrics])
     source = _source(config, detector)
+    if config.errors:
+        check_errors(config, methods, source)
     # Only now, when the input has proved to be good: a mistake leaves no folder behind.
     out_dir = Path(team.decide(lambda: _claimed(config)))
     if config.errors:
-        explain_mistakes(config, detector, methods, source, out_dir, terminal)
+        with dashboard(build(config.logger) if team.first else None, config) as board:
+            explain_mistakes(config, detector, methods, source, out_dir, terminal, team, board)
         return
     settings = {
         "weights": weight_hash(detector),

@@ -17,8 +17,9 @@ from detinv.attribution.methods.base import AbstractMethod
 from detinv.attribution.mistakes.cases import Case, worst_cases
 from detinv.attribution.mistakes.kinds import Thresholds
 from detinv.attribution.mistakes.pictures import case_picture, explain_case
-from detinv.attribution.mistakes.report import ErrorReport, image_errors
+from detinv.attribution.mistakes.report import ErrorReport, ImageErrors, image_errors
 from detinv.attribution.mistakes.table import counts, tables
+from detinv.commands.dashboard import numbers_of
 from detinv.commands.terminal import literal, narrow_table, tracked
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import ConfigError
@@ -29,6 +30,8 @@ from detinv.results.io.files import write_json, write_png, write_text
 from detinv.results.io.images import read_image
 from detinv.results.reports.findings import Figure, Findings
 from detinv.results.reports.write_findings import render_findings
+from detinv.runtime.loggers import Dashboard
+from detinv.runtime.processes import Processes
 from detinv.zoo.weights import weight_hash
 
 # Rows of a printed table; all are in the report.
@@ -54,6 +57,19 @@ class Source:
     reported: ReportedDetections | None = None
 
 
+def check_errors(config: DictConfig, methods: Mapping[str, AbstractMethod], source: Source) -> None:
+    """Raise ConfigError if errors cannot be explained as asked: no annotations, several methods, a results file."""
+    if source.reported is not None:
+        raise ConfigError("errors=true: it judges what the detector itself detects; leave out detections=FILE")
+    if source.truth is None:
+        raise ConfigError("errors=true: give the objects of the images as well, with annotations=FILE")
+    if len(methods) != 1:
+        raise ConfigError(f"methods: errors=true takes one, got {len(methods)}")
+    if not is_count(config.errors_drawn):
+        raise ConfigError(f"errors_drawn={config.errors_drawn}: choose a whole number of at least 1")
+    _thresholds(config)
+
+
 def explain_mistakes(
     config: DictConfig,
     detector: AbstractDetector,
@@ -61,50 +77,64 @@ def explain_mistakes(
     source: Source,
     out_dir: Path,
     terminal: Console,
+    team: Processes,
+    board: Dashboard,
 ) -> None:
-    """Write errors.json, report.html and pictures of the worst errors.
+    """Write errors.json, report.html and pictures of the worst errors, and log their numbers and pictures.
 
-    Raises:
-        ConfigError: without annotations, or with more than one method.
+    Processes share the images, then the worst errors; the first one writes and logs.
+
+    Args:
+        config, methods, source: that `check_errors` accepts.
     """
-    if source.truth is None:
-        raise ConfigError("errors=true: give the objects of the images as well, with annotations=FILE")
-    if len(methods) != 1:
-        raise ConfigError(f"methods: errors=true takes one, got {len(methods)}")
-    if not is_count(config.errors_drawn):
-        raise ConfigError(f"errors_drawn={config.errors_drawn}: choose a whole number of at least 1")
-    thresholds = Thresholds(config.fg_iou_thresh, config.bg_iou_thresh, config.score_thresh)
+    assert source.truth is not None
+    truth, thresholds = source.truth, _thresholds(config)
     crowds: Sequence[Layout | None] = [None] * len(source.names) if source.crowds is None else source.crowds
-    judged = [
-        image_errors(detector, source.images[number], source.truth[number], thresholds, crowds[number])
-        for number in _tracked(terminal, "judging", len(source.names))
-    ]
-    report = ErrorReport(judged, tuple(detector.class_names), thresholds)
+
+    def judged(numbers: list[int]) -> list[ImageErrors]:
+        return [
+            image_errors(detector, source.images[number], truth[number], thresholds, crowds[number])
+            for number in tracked(terminal, numbers, "judging")
+        ]
+
+    found = team.share(judged, range(len(source.names)))
+    report = ErrorReport(found, tuple(detector.class_names), thresholds)
     cases = worst_cases(report, config.errors_drawn)
     (name, method) = next(iter(methods.items()))
     settings = {"weights": weight_hash(detector), "method": {name: repr(method)}, "seed": config.seed}
     archive = AttributionArchive(out_dir, settings)
-    stored = []
-    for number in _tracked(terminal, "explaining", len(cases)):
+
+    def explained(numbers: list[int]) -> list[dict[str, Any]]:
+        return [one(number) for number in tracked(terminal, numbers, "explaining")]
+
+    def one(number: int) -> dict[str, Any]:
         case = cases[number]
         stem, image = f"error_{number + 1:02d}", source.images[case.image]
         key = archive.key(image, _of_case(case), repr(case))
         entry = archive.finished(stem, key)
         if entry is None:
             begun = time.perf_counter()
-            found = explain_case(detector, image, case, method, name=name, seed=config.seed)
-            picture = case_picture(image, case, found.attributions, source.names[case.image])
+            made = explain_case(detector, image, case, method, name=name, seed=config.seed)
+            picture = case_picture(image, case, made.attributions, source.names[case.image])
             about = {"error": case.title, "said": case.sentence, "seconds": round(time.perf_counter() - begun, 3)}
-            entry = archive.store(stem, key, source.names[case.image], found, about, picture)
-            if not found.attributions:
+            entry = archive.store(stem, key, source.names[case.image], made, about, picture)
+            if not made.attributions:
                 write_png(out_dir / "pictures" / f"{stem}.png", picture)
-        stored.append(entry)
+        return entry
+
+    stored = team.share(explained, range(len(cases)))
+    if not team.first:
+        return
     _write(out_dir, config, source.names, report, stored)
+    numbers = {name: value for name, value in counts(report).items() if name != "classes"}
+    board.log(numbers_of(numbers, "errors/"))
+    for entry in stored:
+        board.show(f"errors/{entry['file']}", _picture(out_dir / "pictures" / f"{entry['file']}.png"))
     _tell(terminal, out_dir, report)
 
 
-def _tracked(terminal: Console, what: str, count: int) -> Any:
-    return tracked(terminal, range(count), what)
+def _thresholds(config: DictConfig) -> Thresholds:
+    return Thresholds(config.fg_iou_thresh, config.bg_iou_thresh, config.score_thresh)
 
 
 def _of_case(case: Case) -> ExplainedObjects:

@@ -1,6 +1,8 @@
 """`detinv attribute errors=true`: what it writes and prints, how it resumes, and what it refuses."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from PIL import Image
 
 from detinv.cli import main
 from detinv.commands import attribute_errors
+from detinv.runtime.loggers import Dashboard
 from detinv.worlds.part import PartWorld
 
 # A threshold that some objects do not reach.
@@ -73,3 +76,55 @@ def test_it_needs_annotations_and_one_method(tmp_path: Path, capsys):
     ):
         assert run(tmp_path / "out", *words) == 2
         assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_detections_of_a_file_are_not_judged(tmp_path: Path, capsys):
+    scene = PartWorld(seed=9).scene(0)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(scene.image.permute(1, 2, 0).numpy()).save(tmp_path / "images" / "a.png")
+    categories = [{"id": number, "name": name} for number, name in enumerate(PartWorld(seed=9).class_names)]
+    images = [{"id": 0, "file_name": "a.png", "width": 128, "height": 128}]
+    truth = {"images": images, "annotations": [], "categories": categories}
+    found = [{"image_id": 0, "category_id": 0, "bbox": [3.0, 3.0, 40.0, 50.0], "score": 1.0}]
+    (tmp_path / "a.json").write_text(json.dumps(truth))
+    (tmp_path / "d.json").write_text(json.dumps(found))
+    words = [f"images={tmp_path / 'images'}", f"annotations={tmp_path / 'a.json'}", f"detections={tmp_path / 'd.json'}"]
+    assert run(tmp_path / "out", *words) == 2
+    assert "leave out detections=FILE" in capsys.readouterr().err
+
+
+def test_numbers_and_pictures_are_logged_once(written: Path, monkeypatch):
+    logged, shown = [], []
+    monkeypatch.setattr(Dashboard, "log", lambda self, values, step=None: logged.append(values))
+    monkeypatch.setattr(Dashboard, "show", lambda self, name, picture, step=None: shown.append(name))
+    assert run(written) == 0
+    found = json.loads((written / "errors.json").read_text())
+    (numbers,) = logged
+    assert numbers["errors/objects/missed"] == found["counts"]["objects"]["missed"]
+    assert numbers["errors/stages/score too low"] == found["counts"]["stages"]["score too low"]
+    assert shown == [f"errors/{one['file']}" for one in found["worst"]]
+
+
+@pytest.mark.slow
+def test_two_processes_judge_every_image_once_and_log_to_wandb(written: Path, tmp_path: Path, monkeypatch):
+    # Lightning starts the program's command line again, so the program itself is run.
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    out_dir = tmp_path / "two"
+    words = [*WORDS, "processes=2", "logger=wandb", f"out_dir={out_dir}"]
+    command = [sys.executable, "-m", "detinv", "attribute", *words]
+    ended = subprocess.run(command, check=True, capture_output=True, timeout=300, text=True)
+    assert ended.stdout.count("Where objects were lost") == 1
+    alone, shared = (json.loads((folder / "errors.json").read_text()) for folder in (written, out_dir))
+    for found in (alone, shared):
+        for one in found["worst"]:
+            del one["seconds"]
+    assert shared == alone
+    for folder in ("maps", "pictures"):
+        names = sorted(path.name for path in (written / folder).iterdir())
+        assert names == sorted(path.name for path in (out_dir / folder).iterdir())
+        for name in names:
+            assert (written / folder / name).read_bytes() == (out_dir / folder / name).read_bytes()
+    assert len([*(out_dir / "wandb").glob("offline-run-*")]) == 1
+    logged = (out_dir / "wandb").glob("offline-run-*/files/media/images/errors/*.png")
+    assert len([*logged]) == len(alone["worst"])
