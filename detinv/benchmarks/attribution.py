@@ -222,6 +222,9 @@ def _peers(
         tasks["captum: IntegratedGradients, one"] = lambda: peers.integrated_gradients_map(grey, integrated)
     if peers.installed("xaitk-saliency"):
         tasks["xaitk-saliency: DRISEScoring"] = lambda: peers.d_rise_maps(detector, image, scene.objects, d_rise, seed)
+        tasks["xaitk-saliency: PerturbationOcclusion"] = lambda: peers.d_rise_pipeline_maps(
+            detector, image, scene.objects, d_rise, seed
+        )
     return tasks
 
 
@@ -242,6 +245,7 @@ def _ratios(costs: Mapping[str, Costs], scalars: int, by_wall: bool) -> dict[str
         ("grad-cam: GradCAM, one", "grad_cam, one"),
         ("captum: IntegratedGradients, one", "integrated_gradients, one"),
         ("xaitk-saliency: DRISEScoring", "d_rise"),
+        ("xaitk-saliency: PerturbationOcclusion", "d_rise"),
     ):
         if theirs in times:
             found[f"{theirs} / {ours}"] = ratio(times[theirs], times[ours])

@@ -4,6 +4,7 @@ They explain networks that turn an image into numbers; `ScalarNetwork` is one, m
 question.
 """
 
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -127,8 +128,9 @@ def d_rise_maps(
 ) -> Float[Tensor, "object height width"]:
     """Return xaitk-saliency's D-RISE with the masks and candidates of `method`, each map divided by its maximum.
 
-    xaitk covers the image and makes the maps of what the detector says; the detector runs in batches as large as the
-    method's. Boxes are passed to xaitk such that their areas are the same: it counts the last pixel as inside.
+    xaitk covers the image and makes the maps of what the detector says, as one array; the detector runs in batches as
+    large as the method's. Boxes are passed to xaitk such that their areas are the same: it counts the last pixel as
+    inside.
     """
     from xaitk_saliency.impls.gen_detector_prop_sal.drise_scoring import DRISEScoring
     from xaitk_saliency.utils.masking import occlude_image_batch
@@ -136,23 +138,86 @@ def d_rise_maps(
     pixels, frame, size = canvas_of(detector, image)
     boxes, wanted = method.targets(detector, pixels, size, frame, objects)
     masks = torch.cat(list(method.batches(size, seed))).numpy()
-    inside = pixels[0, :, : size[0], : size[1]].permute(1, 2, 0).cpu().numpy()
-    covered = occlude_image_batch(inside, masks, fill=detector.pixel_mean.tolist())
-    found = []
+    covered = occlude_image_batch(_inside(pixels, size), masks, fill=detector.pixel_mean.tolist())
+    found = [_rows(*raw) for raw in _candidates(detector, covered, pixels, size, method)]
+    reference = _rows(boxes, wanted, torch.ones(len(boxes), device=boxes.device))
+    return torch.from_numpy(DRISEScoring().generate(reference, np.concatenate(found), masks))
+
+
+@torch.no_grad()
+def d_rise_pipeline_maps(
+    detector: AbstractDetector,
+    image: UInt8[Tensor, "3 height width"],
+    objects: ExplainedObjects,
+    method: DRISE,
+    seed: int,
+) -> Float[Tensor, "object height width"]:
+    """Return what xaitk-saliency gives through its public interface, with the same masks and candidates.
+
+    `PerturbationOcclusion` asks a detector for a list of detections of each image, each a box and a dictionary of its
+    scores. That has no place for how sure a detection is as a whole, by which `d_rise_maps` weights.
+    """
+    from smqtk_detection import DetectImageObjects
+    from smqtk_image_io import AxisAlignedBoundingBox
+    from xaitk_saliency import PerturbImage
+    from xaitk_saliency.impls.gen_detector_prop_sal.drise_scoring import DRISEScoring
+    from xaitk_saliency.impls.gen_object_detector_blackbox_sal.occlusion_based import PerturbationOcclusion
+
+    pixels, frame, size = canvas_of(detector, image)
+    boxes, wanted = method.targets(detector, pixels, size, frame, objects)
+
+    class Masks(PerturbImage):
+        def perturb(self, ref_image: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+            return torch.cat(list(method.batches(size, seed))).numpy()
+
+        def get_config(self) -> dict[str, Any]:
+            return {}
+
+    class BlackBox(DetectImageObjects):
+        def detect_objects(self, img_iter: Iterable["np.ndarray[Any, Any]"]) -> Iterator[list[Any]]:
+            for raw in _candidates(detector, np.stack(list(img_iter)), pixels, size, method):
+                for one, classes in zip(_closed(raw[0]).cpu().numpy(), raw[1].tolist(), strict=True):
+                    yield [
+                        (AxisAlignedBoundingBox(box[:2], box[2:]), dict(enumerate(scores)))
+                        for box, scores in zip(one, classes, strict=True)
+                    ]
+
+        def get_config(self) -> dict[str, Any]:
+            return {}
+
+    explainer = PerturbationOcclusion(Masks(), DRISEScoring(), fill=detector.pixel_mean.tolist(), threads=0)
+    reference = _closed(boxes).cpu().numpy(), wanted.cpu().numpy()
+    return torch.from_numpy(explainer.generate(_inside(pixels, size), *reference, BlackBox()))
+
+
+def _inside(pixels: Float[Tensor, "1 3 _ _"], size: tuple[int, int]) -> "np.ndarray[Any, Any]":
+    """Return the image without the canvas around it, colours last."""
+    return pixels[0, :, : size[0], : size[1]].permute(1, 2, 0).cpu().numpy()
+
+
+def _candidates(
+    detector: AbstractDetector,
+    covered: "np.ndarray[Any, Any]",
+    pixels: Float[Tensor, "1 3 _ _"],
+    size: tuple[int, int],
+    method: DRISE,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield boxes, scores and best scores of the candidates in covered images, in batches as large as the method's."""
     for start in range(0, len(covered), method.batch_size):
         part = torch.from_numpy(covered[start : start + method.batch_size]).permute(0, 3, 1, 2)
         versions = detector.pixel_mean[:, None, None].expand(len(part), *pixels.shape[1:]).clone()
         versions[..., : size[0], : size[1]] = part.to(pixels)
         with torch.autocast(detector.device.type, enabled=False):
             raw = raw_outputs(detector(versions, [size] * len(versions)))
-        found.append(_rows(*raw.highest(method.candidates)))
-    reference = _rows(boxes, wanted, torch.ones(len(boxes), device=boxes.device))
-    return torch.from_numpy(DRISEScoring().generate(reference, np.concatenate(found), masks))
+        yield raw.highest(method.candidates)
+
+
+def _closed(boxes: Float[Tensor, "*row 4"]) -> Float[Tensor, "*row 4"]:
+    return boxes - boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
 
 
 def _rows(
     boxes: Float[Tensor, "*row 4"], classes: Float[Tensor, "*row class"], best: Float[Tensor, "*row"]
 ) -> "np.ndarray[Any, Any]":
     """Return detections as xaitk wants them: box, one more score, scores of the classes."""
-    closed = boxes - boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
-    return torch.cat([closed, best[..., None], classes], -1).cpu().numpy()
+    return torch.cat([_closed(boxes), best[..., None], classes], -1).cpu().numpy()

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import detinv
-from detinv.attribution.core.forward import run_forward
+from detinv.attribution.core.forward import canvas_of, run_forward
 from detinv.attribution.core.objects import ExplainedObjects, detected_objects
 from detinv.attribution.core.questions import Question
+from detinv.attribution.core.raw_outputs import raw_outputs
 from detinv.attribution.load import load_method
 from detinv.attribution.methods.features.grad_cam_plus_plus import GradCAMPlusPlus
 from detinv.attribution.methods.gradients.gradient import Gradient
@@ -21,6 +22,7 @@ from detinv.attribution.methods.perturbations.d_rise import DRISE
 from detinv.attribution.methods.perturbations.occlusion import Occlusion
 from detinv.benchmarks import peers
 from detinv.detectors.base import AbstractDetector
+from detinv.layouts.boxes import pairwise_iou
 from detinv.worlds.part import PartWorld
 from tests.fakes import tiny_detector
 
@@ -188,6 +190,23 @@ def test_xaitk_has_the_same_d_rise(subject: Subject, batch_size: int):
     ours = method.explain(subject.detector, subject.image, subject.objects, [CLASS], seed=3).values[0, 0]
     (theirs,) = peers.d_rise_maps(subject.detector, subject.image, subject.objects, method, seed=3)
     assert_same(ours / ours.max(), theirs)
+
+
+def test_xaitk_has_the_same_d_rise_through_its_interface_but_for_the_weight_of_the_best_score(subject: Subject):
+    needs("xaitk-saliency")
+    method, detector = DRISE(masks=8, candidates=20, batch_size=4), subject.detector
+    (theirs,) = peers.d_rise_pipeline_maps(detector, subject.image, subject.objects, method, seed=3)
+    pixels, frame, size = canvas_of(detector, subject.image)
+    box, wanted = method.targets(detector, pixels, size, frame, subject.objects)
+    masks, grey = torch.cat(list(method.batches(size, 3))), detector.pixel_mean[:, None, None]
+    with torch.no_grad():
+        raw = raw_outputs(detector(torch.lerp(grey, pixels, masks[:, None]), [size] * len(masks)))
+    boxes, classes, _ = raw.highest(method.candidates)
+    alike = pairwise_iou(box.expand(len(masks), -1, -1), boxes)[:, 0] * F.cosine_similarity(
+        classes, wanted[:1, None], -1
+    )
+    ours = torch.einsum("m,mhw->hw", alike.amax(1), masks) / masks.sum(0).clamp(min=1e-6)
+    assert_same(ours / ours.max(), theirs.float())
 
 
 def test_a_scalar_network_has_one_object(subject: Subject):
