@@ -28,7 +28,20 @@ def test_outputs_of_a_window_equal_those_of_the_whole_map_beyond_the_radius():
         torch.testing.assert_close(seen[:, radius:, radius:], grid[inner], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["fcos", "fasterrcnn", "ssd"])
+def test_a_head_that_normalises_over_its_level_has_all_of_it_as_its_window():
+    detector = load_detector("shapes_fcos")
+    window, levels = detector.head_window(), detector.level_layers()
+    assert window is not None and window.radius is None
+    pixels = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad(), capture_features(detector, levels) as features:
+        dense = detector(pixels).dense
+        parts = [window.outputs(number, features[layer.name]) for number, layer in enumerate(levels)]
+    for name in ("logits", "deltas", "quality_logits"):
+        whole = torch.cat([getattr(part, name) for part in parts], 1)
+        torch.testing.assert_close(whole, getattr(dense, name), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["fasterrcnn", "ssd"])
 def test_other_heads_do_not_claim_to_be_local(family: str):
     detector: AbstractDetector = tiny_detector(family)
     assert detector.head_window() is None
@@ -41,6 +54,9 @@ def test_radius_is_the_sum_over_convolutions_of_the_widest_branch():
     assert window_radius([near, far]) == 4
 
 
-@pytest.mark.parametrize("module", [nn.GroupNorm(1, 2), nn.Conv2d(2, 2, 3, stride=2), nn.AdaptiveAvgPool2d(1)])
+@pytest.mark.parametrize(
+    "module",
+    [nn.GroupNorm(1, 2), nn.Conv2d(2, 2, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.ModuleList([nn.BatchNorm2d(2)])],
+)
 def test_no_radius_for_what_looks_further(module: nn.Module):
     assert window_radius([nn.Sequential(nn.Conv2d(2, 2, 3), module)]) is None

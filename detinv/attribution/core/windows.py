@@ -3,6 +3,7 @@
 Legend: N objects, Q questions, C channels.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -18,8 +19,9 @@ from detinv.detectors.heads.predictions import DensePredictions, Predictions
 from detinv.detectors.heads.window import HeadWindow
 from detinv.detectors.rows import TargetRows
 
-# Objects whose windows pass through the head together.
-_TOGETHER = 32
+# Objects whose windows pass through the head together, and cells of all their gradients for one question; at least one
+# object.
+_TOGETHER, _CELLS = 32, 16384
 
 
 def window_seeds(
@@ -29,7 +31,9 @@ def window_seeds(
 
     The window of an object is as large as what its row depends on, and lies within the feature map, so that where it
     meets the border the head finds the same padding. One backward pass of the head gives the gradients of one question
-    for all objects, since each depends on its own window alone.
+    for all objects, since each depends on its own window alone. Where the head normalises over a level, the window is
+    all of that level and each object needs a pass of its own; other levels, and branches of the head that a question is
+    not about, are still left out.
 
     Args:
         window: of the detector.
@@ -39,9 +43,11 @@ def window_seeds(
     numbers = head.levels[rows]
     start = 0
     for number, (layer, size) in enumerate(zip(levels, head.level_sizes, strict=True)):
-        for objects in (numbers == number).nonzero()[:, 0].split(_TOGETHER):
+        features = passed.features[layer.name]
+        together = max(1, min(_TOGETHER, _CELLS // math.prod(_shape(window, features))))
+        for objects in (numbers == number).nonzero()[:, 0].split(together):
             if len(objects):
-                yield _level_seeds(window, number, passed, passed.features[layer.name], start, size, objects, questions)
+                yield _level_seeds(window, number, passed, features, start, size, objects, questions)
         start += size
 
 
@@ -61,19 +67,21 @@ def _level_seeds(
     rows = passed.rows.rows[objects]
     cells, anchor = (rows - first) // anchors, (rows - first) % anchors
     ys, xs = cells // width, cells % width
-    side = 2 * window.radius + 1
-    shape = (min(side, height), min(side, width))
-    tops = (ys - window.radius).clamp(min=0, max=height - shape[0]).tolist()
-    lefts = (xs - window.radius).clamp(min=0, max=width - shape[1]).tolist()
+    shape = _shape(window, features)
+    tops = (ys - shape[0] // 2).clamp(min=0, max=height - shape[0]).tolist()
+    lefts = (xs - shape[1] // 2).clamp(min=0, max=width - shape[1]).tolist()
     places = [
         (slice(None), slice(top, top + shape[0]), slice(left, left + shape[1]))
         for top, left in zip(tops, lefts, strict=True)
     ]
-    crops = torch.stack([features.detach()[0][place] for place in places]).requires_grad_()
+    whole = window.radius is None
+    crops = features.detach() if whole else torch.stack([features.detach()[0][place] for place in places])
+    which = torch.zeros_like(rows) if whole else torch.arange(len(objects), device=rows.device)
+    crops.requires_grad_()
     with torch.enable_grad(), torch.autocast(crops.device.type, enabled=False):
         outputs = window.outputs(level, crops)
         inside = (ys - ys.new_tensor(tops)) * shape[1] + xs - xs.new_tensor(lefts)
-        mine = (torch.arange(len(objects), device=rows.device), inside * anchors + anchor)
+        mine = (which, inside * anchors + anchor)
         head = replace(
             passed.predictions.dense.head, anchors=passed.predictions.dense.head.anchors[rows], level_sizes=(len(rows),)
         )
@@ -81,12 +89,14 @@ def _level_seeds(
         predictions = Predictions(
             DensePredictions(outputs.logits[mine][None], outputs.deltas[mine][None], head, quality)
         )
-        values = scalars(predictions, _rows(passed.rows, objects), questions)
+        # Each question by itself, so that branches of the head that it is not about have no part in its graph.
+        answers = [scalars(predictions, _rows(passed.rows, objects), [question])[:, 0] for question in questions]
+
+        def derived(answer: Tensor) -> Tensor:
+            return torch.autograd.grad(answer, crops, retain_graph=True)[0]
+
         found = torch.stack(
-            [
-                torch.autograd.grad(values[:, question].sum(), crops, retain_graph=True)[0]
-                for question in range(len(questions))
-            ],
+            [torch.cat([derived(one) for one in answer]) if whole else derived(answer.sum()) for answer in answers],
             dim=1,
         ).flatten(0, 1)
     numbers = (objects[:, None] * len(questions) + torch.arange(len(questions), device=objects.device)).flatten()
@@ -98,6 +108,15 @@ def _level_seeds(
         return [gradients]
 
     return Seeds(numbers, [features], of)
+
+
+def _shape(window: HeadWindow, features: Float[Tensor, "1 channel height width"]) -> tuple[int, int]:
+    """Return (height, width) of the windows of a level."""
+    height, width = features.shape[2:]
+    if window.radius is None:
+        return height, width
+    side = 2 * window.radius + 1
+    return min(side, height), min(side, width)
 
 
 def _rows(rows: TargetRows, objects: Int64[Tensor, " object"]) -> TargetRows:

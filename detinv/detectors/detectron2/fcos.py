@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from detectron2.layers import CycleBatchNormList
 from detectron2.modeling.box_regression import Box2BoxTransformLinear
 from detectron2.modeling.meta_arch.fcos import FCOS
+from torch import Tensor, nn
 
 from detinv.detectors.detectron2.common import AbstractDetectron2Detector, AnchorCache, Preprocessing, unsupported
 from detinv.detectors.heads.anchors import flatten_rows
@@ -11,6 +13,7 @@ from detinv.detectors.heads.assigners import PointAssigner
 from detinv.detectors.heads.codec import DistanceCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
 from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.heads.window import HeadOutputs, HeadWindow, window_radius
 from detinv.detectors.regions import Regions
 from detinv.types import Pixels
 
@@ -59,12 +62,36 @@ class Detectron2FCOS(AbstractDetectron2Detector):
         """
         features = self.model.backbone(self._inputs(pixels))
         levels = [features[name] for name in self.model.head_in_features]
-        logits, distances, centreness = self.model.head(levels)
+        outputs = self._rows(*self.model.head(levels))
         return Predictions(
-            DensePredictions(
-                flatten_rows(logits, self.model.num_classes),
-                flatten_rows(distances, 4),
-                self._anchors.head(pixels, levels),
-                flatten_rows(centreness, 1)[..., 0],
+            DensePredictions(outputs.logits, outputs.deltas, self._anchors.head(pixels, levels), outputs.quality_logits)
+        )
+
+    def head_window(self) -> HeadWindow | None:
+        """Return how to run the head on whole levels, over which it normalises, or on windows; None level by level."""
+        head = self.model.head
+        if any(isinstance(module, CycleBatchNormList) for module in head.modules()):
+            return None
+        radius = window_radius(
+            nn.Sequential(tower, last)
+            for tower, last in (
+                (head.cls_subnet, head.cls_score),
+                (head.bbox_subnet, head.bbox_pred),
+                (head.bbox_subnet, head.ctrness),
             )
+        )
+
+        def outputs(level: int, windows: Tensor) -> HeadOutputs:
+            # The head's own forward takes all levels at once; all of them share its branches.
+            tower = head.bbox_subnet(windows)
+            logits = head.cls_score(head.cls_subnet(windows))
+            return self._rows([logits], [head.bbox_pred(tower)], [head.ctrness(tower)])
+
+        return HeadWindow(radius, outputs)
+
+    def _rows(self, logits: list[Tensor], distances: list[Tensor], centreness: list[Tensor]) -> HeadOutputs:
+        return HeadOutputs(
+            flatten_rows(logits, self.model.num_classes),
+            flatten_rows(distances, 4),
+            flatten_rows(centreness, 1)[..., 0],
         )

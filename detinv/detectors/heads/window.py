@@ -26,12 +26,12 @@ class HeadWindow:
     Rows of a level are ordered by cell (row by row) and then by anchor, with the same number of anchors in each cell.
 
     Args:
-        radius: how many cells in each direction an output depends on.
+        radius: how many cells in each direction an output depends on; None for the whole level, and no other.
         outputs: computes the outputs of all cells of windows (N, C, height, width) of the level of this number. Beyond
             the window it sees what it sees beyond the border of a whole feature map.
     """
 
-    radius: int
+    radius: int | None
     outputs: Callable[[int, Float[Tensor, "window channel height width"]], HeadOutputs]
 
 
@@ -39,10 +39,11 @@ def window_radius(branches: Iterable[nn.Module]) -> int | None:
     """Return how many cells in each direction an output of convolutional branches depends on.
 
     Args:
-        branches: each a sequence of convolutions with stride 1, normalisation by stored statistics, and activations.
+        branches: each a sequence of convolutions with stride 1, normalisation by stored statistics, and activations,
+            or of such sequences.
 
     Returns:
-        None if a branch contains anything else, such as normalisation over the whole map.
+        None if a branch contains anything else, such as normalisation over the whole map, or by a layer for each level.
     """
     largest = 0
     for branch in branches:
@@ -55,7 +56,7 @@ def window_radius(branches: Iterable[nn.Module]) -> int | None:
                     (size - 1) // 2 * dilation
                     for size, dilation in zip(module.kernel_size, module.dilation, strict=True)
                 )
-            elif not any(module.children()) and not isinstance(module, _POINTWISE):
+            elif not isinstance(module, (*_POINTWISE, nn.Sequential)):
                 return None
         largest = max(largest, radius)
     return largest

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor, nn
 from torchvision.models.detection import FCOS
 
 from detinv.detectors.heads.anchors import flatten_rows
@@ -9,6 +10,7 @@ from detinv.detectors.heads.assigners import PointAssigner
 from detinv.detectors.heads.codec import DistanceCodec
 from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, Predictions
 from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.heads.window import HeadOutputs, HeadWindow, window_radius
 from detinv.detectors.regions import Regions
 from detinv.detectors.torchvision.common import AbstractTorchvisionDetector, AnchorCache
 from detinv.types import Pixels
@@ -48,10 +50,31 @@ class TorchvisionFCOS(AbstractTorchvisionDetector):
         """Return raw predictions; a one-stage detector needs neither `image_sizes` nor `regions`."""
         inputs = self._inputs(pixels)
         features = list(self._features(inputs).values())
-        logits = self._known_columns(self.model.head.classification_head(features).float())
+        outputs = self._head_outputs(features)
+        return Predictions(
+            DensePredictions(
+                outputs.logits, outputs.deltas, self._anchors.head(inputs, features), outputs.quality_logits
+            )
+        )
+
+    def _head_outputs(self, levels: Sequence[Tensor]) -> HeadOutputs:
+        logits = self._known_columns(self.model.head.classification_head(levels).float())
         # The regression head's own forward ends in a ReLU, which passes no gradient to negative distances.
         branch = self.model.head.regression_head
-        towers = [branch.conv(feature) for feature in features]
+        towers = [branch.conv(level) for level in levels]
         distances = flatten_rows((branch.bbox_reg(tower) for tower in towers), 4)
         centreness = flatten_rows((branch.bbox_ctrness(tower) for tower in towers), 1)[..., 0]
-        return Predictions(DensePredictions(logits, distances, self._anchors.head(inputs, features), centreness))
+        return HeadOutputs(logits, distances, centreness)
+
+    def head_window(self) -> HeadWindow:
+        """Return how to run the head on windows: on whole levels where it normalises over them, as it usually does."""
+        classes, boxes = self.model.head.classification_head, self.model.head.regression_head
+        radius = window_radius(
+            nn.Sequential(tower, last)
+            for tower, last in (
+                (classes.conv, classes.cls_logits),
+                (boxes.conv, boxes.bbox_reg),
+                (boxes.conv, boxes.bbox_ctrness),
+            )
+        )
+        return HeadWindow(radius, lambda level, windows: self._head_outputs([windows]))

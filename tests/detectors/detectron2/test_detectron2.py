@@ -437,8 +437,9 @@ def test_what_a_threshold_drops_was_lost_by_its_score(detectors, family):
     assert_lost_by_score(detectors[family], [random_image((96, 128), seed) for seed in range(4)])
 
 
-def test_a_head_on_one_level_says_what_it_says_on_all(detectors):
-    detector = detectors["retinanet"]
+@pytest.mark.parametrize("family", ["retinanet", "fcos"])
+def test_a_head_on_one_level_says_what_it_says_on_all(detectors, family):
+    detector = detectors[family]
     window, levels = detector.head_window(), detector.level_layers()
     assert window is not None
     with torch.no_grad(), capture_features(detector, levels) as features:
@@ -446,3 +447,5 @@ def test_a_head_on_one_level_says_what_it_says_on_all(detectors):
         found = [window.outputs(number, features[layer.name]) for number, layer in enumerate(levels)]
     torch.testing.assert_close(torch.cat([one.logits for one in found], 1), dense.logits)
     torch.testing.assert_close(torch.cat([one.deltas for one in found], 1), dense.deltas)
+    if dense.quality_logits is not None:
+        torch.testing.assert_close(torch.cat([one.quality_logits for one in found], 1), dense.quality_logits)
