@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from detinv.detectors.colours import COCO_COLOURS, ColourCovariance
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.heads.window import HeadWindow
@@ -35,6 +36,7 @@ class AbstractDetector(nn.Module, ABC):
     Attributes:
         trained_on_photographs: whether photographs are what it knows; inversions then get their statistics where the
             preset asks for it. False for drawings, plots and the like.
+        colour_covariance: of R, G and B within its training images, (3, 3), in any unit; COCO's where nothing is said.
         depends_on_batch: whether, on the CPU, an image's last bits depend on the others of its batch even where each
             layer uses the same code for all of them; inversions then run each image alone.
     """
@@ -44,6 +46,7 @@ class AbstractDetector(nn.Module, ABC):
     size_divisor: int
     detections_per_image: int
     trained_on_photographs: bool = True
+    colour_covariance: ColourCovariance = COCO_COLOURS
     depends_on_batch: bool = False
     _layers: tuple[FeatureLayer, ...] | None = None
 

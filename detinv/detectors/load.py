@@ -12,6 +12,7 @@ from detinv.config.folders import config_dir
 from detinv.config.instantiate import instantiate, locate
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
+from detinv.detectors.colours import COCO_COLOURS, checked_colours
 from detinv.errors import DetectorError
 from detinv.inputs.printable import one_line
 from detinv.inputs.torch_settings import usual_torch
@@ -76,6 +77,7 @@ def assemble_detector(
     trust_weights: bool = False,
     options: Mapping[str, Any] | None = None,
     trained_on_photographs: bool = True,
+    colour_covariance: Sequence[Sequence[float]] = COCO_COLOURS,
 ) -> AbstractDetector:
     """Build a model, load weights into it and wrap it in its adapter: the target of many files in configs/detector.
 
@@ -87,11 +89,13 @@ def assemble_detector(
         weights: "bundled", "random" for initial weights that are the same every time, or a path.
         trust_weights: whether weights that are a pickle may be opened.
         options: further arguments of the adapter.
-        trained_on_photographs: see `AbstractDetector`.
+        trained_on_photographs, colour_covariance: see `AbstractDetector`.
 
     Raises:
-        DetectorError: when the weights are missing, do not fit, or were trained on other classes.
+        DetectorError: when the weights are missing, do not fit, or were trained on other classes; for a
+            `colour_covariance` that is none.
     """
+    colours = checked_colours(colour_covariance)
     names = read_class_names(class_names)
     with torch.random.fork_rng(devices=[]):
         # The same random network every time, so that controls can be repeated and their runs resumed.
@@ -102,6 +106,7 @@ def assemble_detector(
     detector = locate(adapter)(network, names, **(options or {}))
     assert isinstance(detector, AbstractDetector)
     detector.trained_on_photographs = trained_on_photographs
+    detector.colour_covariance = colours
     return detector
 
 

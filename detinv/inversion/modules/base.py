@@ -84,7 +84,8 @@ class AbstractPixelModule(pl.LightningModule, ABC):
         centred = self.pixels.centred()
         if self.precondition is None:
             return centred
-        return Preconditioned.apply(centred, self.precondition, self.layouts.image_sizes)
+        colours = self.ensemble.colour_covariance
+        return Preconditioned.apply(centred, self.precondition, self.layouts.image_sizes, colours)
 
     def summed(self, losses: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
         """Sum the images' losses, scaled for the backward pass."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from detinv.detectors.acceleration.compile import check_mode
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
+from detinv.detectors.colours import ColourCovariance
 from detinv.detectors.load import build_detector, load_detector
 from detinv.errors import ConfigError, DetectorError
 from detinv.inversion.modules.network import Network
@@ -187,6 +188,12 @@ class Ensemble(nn.Module):
     def trained_on_photographs(self) -> bool:
         """Whether any of its detectors was."""
         return any(member.detector.trained_on_photographs for member in self)
+
+    @property
+    def colour_covariance(self) -> ColourCovariance:
+        """Of the first detector that was trained on photographs, or the first."""
+        detectors = [member.detector for member in self]
+        return next((one for one in detectors if one.trained_on_photographs), detectors[0]).colour_covariance
 
     @property
     def is_compiled(self) -> bool:

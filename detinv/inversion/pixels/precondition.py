@@ -1,7 +1,7 @@
-"""Gradients reshaped to the statistics of photographs: coarse structure before fine, brightness before colour.
+"""Gradients reshaped to the statistics of photographs: coarse structure before fine, usual colours before unusual ones.
 
 Without it, steps of equal size for every pixel draw fine, colourful noise, which is what networks differ in most. What
-coarse structure and brightness can say is said by them first, and other detectors read it as well.
+coarse structure and usual colours can say is said by them first, and other detectors read it as well.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detinv.detectors.colours import COCO_COLOURS, ColourCovariance
 from detinv.inputs.ranges import check_range
 from detinv.inputs.torch_settings import sent
-
-# Covariance of R, G and B within photographs, over its mean variance: the mean of 40 photographs of COCO's val2017.
-_COLOUR_COVARIANCE = ((1.02, 0.93, 0.83), (0.93, 0.97, 0.93), (0.83, 0.93, 1.02))
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Preconditioner:
         colour: power of the colours' covariance; 0 leaves the colours alone.
 
     Source: Olah et al. 2017, "Feature Visualization", preconditioning. Departures: in the space of pixels; the colours'
-    covariance is that of COCO's photographs.
+    covariance is that of the detector's training images.
 
     Raises:
         ConfigError: for a number out of range.
@@ -46,14 +44,20 @@ class Preconditioner:
     def __post_init__(self) -> None:
         check_range(self, "power colour")
 
-    def __call__(self, gradient: Float[Tensor, "channel height width"]) -> Float[Tensor, "channel height width"]:
-        """Reshape the gradient of one image; white noise keeps its root mean square."""
+    def __call__(
+        self, gradient: Float[Tensor, "3 height width"], colours: ColourCovariance = COCO_COLOURS
+    ) -> Float[Tensor, "3 height width"]:
+        """Reshape the gradient of one image; white noise keeps its root mean square.
+
+        Args:
+            colours: covariance of R, G and B, in any unit.
+        """
         if self.power:
             size = gradient.shape[-2:]
             transfer = _transfer(tuple(size), self.power, gradient.device)
             gradient = torch.fft.irfft2(torch.fft.rfft2(gradient) * transfer, s=size)
         if self.colour:
-            gradient = torch.einsum("ij,jhw->ihw", _colours(self.colour, gradient.device), gradient)
+            gradient = torch.einsum("ij,jhw->ihw", _colours(colours, self.colour, gradient.device), gradient)
         return gradient
 
 
@@ -66,23 +70,25 @@ class Preconditioned(torch.autograd.Function):
         images: Float[Tensor, "batch 3 height width"],
         preconditioner: Preconditioner,
         image_sizes: Sequence[tuple[int, int]],
+        colours: ColourCovariance = COCO_COLOURS,
     ) -> Tensor:
         """Return `images`, each of which lies at the upper left of its canvas.
 
         Args:
             preconditioner: for the gradient.
             image_sizes: (height, width) of each image.
+            colours: see `Preconditioner`.
         """
-        ctx.preconditioner, ctx.image_sizes = preconditioner, image_sizes
+        ctx.preconditioner, ctx.image_sizes, ctx.colours = preconditioner, image_sizes, colours
         return images.view_as(images)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         reshaped = torch.zeros_like(gradient)
         # One by one: a transform of several at once rounds otherwise.
         for target, one, (height, width) in zip(reshaped, gradient, ctx.image_sizes, strict=True):
-            target[:, :height, :width] = ctx.preconditioner(one[:, :height, :width])
-        return reshaped, None, None
+            target[:, :height, :width] = ctx.preconditioner(one[:, :height, :width], ctx.colours)
+        return reshaped, None, None, None
 
 
 @lru_cache(maxsize=64)
@@ -99,8 +105,8 @@ def _transfer(size: tuple[int, int], power: float, device: torch.device) -> Floa
 
 
 @lru_cache(maxsize=16)
-def _colours(power: float, device: torch.device) -> Float[Tensor, "3 3"]:
+def _colours(colours: ColourCovariance, power: float, device: torch.device) -> Float[Tensor, "3 3"]:
     """Powers of the colours' covariance, scaled to a mean square gain of 1."""
-    values, vectors = torch.linalg.eigh(torch.tensor(_COLOUR_COVARIANCE))
-    matrix = vectors * values**power @ vectors.T
+    values, vectors = torch.linalg.eigh(torch.tensor(colours))
+    matrix = vectors * values.clamp(min=0) ** power @ vectors.T
     return sent(matrix * (3**0.5 / matrix.norm()), device)

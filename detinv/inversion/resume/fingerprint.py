@@ -30,7 +30,11 @@ def detector_hash(detector: AbstractDetector) -> str:
     change the hash, and neither does moving it to another device.
     """
     # What a class says of itself is in no module's variables.
-    described: list[object] = [weight_hash(detector), detector.trained_on_photographs]
+    described: list[object] = [
+        weight_hash(detector),
+        detector.trained_on_photographs,
+        detector.colour_covariance,
+    ]
     for path, module in detector.named_modules():
         options = {
             name: value if _is_plain(value) else [type(value), vars(value)]

@@ -75,6 +75,15 @@ def test_brightness_moves_more_than_colours():
     assert options(grey).square().mean() > 100 * options(colourful.contiguous()).square().mean()
 
 
+def test_colours_are_multiplied_by_their_covariance():
+    colours = ((2.0, 0.5, 0.0), (0.5, 1.0, -0.3), (0.0, -0.3, 0.7))
+    gradient = noise(3, 5, 6)
+    found = Preconditioner(power=0)(gradient, colours)
+    wanted = torch.einsum("ij,jhw->ihw", torch.tensor(colours), gradient)
+    torch.testing.assert_close(found, wanted * (3**0.5 / torch.tensor(colours).norm()))
+    assert not torch.allclose(found, Preconditioner(power=0)(gradient))
+
+
 def gradients(*layouts: Layout) -> torch.Tensor:
     batch = LayoutBatch.collate(layouts, divisor=16)
     pixels = RawPixels(batch, torch.full((3,), 0.5), 0, 0.05)

@@ -50,10 +50,13 @@ def test_every_option_of_a_detector_counts(change: Callable):
     assert detector_hash(one) != detector_hash(other)
 
 
-def test_what_a_class_says_of_its_training_counts(monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "value"), [("trained_on_photographs", False), ("colour_covariance", ((1.0, 0, 0), (0, 1, 0), (0, 0, 1)))]
+)
+def test_what_a_class_says_of_its_training_counts(name, value, monkeypatch):
     detector = tiny_detector("retinanet")
     before = detector_hash(detector)
-    monkeypatch.setattr(type(detector), "trained_on_photographs", False)
+    monkeypatch.setattr(type(detector), name, value)
     assert detector_hash(detector) != before
 
 
