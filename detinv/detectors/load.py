@@ -77,7 +77,7 @@ def assemble_detector(
     trust_weights: bool = False,
     options: Mapping[str, Any] | None = None,
     trained_on_photographs: bool = True,
-    colour_covariance: Sequence[Sequence[float]] = COCO_COLOURS,
+    colour_covariance: Sequence[Sequence[float]] | None = None,
 ) -> AbstractDetector:
     """Build a model, load weights into it and wrap it in its adapter: the target of many files in configs/detector.
 
@@ -89,13 +89,14 @@ def assemble_detector(
         weights: "bundled", "random" for initial weights that are the same every time, or a path.
         trust_weights: whether weights that are a pickle may be opened.
         options: further arguments of the adapter.
-        trained_on_photographs, colour_covariance: see `AbstractDetector`.
+        trained_on_photographs: see `AbstractDetector`.
+        colour_covariance: see `AbstractDetector`; None for COCO's.
 
     Raises:
         DetectorError: when the weights are missing, do not fit, or were trained on other classes; for a
             `colour_covariance` that is none.
     """
-    colours = checked_colours(colour_covariance)
+    colours = COCO_COLOURS if colour_covariance is None else checked_colours(colour_covariance)
     names = read_class_names(class_names)
     with torch.random.fork_rng(devices=[]):
         # The same random network every time, so that controls can be repeated and their runs resumed.

@@ -28,7 +28,7 @@ def trial(detector, steps=6):
 
 @pytest.mark.parametrize(
     "family",
-    ["retinanet", "maskrcnn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fcos", "fasterrcnn"))],
+    ["retinanet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fcos", "fasterrcnn", "maskrcnn"))],
 )
 def test_a_right_adapter_holds_everything(family):
     found = check_adapter(tiny_detector(family, image_size=(64, 96)), load_preset(), SIZES, steps=6, seed=3)

@@ -126,7 +126,8 @@ def run_two(tmp_path: Path, case: str) -> tuple[subprocess.CompletedProcess, lis
     return done, [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
 
 
-@pytest.mark.parametrize("case", ["other", pytest.param("second", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["other", "second"])
 def test_all_processes_end_with_the_reason(tmp_path: Path, case: str):
     done, notes = run_two(tmp_path, case)
     failed, other = notes if case == "other" else notes[::-1]

@@ -83,6 +83,7 @@ def test_a_sweep_grows_in_its_folder(monkeypatch, tmp_path):
     assert statuses(tmp_path) == {"seed_1": "ok", "seed_2": "ok", "seed_3": "ok"}
 
 
+@pytest.mark.slow
 def test_a_job_made_from_a_file_that_changed_is_not_passed_over(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text("one")

@@ -55,7 +55,8 @@ def test_the_outermost_parts_of_a_copy_are_compiled(family: str):
     assert not any(module._compiled_call_impl for module in detector.modules())
 
 
-@pytest.mark.parametrize("family", ["retinanet", pytest.param("fasterrcnn", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["retinanet", "fasterrcnn"])
 def test_numbers_and_gradients_stay_what_they_were(family: str):
     """Compared with the same copy, not compiled: what making it changes is rounding of another kind."""
     plain, fast = (Network(tiny_detector(family)) for _ in range(2))
