@@ -9,7 +9,7 @@ from detinv.errors import DetectorError
 from detinv.inversion.preset import load_preset
 
 SIZES = ((96, 128), (112, 96))
-FIRST = ("shapes_retinanet", "shapes_maskrcnn", "nanodet_m")
+FIRST = ("shapes_retinanet", "nanodet_m")
 
 
 def small(node):

@@ -121,7 +121,9 @@ def test_help_knows_all_values_that_can_be_overridden():
     composed = set(leaves(yaml.safe_load(cli_yaml(config))))
     assert composed <= listed
     left_out = listed - composed
-    assert left_out == {"detector.model.lively_head", "detector.trust_weights", "detector.options"}
+    assert left_out == {
+        f"detector.{name}" for name in ("model.lively_head", "trust_weights", "options", "colour_covariance")
+    }
 
 
 def test_what_a_file_leaves_out_is_listed_with_its_default_and_can_be_given():

@@ -23,6 +23,7 @@ def _own_detectors(monkeypatch):
     monkeypatch.setattr("tests.experiments.setups.tiny_detector", lambda family: load_detector(family))
 
 
+@pytest.mark.slow
 def test_a_class_is_read_in_its_patch_and_a_box_along_its_outline(tmp_path, monkeypatch):
     experiment = ClassAndBox(objects=8, examples=1)
     findings = experiment.run(setup(tmp_path))
