@@ -74,6 +74,7 @@ def test_several_regularisers_are_one_choice():
     assert list(found) == ["total_variation", "alpha_norm"] and found["alpha_norm"]["weight"] == 0.5
 
 
+@pytest.mark.slow
 def test_one_number_of_steps_serves_all_commands():
     """Those of the preset, unless an experiment or the command line says otherwise."""
     for words, steps in ((["preset=fast"], 120), (["preset=code_fcos"], 1000), ([], 200), (["preset.steps=7"], 7)):

@@ -56,6 +56,7 @@ def test_smaller_images_are_still_tried_together(monkeypatch):
     assert sizes_tried(monkeypatch, layouts, fits, batch_size=4) == [4, 2, 1, 1, 1, 1, 4]
 
 
+@pytest.mark.slow
 def test_nothing_of_a_failed_step_is_left_when_the_next_is_tried(monkeypatch):
     """Whatever lay in the frames of the failed step, and in cycles, as Lightning's trainers do."""
     fit, kept = job.fit_batch, []

@@ -75,6 +75,7 @@ def test_a_failing_job_is_listed_last_and_run_again_alone(monkeypatch, tmp_path,
     assert times_run(tmp_path) == {"seed_1": 2, "seed_2": 1, "seed_3": 2, "seed_4": 2}
 
 
+@pytest.mark.slow
 def test_a_sweep_grows_in_its_folder(monkeypatch, tmp_path):
     stand_in(monkeypatch, "train", lambda config, build: leave_results(config))
     assert main(["train", "-m", "seed=1,2", f"out_dir={tmp_path}"]) == 0
@@ -123,6 +124,7 @@ def test_the_record_is_kept_as_jobs_end(monkeypatch, tmp_path):
     assert seen == [["missing", "missing"], ["ok", "missing"]]
 
 
+@pytest.mark.slow
 def test_what_ended_while_nobody_waited_is_collected(monkeypatch, tmp_path):
     stand_in(monkeypatch, "train", lambda config, build: leave_results(config))
     words = ["train", "-m", "seed=1,2", f"out_dir={tmp_path}"]

@@ -101,6 +101,7 @@ def test_outlines_are_shared_by_those_that_look_alike():
             assert outline_of(mask, tuple(set(OUTLINE.values()))) == OUTLINE[NAMES[label]]
 
 
+@pytest.mark.slow
 def test_textures_say_nothing_about_the_class():
     world = ContextWorld(seed=53, min_side=30)
     pairs = []

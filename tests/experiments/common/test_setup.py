@@ -86,6 +86,7 @@ def test_an_interrupted_batch_is_continued(tmp_path, monkeypatch):
     assert not (tmp_path / "cut" / "unfinished").exists()
 
 
+@pytest.mark.slow
 def test_a_batch_interrupted_with_another_preset_is_begun_anew(tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         detinv.invert(*args, **kwargs)

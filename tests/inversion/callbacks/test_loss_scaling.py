@@ -66,6 +66,7 @@ def run(*callbacks: pl.Callback, steps: int = STEPS, detectors=("retinanet",), o
     return watch, guard
 
 
+@pytest.mark.slow
 def test_one_image_s_overflow_holds_up_no_other():
     (clean, _), (spoilt, guard) = run(), run(Overflow(0, range(2, 4)))
     for before, after in zip(clean.values, spoilt.values, strict=True):

@@ -134,6 +134,7 @@ def test_a_joint_inversion_is_read_by_all_and_judged_by_each():
         )
 
 
+@pytest.mark.slow
 def test_the_image_is_not_that_of_either_detector_alone():
     alone = [invert(member.detector, [layout()], steps=4, **OPTIONS).images[0] for member in both()]
     together = invert(both(), [layout()], steps=4, **OPTIONS).images[0]
