@@ -53,3 +53,12 @@ def test_detectors_have_their_own():
         "invert", ["detector=bccd_retinanet", "detector.colour_covariance=[[1,0,0],[0,1,0],[0,0,1]]"]
     )
     assert given.detector.colour_covariance == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_what_a_class_sets_is_checked_before_the_first_step():
+    detector = load_detector("shapes_retinanet")
+    detector.colour_covariance = [[2, 1, 0], [1, 2, 0], [0, 0, 1]]
+    assert Ensemble({"own": detector}).colour_covariance == ((2, 1, 0), (1, 2, 0), (0, 0, 1))
+    detector.colour_covariance = [[1, 2], [2, 1]]
+    with pytest.raises(DetectorError, match="three rows of three"):
+        Ensemble({"own": detector})

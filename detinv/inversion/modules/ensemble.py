@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from detinv.detectors.acceleration.compile import check_mode
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
-from detinv.detectors.colours import ColourCovariance
+from detinv.detectors.colours import checked_colours
 from detinv.detectors.load import build_detector, load_detector
 from detinv.errors import ConfigError, DetectorError
 from detinv.inversion.modules.network import Network
@@ -129,8 +129,11 @@ class Ensemble(nn.Module):
         balance: "gradient" gives every detector's gradient the same root mean square in every image, times its share,
             so that none dominates; "none" adds the losses unchanged, times the shares.
 
+    Attributes:
+        colour_covariance: that of the first detector that was trained on photographs, or of the first.
+
     Raises:
-        DetectorError: when there is no detector or the classes differ.
+        DetectorError: when there is no detector, the classes differ, or a `colour_covariance` is none.
         ConfigError: for a share of an unknown detector, or one that is not positive.
     """
 
@@ -166,6 +169,8 @@ class Ensemble(nn.Module):
         self.shares = {name: float(given.get(name, 1.0)) for name in detectors}
         self.balance = balance
         self.class_names = first.class_names
+        shown = next((one for one in detectors.values() if one.trained_on_photographs), first)
+        self.colour_covariance = checked_colours(shown.colour_covariance)
         self.network_size = first.network_size
         self.detections_per_image = min(detector.detections_per_image for detector in detectors.values())
         # Images of a joint batch are of one size, so that each detector may pad them its own way.
@@ -188,12 +193,6 @@ class Ensemble(nn.Module):
     def trained_on_photographs(self) -> bool:
         """Whether any of its detectors was."""
         return any(member.detector.trained_on_photographs for member in self)
-
-    @property
-    def colour_covariance(self) -> ColourCovariance:
-        """Of the first detector that was trained on photographs, or the first."""
-        detectors = [member.detector for member in self]
-        return next((one for one in detectors if one.trained_on_photographs), detectors[0]).colour_covariance
 
     @property
     def is_compiled(self) -> bool:
