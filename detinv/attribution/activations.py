@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from detinv.attribution.core.forward import ForwardPass, run_forward
-from detinv.attribution.core.frames import resampled
+from detinv.attribution.core.frames import cells_extent, resampled
 from detinv.attribution.core.gradients import Seeds, gradients, seeds_of
 from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.core.questions import Question
@@ -163,15 +163,15 @@ class _Maps:
         height, width = self.passed.frame.canvas_size
         extent = (0.0, 0.0, float(width), float(height))
         if not combined:
-            return [(self._finished(method, one[None])[0], extent, name) for one, name in parts[0]]
+            return [(self._finished(method, one[None])[0], own, name) for one, own, name in parts[0]]
         found: list[_Placed] = []
         for scalar in range(len(self.objects)):
             layered = [part[scalar] for part in parts]
             if len(factors) == 1:
                 product = self._finished(method, layered[0][0])
             else:
-                product = _product(torch.stack([one for one, _ in layered]), [factor.power for factor in factors])
-            found.append((product, extent, " x ".join(dict.fromkeys(name for _, name in layered))))
+                product = _product(torch.stack([one for one, _, _ in layered]), [factor.power for factor in factors])
+            found.append((product, extent, " x ".join(dict.fromkeys(name for _, _, name in layered))))
         return found
 
     def _raw(self, method: ActivationMethod, features: Tensor, gradients: Tensor, boxes: Tensor) -> Tensor:
@@ -187,22 +187,22 @@ class _Maps:
     def _finished(self, method: ActivationMethod, maps: Tensor) -> Tensor:
         return maps if method.signed else maps.clamp(min=0)
 
-    def _of_layer(
-        self, method: ActivationMethod, alike: list[FeatureLayer | None], combined: bool
-    ) -> list[tuple[Tensor, str]]:
+    def _of_layer(self, method: ActivationMethod, alike: list[FeatureLayer | None], combined: bool) -> list[_Placed]:
         """Return the map of each scalar at its layer; on the common grid, and smoothed, if it is to be combined."""
         names = [PIXELS if layer is None else layer.name for layer in alike]
         numbers = self.levels[self.objects] if len(alike) > 1 else torch.zeros_like(self.objects)
-        found: dict[int, tuple[Tensor, str]] = {}
+        found: dict[int, _Placed] = {}
         for number, (name, layer) in enumerate(zip(names, alike, strict=True)):
             mine = (numbers == number).nonzero()[:, 0]
             if not len(mine):
                 continue
             features, gradients = self._grids(layer, name, mine)
-            maps = self._raw(method, features, gradients, self._boxes(self.objects[mine], features.shape[2:]))
+            cells = (features.shape[2], features.shape[3])
+            extent = cells_extent(None if layer is None else layer.stride, cells, self.passed.frame.canvas_size)
+            maps = self._raw(method, features, gradients, self._boxes(self.objects[mine], cells, extent))
             if combined:
-                maps = self._on_grid(maps, method.smoothing)
-            found.update({int(one): (found_map, name) for one, found_map in zip(mine, maps, strict=True)})
+                maps = self._on_grid(maps, extent, method.smoothing)
+            found.update({int(one): (found_map, extent, name) for one, found_map in zip(mine, maps, strict=True)})
         return [found[scalar] for scalar in range(len(self.objects))]
 
     def _grids(self, layer: FeatureLayer | None, name: str, mine: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,22 +218,24 @@ class _Maps:
             gradients = gradients.transpose(1, 2).unflatten(2, (rows, columns))
         return features, gradients
 
-    def _on_grid(self, maps: Tensor, smoothing: float) -> Tensor:
+    def _on_grid(self, maps: Tensor, extent: tuple[float, float, float, float], smoothing: float) -> Tensor:
         height, width = self.passed.frame.canvas_size
-        cell = min(_GRID, height / maps.shape[1])
+        part = (0.0, 0.0, width / extent[2], height / extent[3])
+        cell = min(_GRID, extent[3] / maps.shape[1])
         grid = (round(height / cell), round(width / cell))
-        if height / maps.shape[1] > _GRID or grid != tuple(maps.shape[1:]):
-            maps = resampled(maps, (0.0, 0.0, 1.0, 1.0), grid)
+        if extent[3] / maps.shape[1] > _GRID or grid != tuple(maps.shape[1:]) or part != (0.0, 0.0, 1.0, 1.0):
+            maps = resampled(maps, part, grid)
         maps = smoothed(maps, smoothing / cell)
         common = (-(-height // 2), -(-width // 2))
         return resampled(maps, (0.0, 0.0, 1.0, 1.0), common)
 
-    def _boxes(self, objects: Tensor, size: Sequence[int]) -> Float[Tensor, "scalar rows columns"]:
+    def _boxes(
+        self, objects: Tensor, cells: tuple[int, int], extent: tuple[float, float, float, float]
+    ) -> Float[Tensor, "scalar rows columns"]:
         assert self.passed.rows.boxes is not None
-        height, width = self.passed.frame.canvas_size
         x0, y0, x1, y1 = (edge[:, None] for edge in self.passed.rows.boxes[objects].unbind(-1))
-        xs = (torch.arange(size[1], device=x0.device) + 0.5) * (width / size[1])
-        ys = (torch.arange(size[0], device=x0.device) + 0.5) * (height / size[0])
+        xs = (torch.arange(cells[1], device=x0.device) + 0.5) * (extent[2] / cells[1])
+        ys = (torch.arange(cells[0], device=x0.device) + 0.5) * (extent[3] / cells[0])
         return (((ys >= y0) & (ys <= y1))[:, :, None] & ((xs >= x0) & (xs <= x1))[:, None, :]).float()
 
     def _of_regions(self, method: ActivationMethod, layer: FeatureLayer) -> list[_Placed]:

@@ -1,6 +1,7 @@
 """Plant mistakes and count how often they are named rightly: the table of docs/attribution.md.
 
 python -m tests.attribution.planted_mistakes --seed 90210 --count 50
+python -m tests.attribution.planted_mistakes --seed 90210 --count 20 --written
 """
 
 import argparse
@@ -8,12 +9,16 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from scipy.stats import binomtest
 
 from detinv.commands.photographs import load_photographs
 from detinv.worlds.plain import PlainWorld
+from tests.attribution.mistakes.pairs import PairsWorld
 from tests.attribution.mistakes.plants import PLANTS, suppressed
-from tests.attribution.mistakes.subjects import TORCHVISION, PairsWorld, Subject, background_of, detector_with
+from tests.attribution.mistakes.rectangles import GREY, scenes
+from tests.attribution.mistakes.subjects import TORCHVISION, WRITTEN, Subject, background_of, detector_with
+from tests.attribution.mistakes.written import BUILDERS
 
 PHOTOGRAPHIC = ("yolox_nano", "nanodet_m", "fastestdet")
 # Scores of small detectors on photographs are low.
@@ -33,6 +38,13 @@ def of_scenes(name: str, world: PlainWorld) -> Iterator[Subject]:
         number += 1
 
 
+def of_rectangles(name: str, seed: int, pairs: bool = False) -> Iterator[Subject]:
+    """Yield images of rectangles with what a detector with written raw predictions finds there."""
+    for image, truth in scenes(seed, pairs):
+        (found,) = detector_with(name).detect([image])
+        yield Subject(name, image, truth, found.above(0.5), background=torch.full_like(image, GREY))
+
+
 def of_photographs(name: str, folder: Path) -> Iterator[Subject]:
     """Yield photograph after photograph with what a detector finds there."""
     detector = detector_with(name)
@@ -50,6 +62,8 @@ def measure(name: str, seed: int, count: int, photographs: Path | None) -> Count
         made: Counter[str] = Counter()
         if photographs is not None:
             subjects = of_photographs(name, photographs)
+        elif name.startswith(WRITTEN):
+            subjects = of_rectangles(name, seed, plant is suppressed)
         else:
             subjects = of_scenes(name, (PairsWorld if plant is suppressed else PlainWorld)(seed=seed))
         for tried, subject in enumerate(subjects):
@@ -74,8 +88,10 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=50, help="of each plant in each detector")
     parser.add_argument("--photographs", type=Path, help="folder with images/ and instances.json in COCO's format")
     parser.add_argument("--detectors", nargs="*", help="by default the bundled ones of four families")
+    parser.add_argument("--written", action="store_true", help="instead, those with raw predictions written by hand")
     options = parser.parse_args()
-    names = options.detectors or (TORCHVISION if options.photographs is None else PHOTOGRAPHIC)
+    default = TORCHVISION if options.photographs is None else PHOTOGRAPHIC
+    names = options.detectors or ([WRITTEN + name for name in BUILDERS] if options.written else default)
     total: Counter[tuple[str, str]] = Counter()
     for name in names:
         verdicts = measure(name, options.seed, options.count, options.photographs)

@@ -56,6 +56,26 @@ class Frame:
         return (boxes - boxes.new_tensor(self.offset * 2)) / boxes.new_tensor(self.scale * 2)
 
 
+def cells_extent(
+    stride: int | None, cells: tuple[int, int], canvas_size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Return (x0, y0, x1, y1), in pixels of the canvas, that the cells of a feature map cover.
+
+    Where the stride does not divide the canvas, the last cells reach beyond it. Centres of cells are those of patches
+    and of even kernels; with odd kernels, as in ResNets, a cell looks up to (stride - 1) / 2 pixels further to the
+    upper left, which is less than half a cell.
+
+    Args:
+        stride: pixels from one cell to the next; where it is not known or does not fit, cells share the canvas.
+        cells: (rows, columns).
+        canvas_size: (height, width).
+    """
+    height, width = canvas_size
+    if stride is None or (-(-height // stride), -(-width // stride)) != cells:
+        return 0.0, 0.0, float(width), float(height)
+    return 0.0, 0.0, float(cells[1] * stride), float(cells[0] * stride)
+
+
 def resampled(
     maps: Float[Tensor, "*maps rows columns"],
     extent: tuple[float, float, float, float],

@@ -13,6 +13,7 @@ from detinv.attribution.mistakes.stages import Stage
 from detinv.detectors.heads.trace import Fate
 from tests.attribution.mistakes.subjects import (
     TWO_STAGE,
+    WRITTEN,
     Plant,
     Subject,
     detector_with,
@@ -21,6 +22,10 @@ from tests.attribution.mistakes.subjects import (
     nearest_box,
     still_found,
 )
+from tests.attribution.mistakes.written import ONE_ROW
+
+# Detectors whose inference has no limit on the detections of an image.
+WITHOUT_LIMIT = ("fastestdet", "detr_resnet50", "rtdetr_r18", "rtdetr_v2_r18")
 
 
 def hidden(subject: Subject) -> Iterator[Plant]:
@@ -58,8 +63,9 @@ def annotated_twice(subject: Subject) -> Iterator[Plant]:
 
 
 def duplicates(subject: Subject) -> Iterator[Plant]:
-    """Detections that only a suppression that suppresses little reports."""
-    detector = detector_with(subject.name, nms_thresh=0.9)
+    """Detections that only a suppression that suppresses little reports, or a second row where nothing suppresses."""
+    without = subject.name.removeprefix(WRITTEN) in ONE_ROW
+    detector = detector_with(subject.name, **({"copies": 2} if without else {"nms_thresh": 0.9}))
     (found,) = detector.detect([subject.image])
     found = found.above(subject.score_thresh)
     for number, _ in subject.clear():
@@ -112,8 +118,8 @@ def raised_threshold(subject: Subject) -> Iterator[Plant]:
 
 def fewer_detections(subject: Subject) -> Iterator[Plant]:
     """Detectors that report fewer objects of an image than there are."""
-    if subject.name == "fastestdet":
-        return  # has no such limit
+    if subject.name.removeprefix(WRITTEN) in WITHOUT_LIMIT:
+        return
     order = subject.found.scores.argsort(descending=True, stable=True).tolist()
     for number, place in subject.clear():
         if rank := order.index(place):
@@ -123,8 +129,8 @@ def fewer_detections(subject: Subject) -> Iterator[Plant]:
 
 
 def fewer_candidates(subject: Subject) -> Iterator[Plant]:
-    """Heads of which suppression receives one candidate from each level."""
-    if subject.name not in ("shapes_retinanet", "shapes_fcos"):
+    """Heads of which suppression receives one candidate from each level, or of each class."""
+    if subject.name not in ("shapes_retinanet", "shapes_fcos", "written_ssd"):
         return
     detector = detector_with(subject.name, topk_candidates=1)
     for number, _ in subject.clear():
@@ -175,6 +181,8 @@ def not_annotated(subject: Subject) -> Iterator[Plant]:
 
 def suppressed(subject: Subject) -> Iterator[Plant]:
     """Pairs of overlapping objects of one class, of which a strict suppression leaves one."""
+    if subject.name.removeprefix(WRITTEN) in ONE_ROW:
+        return
     detector = detector_with(subject.name, nms_thresh=0.05)
     boxes, labels, scores = subject.found.boxes, subject.found.labels, subject.found.scores
     iou = box_iou(boxes, boxes)

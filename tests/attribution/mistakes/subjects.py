@@ -1,6 +1,6 @@
 """What mistakes are planted in, what a detector finds there, and what must be said of a planted mistake."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -17,17 +17,20 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
 from detinv.layouts.layout import Detections, Layout
 from detinv.worlds.backgrounds import clouds
-from detinv.worlds.base import PixelBox, Placed
-from detinv.worlds.plain import APPEARANCES, PlainWorld
+from detinv.worlds.plain import PlainWorld
+from tests.attribution.mistakes.written import written_detector
 
 TORCHVISION = ("shapes_retinanet", "shapes_fcos", "shapes_fasterrcnn", "shapes_maskrcnn")
 TWO_STAGE = ("shapes_fasterrcnn", "shapes_maskrcnn")
+WRITTEN = "written_"
 _NAMES = {"detections_per_image": "detections_per_img"}
 
 
 @lru_cache(maxsize=16)
 def detector_with(name: str, **settings: Any) -> AbstractDetector:
-    """Load a detector with other constants of its post-processing."""
+    """Load a detector with other constants of its post-processing; "written_ssd" and so on are `written_detector`s."""
+    if name.startswith(WRITTEN):
+        return written_detector(name.removeprefix(WRITTEN), **settings)
     if name not in TORCHVISION:
         return load_detector(name, options=settings)
     detector: Any = load_detector(name)
@@ -145,22 +148,6 @@ def still_found(
     if besides is not None:
         near = near & ((found.boxes - besides).abs().amax(1) > 0.05)
     return bool(near.any())
-
-
-class PairsWorld(PlainWorld):
-    """Scenes with two overlapping objects of one class."""
-
-    name = "pairs"
-
-    def objects(self, generator: np.random.Generator) -> Iterator[Placed]:
-        label = int(generator.integers(len(self.class_names)))
-        yield from ((label, APPEARANCES[self.class_names[label]], box) for box in self.place(generator))
-
-    def place(self, generator: np.random.Generator) -> list[PixelBox]:
-        width, height = self.sides(generator)
-        x0, y0, x1, y1 = self.somewhere(generator, width, height)
-        shift = 0.62 * width if x1 + 0.62 * width < self.image_size[1] - 1 else -0.62 * width
-        return [(x0, y0, x1, y1), (max(x0 + shift, 1.0), y0, x1 + shift, y1)]
 
 
 def background_of(world: PlainWorld, number: int) -> Tensor:
