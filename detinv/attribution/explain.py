@@ -7,21 +7,17 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from detinv.attribution.activations import CanvasMap, Job, activation_maps
 from detinv.attribution.attribution import Attribution
 from detinv.attribution.core.forward import run_forward
 from detinv.attribution.core.frames import Frame
 from detinv.attribution.core.objects import ExplainedObjects, annotated_objects, detected_objects
 from detinv.attribution.core.questions import Question, as_questions
 from detinv.attribution.load import as_method
+from detinv.attribution.methods.activations import CanvasMap, Job, activation_maps
 from detinv.attribution.methods.base import AbstractMethod, ActivationMethod, ImageMethod
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError
-
-_MEMORY = {"cpu": 64 * 2**20}
-"""Bytes that the gradients of one backward pass may take, by the kind of device. What fits its cache is fastest."""
-_ACCELERATOR_MEMORY = 2**30
 
 
 def attribute(
@@ -112,7 +108,6 @@ def explain_image(
     """
     if not len(objects):
         return ExplainedImage([], 0, 0)
-    memory = _MEMORY.get(detector.device.type, _ACCELERATOR_MEMORY) if memory is None else memory
     wanted = [
         (name, place, method.for_question(question))
         for name, method in methods.items()
@@ -131,7 +126,7 @@ def explain_image(
         with torch.no_grad():
             passed = run_forward(detector, image, objects, questions)
     frame, values = passed.frame, passed.scalars(questions).detach()
-    for one, places in _image_methods(wanted).items():
+    for one, places in _image_methods(wanted):
         made = one.explain(
             detector, image, objects, [questions[place] for _, place in places], seed * 1_000_003 + number
         )
@@ -155,12 +150,17 @@ def explain_image(
 
 def _image_methods(
     wanted: Sequence[tuple[str, int, AbstractMethod]],
-) -> dict[ImageMethod, list[tuple[int, int]]]:
+) -> list[tuple[ImageMethod, list[tuple[int, int]]]]:
     """Return the methods that change the image, each once, with the places of what they answer in `wanted`."""
-    found: dict[ImageMethod, list[tuple[int, int]]] = {}
+    found: list[tuple[ImageMethod, list[tuple[int, int]]]] = []
     for index, (_, place, one) in enumerate(wanted):
         if isinstance(one, ImageMethod):
-            found.setdefault(one, []).append((index, place))
+            # Compared, not hashed: methods out of configuration files hold lists.
+            alike = next((places for made, places in found if made == one), None)
+            if alike is None:
+                found.append((one, [(index, place)]))
+            else:
+                alike.append((index, place))
     return found
 
 

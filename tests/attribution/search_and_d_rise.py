@@ -11,6 +11,7 @@ import torch
 from detinv.attribution.core.objects import detected_objects
 from detinv.attribution.core.questions import Question
 from detinv.attribution.explain import explain_image
+from detinv.attribution.load import load_method
 from detinv.attribution.methods.base import AbstractMethod
 from detinv.attribution.methods.perturbations.d_rise import DRISE
 from detinv.attribution.methods.perturbations.search import Search
@@ -26,7 +27,7 @@ PER_IMAGE, LEAST_SCORE = 2, 0.5
 def measure(name: str, folder: Path, count: int, masks: int, trials: int) -> None:
     """Print the means of both and the paired differences, for the best detections of each photograph."""
     detector, preset = load_detector(name), load_preset("vxcode2026")
-    search = Search(asks="detection", counts="removes", trials=trials)
+    search = Search(asks="detection", counts="removes", trials=trials, first=load_method("default"))
     methods: dict[str, AbstractMethod] = {"d_rise": DRISE(masks=masks), "search": search}
     found: dict[str, list[list[float]]] = {method: [] for method in methods}
     forwards = dict.fromkeys(methods, 0)
@@ -64,6 +65,6 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--count", type=int, default=10, help="of objects")
     parser.add_argument("--masks", type=int, default=1000, help="of D-RISE")
-    parser.add_argument("--trials", type=int, default=100, help="of the search")
+    parser.add_argument("--trials", type=int, default=90, help="of the search")
     options = parser.parse_args()
     measure(options.detector, options.images, options.count, options.masks, options.trials)

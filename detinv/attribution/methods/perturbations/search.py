@@ -11,7 +11,8 @@ from torch import Tensor
 from detinv.attribution.core.forward import canvas_of
 from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.core.questions import Question
-from detinv.attribution.methods.base import ImageMaps, ImageMethod
+from detinv.attribution.methods.base import AbstractMethod, ImageMaps, ImageMethod
+from detinv.attribution.methods.perturbations.first_order import first_places, mean_by_part, places, refined
 from detinv.attribution.metrics.fills import Fill, filled
 from detinv.attribution.trials.cells import grid_cells, on_canvas, superpixels
 from detinv.attribution.trials.order import GreedyOrder, schedule
@@ -31,7 +32,8 @@ class Search(ImageMethod):
     A set of parts counts by what it restores when nothing else shows, and by what is lost when it alone is covered.
     Each round tries the least promising parts only, a window of them, and covers those whose loss is smallest; parts
     that have been tried keep the result as their promise. The first promise is the gradient on the way from the empty
-    image, smoothed. The map holds what each part changed and falls in the order of the search.
+    image, smoothed; or the place in an order that a cheap method's maps give, which then also decides between the
+    pixels of a part. The map holds what each part changed and falls in the order of the search.
 
     Args:
         asks: "question", what is asked, with rows and regions held; or "detection", the detection as a whole, whatever
@@ -44,6 +46,8 @@ class Search(ImageMethod):
         counts: what a set counts by: what it "restores", what it "removes", or "both".
         trials: images that pass through the network for each map, at most, unless one round takes more.
         window: parts, or groups of them, that are tried in each round.
+        first: a method of features and gradients that gives the first promise, in place of the gradient's way: by its
+            maps of what is asked, or, for a detection as a whole, of its class and its box together.
         path: points of the gradient's way.
         spread: standard deviation of the first promise's Gaussian, as a fraction of the root of the box's area.
         fill: what shows where the image is covered; see `filled`.
@@ -64,6 +68,7 @@ class Search(ImageMethod):
     counts: Literal["both", "restores", "removes"] = "both"
     trials: int = 400
     window: int = 8
+    first: AbstractMethod | None = None
     path: int = 8
     spread: float = 0.25
     fill: Fill = "mean"
@@ -104,9 +109,22 @@ class Search(ImageMethod):
             self.counts,
             self.batch_size,
         )
-        promises = images.along_the_way(self.path, (self.spread * areas.sqrt()).tolist())
-        maps = self._searched(images, promises).reshape(len(objects), asked, *pixels.shape[2:])
-        return ImageMaps(maps.expand(-1, len(questions), -1, -1).clone(), 1 + images.forwards, images.backwards)
+        if self.first is None:
+            promises = images.along_the_way(self.path, (self.spread * areas.sqrt()).tolist())
+            maps = self._searched(images, promises)
+            forwards, backwards = 1 + images.forwards, images.backwards
+        else:
+            inside = images.parts[0] >= 0
+            begins = questions if self.asks == "question" else [Question("class"), Question("box")]
+            found = first_places(self.first, detector, image, objects, begins, inside)
+            first = found.flatten(0, 1) if self.asks == "question" else found.mean(1)
+            first = torch.stack([places(one, inside) for one in first])
+            promises = [mean_by_part(one, cells) for one, cells in zip(first, images.parts, strict=True)]
+            maps = self._searched(images, [one / len(one) for one in promises])
+            maps = torch.stack([refined(one, before, inside) for one, before in zip(maps, first, strict=True)])
+            forwards, backwards = 2 + images.forwards, len(objects) * len(begins)
+        maps = maps.reshape(len(objects), asked, *pixels.shape[2:])
+        return ImageMaps(maps.expand(-1, len(questions), -1, -1).clone(), forwards, backwards)
 
     def _squares(self, share: float) -> int:
         """Return how many squares the longer side has for an object of that share of the image."""
@@ -123,7 +141,8 @@ class Search(ImageMethod):
     ) -> Float[Tensor, "pair height width"]:
         """Return the maps; the searches of all pairs of object and question advance together."""
         backward = self.direction == "backward"
-        rounds = max(1, (self.trials - self.path - images.each) // (images.each * (self.window + 1)))
+        before = self.path if self.first is None else 0
+        rounds = max(1, (self.trials - before - images.each) // (images.each * (self.window + 1)))
         nothing: list[list[int]] = [[] for _ in promises]
         whole = images.run(list(enumerate(images.whole))) - images.run(list(enumerate(nothing)))
         orders = [

@@ -19,8 +19,8 @@ from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.core.questions import Question
 from detinv.attribution.core.smoothing import smoothed
 from detinv.attribution.core.windows import window_seeds
-from detinv.attribution.layers import chosen_layers
 from detinv.attribution.methods.base import PIXELS, ActivationMethod, Factor
+from detinv.attribution.methods.layers import chosen_layers
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.errors import ConfigError, DetectorError
@@ -29,6 +29,9 @@ from detinv.errors import ConfigError, DetectorError
 _GRID = 4
 # A product of maps of which one is zero almost everywhere must not be zero itself there.
 _FLOOR = 1e-3
+# Bytes that the gradients of one backward pass may take, by the kind of device. What fits its cache is fastest.
+_MEMORY = {"cpu": 64 * 2**20}
+_ACCELERATOR_MEMORY = 2**30
 
 
 @dataclass(frozen=True)
@@ -66,17 +69,18 @@ def activation_maps(
     objects: ExplainedObjects,
     questions: Sequence[Question],
     jobs: Sequence[Job],
-    memory: int,
+    memory: int | None = None,
 ) -> tuple[list[CanvasMap], ForwardPass]:
     """Return the maps of all objects for all jobs.
 
     Args:
-        memory: bytes that the gradients of one chunk may take.
+        memory: bytes that the gradients of one chunk may take; what is fast on the device by default.
 
     Raises:
         ConfigError: for a layer that the detector does not have.
         DetectorError: for a question that it cannot be asked.
     """
+    memory = _MEMORY.get(detector.device.type, _ACCELERATOR_MEMORY) if memory is None else memory
     head: HeadName = "roi" if _has_second_stage(detector) else "dense"
     factors = [job.method.factors() for job in jobs]
     choices = [chosen_layers(detector, [factor.layer for factor in mine], head) for mine in factors]

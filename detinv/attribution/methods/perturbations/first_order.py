@@ -1,0 +1,114 @@
+"""An order of the pixels from the maps of a cheap method, from which a search goes on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from detinv.attribution.core.frames import resampled
+from detinv.attribution.core.objects import ExplainedObjects
+from detinv.attribution.core.questions import Question
+from detinv.attribution.methods.activations import CanvasMap, Job, activation_maps
+from detinv.attribution.methods.base import AbstractMethod, ActivationMethod
+from detinv.detectors.base import AbstractDetector
+from detinv.errors import ConfigError
+
+# What a pixel's place in the first order counts beside its part's place in the order that was found.
+_FIRST = 0.1
+
+
+def places(
+    values: Float[Tensor, "height width"], inside: Bool[Tensor, "height width"]
+) -> Float[Tensor, "height width"]:
+    """Return the place of each pixel in the order of its values, from 0 for the least to 1; equal values share one.
+
+    Args:
+        inside: which pixels have a place; the others get 0.
+    """
+    _, which, counts = values[inside].unique(return_inverse=True, return_counts=True)
+    middle = (counts.cumsum(0) - counts / 2) / counts.sum()
+    found = torch.zeros_like(values)
+    found[inside] = middle[which].to(found)
+    return found
+
+
+def first_places(
+    method: AbstractMethod,
+    detector: AbstractDetector,
+    image: UInt8[Tensor, "3 height width"],
+    objects: ExplainedObjects,
+    questions: Sequence[Question],
+    inside: Bool[Tensor, "rows columns"],
+) -> Float[Tensor, "object question rows columns"]:
+    """Return the place of each pixel in the order of a method's maps.
+
+    Args:
+        method: made of features and gradients, for each of the questions.
+        inside: which pixels of the canvas show the image.
+
+    Raises:
+        ConfigError: for a method that changes the image itself.
+    """
+    jobs = []
+    for number, question in enumerate(questions):
+        chosen = method.for_question(question)
+        if not isinstance(chosen, ActivationMethod):
+            raise ConfigError(f"first: {type(chosen).__name__} is not made of features and gradients")
+        jobs.append(Job(chosen, number))
+    found = torch.zeros(len(objects), len(questions), *inside.shape, device=inside.device)
+    for one in activation_maps(detector, image, objects, questions, jobs)[0]:
+        found[one.object, one.job] = places(_on_canvas(one, inside.shape).to(found), inside)
+    return found
+
+
+def refined(
+    parts: Float[Tensor, "rows columns"], first: Float[Tensor, "rows columns"], inside: Bool[Tensor, "rows columns"]
+) -> Float[Tensor, "rows columns"]:
+    """Return the map of a search with an order inside of its parts as well.
+
+    A pixel's place is that of its part and a tenth of its place in the first order, so that borders of parts count
+    little. In this order, pixels get the parts' values, with straight lines from the middle of one to that of the next.
+
+    Args:
+        parts: values of the parts at their places, all above 0.
+        first: places of the pixels in the first order.
+    """
+    order = (places(parts, inside) + _FIRST * first)[inside].argsort(descending=True, stable=True).cpu()
+    values, counts = parts[inside].cpu().unique(return_counts=True)
+    heights, widths = values.flip(0).double().numpy(), counts.flip(0).double().numpy()
+    ends = np.cumsum(widths)
+    middles = np.concatenate([[0.0], ends - widths / 2, ends[-1:]])
+    above = heights[0] - heights[1] if len(heights) > 1 else heights[0]
+    heights = np.concatenate([[heights[0] + above / 2], heights, [heights[-1] / 2]])
+    falling = torch.from_numpy(np.interp(np.arange(len(order)) + 0.5, middles, heights))
+    sorted_back = torch.empty(len(order))
+    sorted_back[order] = falling.float()
+    found = torch.zeros_like(parts)
+    found[inside] = sorted_back.to(parts)
+    return found
+
+
+def mean_by_part(values: Float[Tensor, "rows columns"], cells: Int64[Tensor, "rows columns"]) -> Float[Tensor, " part"]:
+    """Return the mean of a map in each part.
+
+    Args:
+        cells: number of each pixel's part; -1 where there is none.
+    """
+    inside = cells >= 0
+    count = int(cells.max()) + 1
+    sums = torch.zeros(count, device=values.device).index_add(0, cells[inside], values[inside])
+    return (sums / torch.bincount(cells[inside], minlength=count)).cpu()
+
+
+def _on_canvas(one: CanvasMap, size: Sequence[int]) -> Float[Tensor, "rows columns"]:
+    """Return a map at the pixels of the canvas; 0 where it does not reach."""
+    height, width = size
+    x0, y0, x1, y1 = one.extent
+    across, down = x1 - x0, y1 - y0
+    found = resampled(
+        one.map[None], (-x0 / across, -y0 / down, (width - x0) / across, (height - y0) / down), (height, width)
+    )[0]
+    xs, ys = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+    return found * (((ys >= y0) & (ys <= y1))[:, None] & ((xs >= x0) & (xs <= x1)))
