@@ -65,6 +65,6 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--count", type=int, default=10, help="of objects")
     parser.add_argument("--masks", type=int, default=1000, help="of D-RISE")
-    parser.add_argument("--trials", type=int, default=90, help="of the search")
+    parser.add_argument("--trials", type=int, default=100, help="of the search")
     options = parser.parse_args()
     measure(options.detector, options.images, options.count, options.masks, options.trials)

@@ -16,7 +16,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.errors import ConfigError
 
 # What a pixel's place in the first order counts beside its part's place in the order that was found.
-_FIRST = 0.1
+_FIRST = 0.3
 
 
 def places(
@@ -63,30 +63,42 @@ def first_places(
     return found
 
 
-def refined(
+def within_parts(
     parts: Float[Tensor, "rows columns"], first: Float[Tensor, "rows columns"], inside: Bool[Tensor, "rows columns"]
 ) -> Float[Tensor, "rows columns"]:
-    """Return the map of a search with an order inside of its parts as well.
+    """Return the places of pixels by the order of parts and, weighing a third of that, the first order of pixels.
 
-    A pixel's place is that of its part and a tenth of its place in the first order, so that borders of parts count
-    little. In this order, pixels get the parts' values, with straight lines from the middle of one to that of the next.
+    So pixels of a part have an order, and the borders of parts count little.
 
     Args:
-        parts: values of the parts at their places, all above 0.
+        parts: values of the parts at their places.
         first: places of the pixels in the first order.
     """
-    order = (places(parts, inside) + _FIRST * first)[inside].argsort(descending=True, stable=True).cpu()
+    return places(places(parts, inside) + _FIRST * first, inside)
+
+
+def falling(
+    order: Float[Tensor, "rows columns"], parts: Float[Tensor, "rows columns"], inside: Bool[Tensor, "rows columns"]
+) -> Float[Tensor, "rows columns"]:
+    """Return a map that falls in an order of pixels as the values of parts do in their own.
+
+    It goes in straight lines from the middle of one part to that of the next.
+
+    Args:
+        order: places of the pixels.
+        parts: values of the parts at their places, all above 0.
+    """
     values, counts = parts[inside].cpu().unique(return_counts=True)
     heights, widths = values.flip(0).double().numpy(), counts.flip(0).double().numpy()
     ends = np.cumsum(widths)
     middles = np.concatenate([[0.0], ends - widths / 2, ends[-1:]])
     above = heights[0] - heights[1] if len(heights) > 1 else heights[0]
     heights = np.concatenate([[heights[0] + above / 2], heights, [heights[-1] / 2]])
-    falling = torch.from_numpy(np.interp(np.arange(len(order)) + 0.5, middles, heights))
-    sorted_back = torch.empty(len(order))
-    sorted_back[order] = falling.float()
+    numbers = order[inside].argsort(descending=True, stable=True).cpu()
+    placed = torch.empty(len(numbers))
+    placed[numbers] = torch.from_numpy(np.interp(np.arange(len(numbers)) + 0.5, middles, heights)).float()
     found = torch.zeros_like(parts)
-    found[inside] = sorted_back.to(parts)
+    found[inside] = placed.to(parts)
     return found
 
 

@@ -12,12 +12,19 @@ from detinv.attribution.core.forward import canvas_of
 from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.core.questions import Question
 from detinv.attribution.methods.base import AbstractMethod, ImageMaps, ImageMethod
-from detinv.attribution.methods.perturbations.first_order import first_places, mean_by_part, places, refined
+from detinv.attribution.methods.perturbations.first_order import (
+    falling,
+    first_places,
+    mean_by_part,
+    places,
+    within_parts,
+)
 from detinv.attribution.metrics.fills import Fill, filled
 from detinv.attribution.trials.cells import grid_cells, on_canvas, superpixels
 from detinv.attribution.trials.order import GreedyOrder, schedule
 from detinv.attribution.trials.partial_images import PartialImages
 from detinv.attribution.trials.values import Answers, DetectionLikeness, Values
+from detinv.attribution.trials.whole_orders import SHARES, worth_of_orders
 from detinv.detectors.base import AbstractDetector
 from detinv.inputs.ranges import check_choice, check_range
 
@@ -32,8 +39,11 @@ class Search(ImageMethod):
     A set of parts counts by what it restores when nothing else shows, and by what is lost when it alone is covered.
     Each round tries the least promising parts only, a window of them, and covers those whose loss is smallest; parts
     that have been tried keep the result as their promise. The first promise is the gradient on the way from the empty
-    image, smoothed; or the place in an order that a cheap method's maps give, which then also decides between the
-    pixels of a part. The map holds what each part changed and falls in the order of the search.
+    image, smoothed. The map holds what each part changed and falls in the order of the search.
+
+    With `first`, the promise is a part's place in the order of a cheap method's maps, which then also orders the pixels
+    within parts. At the end this order and the one that was found are tried as a whole, and the better one is kept: by
+    what images are worth that show its first pixels, less those without them, at several shares of the pixels.
 
     Args:
         asks: "question", what is asked, with rows and regions held; or "detection", the detection as a whole, whatever
@@ -114,17 +124,40 @@ class Search(ImageMethod):
             maps = self._searched(images, promises)
             forwards, backwards = 1 + images.forwards, images.backwards
         else:
-            inside = images.parts[0] >= 0
             begins = questions if self.asks == "question" else [Question("class"), Question("box")]
+            inside = images.parts[0] >= 0
             found = first_places(self.first, detector, image, objects, begins, inside)
-            first = found.flatten(0, 1) if self.asks == "question" else found.mean(1)
-            first = torch.stack([places(one, inside) for one in first])
-            promises = [mean_by_part(one, cells) for one, cells in zip(first, images.parts, strict=True)]
-            maps = self._searched(images, [one / len(one) for one in promises])
-            maps = torch.stack([refined(one, before, inside) for one, before in zip(maps, first, strict=True)])
-            forwards, backwards = 2 + images.forwards, len(objects) * len(begins)
+            maps = self._from_first(images, found.flatten(0, 1) if self.asks == "question" else found, inside)
+            forwards = 2 + images.forwards + len(maps) * self._before
+            backwards = len(objects) * len(begins)
         maps = maps.reshape(len(objects), asked, *pixels.shape[2:])
         return ImageMaps(maps.expand(-1, len(questions), -1, -1).clone(), forwards, backwards)
+
+    def _from_first(
+        self, images: PartialImages, found: Float[Tensor, "pair *question rows columns"], inside: Tensor
+    ) -> Float[Tensor, "pair rows columns"]:
+        """Return the maps of a search that goes on from first orders.
+
+        Args:
+            found: places of the pixels; where there are several orders, their mean is gone on from, and the first one
+                is tried at the end.
+        """
+        alone = found if found.ndim == 3 else found[:, 0]
+        first = torch.stack([places(one if one.ndim == 2 else one.mean(0), inside) for one in found])
+        promises = [
+            mean_by_part(one, cells) / (int(cells.max()) + 1) for one, cells in zip(first, images.parts, strict=True)
+        ]
+        parts = self._searched(images, promises)
+        searched = [within_parts(one, before, inside) for one, before in zip(parts, first, strict=True)]
+        orders = torch.stack([alone, torch.stack(searched)], 1)
+        worth = worth_of_orders(images.values, images.pixels, images.empty, orders, inside, self.batch_size)
+        best = zip(orders, worth.argmax(1).tolist(), parts, strict=True)
+        return torch.stack([falling(mine[number], one, inside) for mine, number, one in best])
+
+    @property
+    def _before(self) -> int:
+        """How many images pass through the network for each map outside of its rounds."""
+        return self.path if self.first is None else 2 * 2 * SHARES
 
     def _squares(self, share: float) -> int:
         """Return how many squares the longer side has for an object of that share of the image."""
@@ -141,8 +174,7 @@ class Search(ImageMethod):
     ) -> Float[Tensor, "pair height width"]:
         """Return the maps; the searches of all pairs of object and question advance together."""
         backward = self.direction == "backward"
-        before = self.path if self.first is None else 0
-        rounds = max(1, (self.trials - before - images.each) // (images.each * (self.window + 1)))
+        rounds = max(1, (self.trials - self._before - images.each) // (images.each * (self.window + 1)))
         nothing: list[list[int]] = [[] for _ in promises]
         whole = images.run(list(enumerate(images.whole))) - images.run(list(enumerate(nothing)))
         orders = [
