@@ -5,8 +5,9 @@ python tests/attribution/extremal_masks.py yolox_nano --images DIR --count 10
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import cast
 
@@ -33,9 +34,14 @@ PER_IMAGE, LEAST_SCORE = 2, 0.5
 
 
 def planted(detector: AbstractDetector, seed: int, count: int) -> Iterator[tuple[Tensor, ExplainedObjects]]:
-    """Yield scenes of the world `part`, each with one object."""
-    for found in found_objects(detector, load_world("part", seed=seed), count):
-        yield found.scene.image, found.objects
+    """Yield scenes of the world `part` with the objects that are found there."""
+    every = found_objects(detector, load_world("part", seed=seed), count)
+    for _, group in groupby(every, key=lambda one: one.number):
+        mine = list(group)
+        scene = mine[0].scene
+        objects, _ = detected_objects(detector, scene.image, detector.detect([scene.image])[0].above(LEAST_SCORE))
+        rows = [int((objects.boxes - one.objects.boxes).abs().sum(1).argmin()) for one in mine]
+        yield scene.image, objects.select(torch.tensor(rows))
 
 
 def photographed(detector: AbstractDetector, folder: Path, count: int) -> Iterator[tuple[Tensor, ExplainedObjects]]:
@@ -78,12 +84,14 @@ def scores(detector: AbstractDetector, image: Tensor, one: ExplainedObjects, mas
     return [float(value) for value in found.flatten()]
 
 
-def measure(name: str, folder: Path | None, seed: int, count: int, area: float, steps: int) -> None:
+def measure(
+    name: str, folder: Path | None, seed: int, count: int, area: float, steps: int, variants: Sequence[str] = VARIANTS
+) -> None:
     """Print where the masks of each variant lie, and what becomes of the scores."""
     detector = load_detector(name)
     extremal = cast(ExtremalPerturbation, load_method("extremal_perturbation"))
-    methods = {one: replace(extremal, variant=one, areas=(area,), steps=steps) for one in VARIANTS}
-    rows: dict[str, list[list[float]]] = {variant: [] for variant in VARIANTS}
+    methods = {one: replace(extremal, variant=one, areas=(area,), steps=steps) for one in variants}
+    rows: dict[str, list[list[float]]] = {variant: [] for variant in variants}
     for image, objects in planted(detector, seed, count) if folder is None else photographed(detector, folder, count):
         for one in explain_image(detector, image, objects, [Question("class")], dict(methods)).attributions:
             heat, size = one.heat(), (image.shape[1], image.shape[2])
@@ -118,5 +126,7 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=30, help="of objects")
     parser.add_argument("--area", type=float, default=0.2, help="of the mask, as a fraction of the box")
     parser.add_argument("--steps", type=int, default=200, help="of the optimiser")
+    parser.add_argument("--variants", nargs="*", default=VARIANTS, help="of the method")
     options = parser.parse_args()
-    measure(options.detector, options.images, options.seed, options.count, options.area, options.steps)
+    given = (options.seed, options.count, options.area, options.steps, options.variants)
+    measure(options.detector, options.images, *given)

@@ -14,7 +14,10 @@ from detinv.attribution.load import load_method
 from detinv.attribution.methods.perturbations.d_close import DClose
 from detinv.attribution.methods.perturbations.extremal_perturbation import ExtremalPerturbation
 from detinv.attribution.trials.smooth_masks import SmoothMasks
+from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError
+from detinv.verification.planted_evidence import found_objects, patch_box
+from detinv.worlds.registry import load_world
 from tests.attribution.hand_set import EVIDENCE, SIDE, HandSetDetector
 from tests.fakes import block_image, tiny_detector
 
@@ -35,6 +38,19 @@ def test_every_variant_finds_the_evidence(variant: str):
     )
     for one in found:
         assert energy_share(one.heat(), inside_box(EVIDENCE[one.question], (SIDE, SIDE), 8)) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["delete", "dual"])
+def test_what_is_deleted_is_what_a_trained_detector_goes_by(variant: str):
+    """In the world `part` one patch decides the class."""
+    detector, method = load_detector("part_retinanet"), ExtremalPerturbation(variant=variant, areas=(0.2,), steps=50)
+    (found,) = found_objects(detector, load_world("part", seed=1), 1)
+    explained = explain_image(detector, found.scene.image, found.objects, [Question("class")], {"it": method})
+    size = (found.scene.image.shape[1], found.scene.image.shape[2])
+    patch = inside_box(patch_box(found.box), size)
+    share = float(patch.sum()) / float(inside_box(found.box, size).sum())
+    assert energy_share(explained.attributions[0].heat(), patch) > 2 * share
 
 
 def test_a_mask_takes_its_share_of_the_box_or_of_the_known_mask():

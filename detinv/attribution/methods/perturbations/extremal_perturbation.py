@@ -34,7 +34,7 @@ class ExtremalPerturbation(ImageMethod):
 
     Args:
         variant: "preserve", the rest of the image is blurred and the answer should stay; "delete", the mask is blurred
-            and the answer should go; or "dual", both.
+            and the answer should go, which is sought beginning from masks that preserve; or "dual", both.
         areas: fractions of the object's mask where it is known, else of its box; or of the image.
         area_of: "object" or "image".
         steps: of the optimiser.
@@ -43,15 +43,17 @@ class ExtremalPerturbation(ImageMethod):
         cell, smoothness: distance of the mask's parameters, and how far each reaches, as fractions of the longer side.
         removal: "blur", the more the lower the mask; or "fade" to the detector's mean colour.
         blur: largest standard deviation, as a fraction of the longer side.
-        batch_size: masks that pass through the network together; twice as many images for "dual".
+        batch_size: masks that pass through the network together; twice as many images unless they preserve.
 
     Source: Fong et al. 2019, "Understanding Deep Networks via Extremal Perturbations and Smooth Masks", sections 3 and
     4; areas of half an object's mask are those of figure 6 of the paper on inversion.
 
     Departures: answers are divided by how much a wholly blurred image changes them, since they may be logits or pixels;
     Adam and 200 steps instead of gradient descent and 800, from masks that remove a tenth; the first step leaves the
-    area out, so that equal values are not ordered by their place; the image is not flipped, which boxes would not
-    survive; the mask is divided by what a mask of ones becomes, so that it reaches 1 up to the border.
+    area out, so that equal values are not ordered by their place; "delete" turns from preserving to deleting step by
+    step, since an answer that is certain hardly changes where little is removed, wherever that is; the image is not
+    flipped, which boxes would not survive; the mask is divided by what a mask of ones becomes, so that it reaches 1 up
+    to the border.
     """
 
     variant: Literal["preserve", "delete", "dual"] = "preserve"
@@ -107,7 +109,8 @@ class ExtremalPerturbation(ImageMethod):
             found.append(self._optimised(values, levels, masks, mine, targets, scales[mine.to(scales.device)], size))
         each = torch.cat(found).unflatten(0, (count, len(self.areas))).mean(1)
         maps = F.pad(each, (0, pixels.shape[3] - size[1], 0, pixels.shape[2] - size[0]))
-        passes = len(pairs) * self.steps * (2 if self.variant == "dual" else 1)
+        once = self.variant == "preserve"
+        passes = len(pairs) * (self.steps if once else 2 * self.steps - int(self.variant == "delete"))
         return ImageMaps(maps.unflatten(0, (len(objects), -1)), 1 + 2 * count + passes, passes)
 
     def _optimised(
@@ -122,18 +125,18 @@ class ExtremalPerturbation(ImageMethod):
     ) -> Float[Tensor, "mask height width"]:
         """Return the masks of some pairs of object and question, each with its share of the image."""
         # Near the image as it is: halfway the answer may be gone, and at it no distance has a gradient.
-        start = 0.1 if self.variant == "delete" else 0.9
-        parameters = torch.full((len(pairs), *masks.cells), start, device=levels.device, requires_grad=True)
+        parameters = torch.full((len(pairs), *masks.cells), 0.9, device=levels.device, requires_grad=True)
         optimiser = torch.optim.Adam([parameters], lr=self.rate)
         for step in range(self.steps):
             with torch.enable_grad():
                 coarse = masks.coarse(parameters)
                 fine = masks.fine(coarse)
                 gained = torch.zeros_like(scales)
-                if self.variant != "delete":
-                    gained = gained + values.value(_removed(levels, fine, size), pairs)
-                if self.variant != "preserve":
-                    gained = gained - values.value(_removed(levels, 1 - fine, size), pairs)
+                keep, drop = self._goals(step / self.steps)
+                if keep:
+                    gained = gained + keep * values.value(_removed(levels, fine, size), pairs)
+                if drop:
+                    gained = gained - drop * values.value(_removed(levels, 1 - fine, size), pairs)
                 weight = self.weight * _GROWTH ** (step / self.steps) if step else 0.0
                 loss = (weight * masks.area_error(coarse, shares) - gained / scales).sum()
             (parameters.grad,) = torch.autograd.grad(loss, parameters)
@@ -142,6 +145,16 @@ class ExtremalPerturbation(ImageMethod):
                 parameters.clamp_(0, 1)
         with torch.no_grad():
             return masks.fine(masks.coarse(parameters))
+
+    def _goals(self, done: float) -> tuple[float, float]:
+        """Return how much it counts that the mask preserves the answer, and that its absence destroys it.
+
+        Args:
+            done: share of the steps.
+        """
+        if self.variant == "delete":
+            return 1 - done, done
+        return 1.0, float(self.variant == "dual")
 
     def _levels(self, detector: AbstractDetector, pixels: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the image, more and more of it removed; padding stays."""
