@@ -62,12 +62,14 @@ def test_orders_are_worth_what_shows_first_and_what_is_lost_without():
     torch.testing.assert_close(found, torch.tensor([[2.0, -1.0], [-1.0, 2.0]]))
 
 
-@pytest.mark.parametrize(("family", "asks"), [("fcos", "question"), ("fasterrcnn", "detection")])
+@pytest.mark.parametrize(
+    ("family", "asks"), [pytest.param("fasterrcnn", "question", marks=pytest.mark.slow), ("fcos", "detection")]
+)
 def test_an_object_alone_has_the_map_it_has_among_others(family: str, asks):
     detector, image = tiny_detector(family), block_image((64, 64))
     boxes = torch.tensor([[4.0, 6.0, 40.0, 50.0], [20.0, 8.0, 60.0, 30.0]])
     labels = torch.tensor([0, 2])
-    method = Search(asks=asks, count=4, trials=50, window=3, first=load_method("default"))
+    method = Search(asks=asks, count=4, counts="removes", trials=40, window=3, first=load_method("default"))
     together = detinv.attribute(detector, [image], [boxes], [labels], method=method)
     small = replace(method, batch_size=3)
     (alone,) = detinv.attribute(detector, [image], [boxes[1:]], [labels[1:]], method=small)
