@@ -4,6 +4,7 @@ python tests/attribution/search_and_d_rise.py fastestdet --images DIR --count 10
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,6 @@ from detinv.attribution.explain import explain_image
 from detinv.attribution.load import load_method
 from detinv.attribution.methods.base import AbstractMethod
 from detinv.attribution.methods.perturbations.d_rise import DRISE
-from detinv.attribution.methods.perturbations.search import Search
 from detinv.attribution.metrics.base import Truth
 from detinv.attribution.metrics.preset import load_preset, measured
 from detinv.detectors.load import load_detector
@@ -27,7 +27,7 @@ PER_IMAGE, LEAST_SCORE = 2, 0.5
 def measure(name: str, folder: Path, count: int, masks: int, trials: int) -> None:
     """Print the means of both and the paired differences, for the best detections of each photograph."""
     detector, preset = load_detector(name), load_preset("vxcode2026")
-    search = Search(asks="detection", counts="removes", trials=trials, first=load_method("default"))
+    search = replace(load_method("search_detection"), trials=trials)
     methods: dict[str, AbstractMethod] = {"d_rise": DRISE(masks=masks), "search": search}
     found: dict[str, list[list[float]]] = {method: [] for method in methods}
     forwards = dict.fromkeys(methods, 0)

@@ -17,7 +17,7 @@ from tests.attribution.planted_truth import PATCH_MARGIN
 # Their weights are the same at every place of a channel, or they explain the detection as a whole; controls know
 # nothing.
 CONTROLS = {name for name in method_names() if name.startswith("control_")}
-CANNOT = {"grad_cam", "grad_cam_plus_plus", "d_rise", "d_close", *CONTROLS}
+CANNOT = {"grad_cam", "grad_cam_plus_plus", "d_rise", "d_close", "search_detection", *CONTROLS}
 CHEAP = {
     "smooth_grad": {"samples": 4},
     "integrated_gradients": {"steps": 4},
