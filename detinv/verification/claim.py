@@ -112,7 +112,9 @@ def as_interval(values: Sequence[float | None]) -> Interval:
 
 
 def with_interval(interval: Interval, scale: float = 1.0, digits: int = 2, unit: str = "") -> str:
-    """Return a value with its interval as text; `scale` is 100 for percent."""
+    """Return a value with its interval as text; `scale` is 100 for percent, and NaN stands for no measurement."""
+    if math.isnan(interval.value):
+        return "nothing to measure"
     value, low, high = (f"{number * scale:.{digits}f}" for number in interval)
     return f"{value}{unit} [{low}, {high}]"
 

@@ -1,6 +1,7 @@
 """What the paper says, as measurements: every claim about real detectors holds on them, and fails on the opposite."""
 
 import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -207,3 +208,11 @@ def test_no_claim_holds_on_its_counter_example(change):
 
 def test_every_claim_has_a_counter_example():
     assert set().union(*COUNTER_EXAMPLES.values(), OF_THE_PROCEDURE) == decide(as_the_paper_says()).keys()
+
+
+def test_what_cannot_be_measured_is_said_in_words():
+    measured = as_the_paper_says()
+    images_without_context(measured)
+    claims = [claim for name, found in measured.items() for claim in REAL_GROUPS[name].decide(found)]
+    assert [claim.measured for claim in claims if re.search(r"\bnan\b", claim.measured)] == []
+    assert any(claim.measured.startswith("no pair differs") for claim in claims)

@@ -65,11 +65,12 @@ def one_way(label: str, images: ByTarget) -> Claim:
     found = discordant(images, "bed", "person")
     preferred = share(sum(found), len(found))
     there, back = rate(images["bed"], "person"), rate(images["person"], "bed")
+    measured = percent(preferred) if found else "no pair differs"
     return borne_out_claim(
         f"{_GROUP}/{label}-bed-person-asymmetry",
         f"a person appears with {label}'s beds more often than a bed with its people",
         "of the pairs of images with one start that differ, more than half for the bed: the whole interval above 50%",
-        f"{percent(preferred)} (people with {there.value:.0%} of the beds, beds with {back.value:.0%} of the people)",
+        f"{measured} (people with {there.value:.0%} of the beds, beds with {back.value:.0%} of the people)",
         f"{len(found)} pairs that differ of {len(images['bed'])}",
         "no difference",
         borne_out(preferred, Range(least=0.5)),
