@@ -12,7 +12,7 @@ from detinv.verification.planted_evidence import in_box, patch_box
 from detinv.worlds.part import PartWorld
 from detinv.worlds.plain import PlainWorld
 from tests.attribution.hand_set import EVIDENCE, SIDE, HandSetDetector
-from tests.attribution.planted_truth import PATCH_MARGIN
+from tests.attribution.measurements.planted_truth import PATCH_MARGIN
 
 # Their weights are the same at every place of a channel, or they explain the detection as a whole; controls know
 # nothing.

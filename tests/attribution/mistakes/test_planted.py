@@ -5,6 +5,7 @@ from itertools import islice
 import pytest
 
 from detinv.worlds.plain import PlainWorld
+from tests.attribution.measurements.planted_mistakes import of_scenes
 from tests.attribution.mistakes.pairs import PairsWorld
 from tests.attribution.mistakes.plants import (
     annotated_twice,
@@ -19,7 +20,6 @@ from tests.attribution.mistakes.plants import (
     suppressed,
     swapped,
 )
-from tests.attribution.planted_mistakes import of_scenes
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from itertools import islice
 
 import pytest
 
+from tests.attribution.measurements.planted_mistakes import of_rectangles
 from tests.attribution.mistakes.plants import (
     annotated_twice,
     duplicates,
@@ -20,7 +21,6 @@ from tests.attribution.mistakes.plants import (
     suppressed,
     swapped,
 )
-from tests.attribution.planted_mistakes import of_rectangles
 
 _OF_ALL = (hidden, annotated_twice, duplicates, swapped, raised_threshold, moved, not_annotated)
 _LIBRARIES = {

@@ -1,6 +1,6 @@
 """Measure whether a detector takes a class from the companion where its map has the maximum there.
 
-python -m tests.attribution.companion_causes --seed 90210 --count 200 --others 60
+python -m tests.attribution.measurements.companion_causes --seed 90210 --count 200 --others 60
 """
 
 import argparse

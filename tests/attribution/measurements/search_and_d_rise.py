@@ -1,6 +1,6 @@
 """Measure the search beside D-RISE, both about detections as a whole: a table of docs/attribution.md.
 
-python tests/attribution/search_and_d_rise.py fastestdet --images DIR --count 10
+python -m tests.attribution.measurements.search_and_d_rise fastestdet --images DIR --count 10
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Measure the masks of extremal perturbation on trained detectors: a table of docs/attribution.md.
 
-python tests/attribution/extremal_masks.py part_retinanet --count 30
-python tests/attribution/extremal_masks.py yolox_nano --images DIR --count 10
+python -m tests.attribution.measurements.extremal_masks part_retinanet --count 30
+python -m tests.attribution.measurements.extremal_masks yolox_nano --images DIR --count 10
 """
 
 import argparse

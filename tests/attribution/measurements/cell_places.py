@@ -1,6 +1,6 @@
 """Measure how far the cells of a trained network look from where their map is placed, in pixels of the network's input.
 
-python tests/attribution/cell_places.py shapes_retinanet yolox_nano
+python -m tests.attribution.measurements.cell_places shapes_retinanet yolox_nano
 """
 
 import argparse

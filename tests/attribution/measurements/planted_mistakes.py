@@ -1,7 +1,7 @@
 """Plant mistakes and count how often they are named rightly: the table of docs/attribution.md.
 
-python -m tests.attribution.planted_mistakes --seed 90210 --count 50
-python -m tests.attribution.planted_mistakes --seed 90210 --count 20 --written
+python -m tests.attribution.measurements.planted_mistakes --seed 90210 --count 50
+python -m tests.attribution.measurements.planted_mistakes --seed 90210 --count 20 --written
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Measure maps where the evidence is planted: the tables of docs/attribution.md.
 
-python tests/attribution/planted_truth.py --seed 90210 --count 200
+python -m tests.attribution.measurements.planted_truth --seed 90210 --count 200
 """
 
 import argparse
