@@ -11,7 +11,7 @@ from detinv.config.detectors import detector_node
 from detinv.config.folders import config_dir
 from detinv.config.instantiate import instantiate
 from detinv.config.trust import check_resolved, trusting
-from tests.inputs.mutations import (
+from tests.inputs.fuzz.mutations import (
     EXAMPLES,
     attempt,
     changed,

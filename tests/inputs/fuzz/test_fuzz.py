@@ -32,8 +32,8 @@ from detinv.results.io.files import plain
 from detinv.results.io.images import read_images
 from detinv.results.io.names import file_stems
 from detinv.zoo.weights import load_weights, read_metadata
-from tests.inputs import exports
-from tests.inputs.mutations import COCO, HANDWRITTEN, NAMES, changed, damaged, network
+from tests.inputs.files import exports
+from tests.inputs.fuzz.mutations import COCO, HANDWRITTEN, NAMES, changed, damaged, network
 
 SHARE, ALL = 40, 10_000
 AMOUNTS = pytest.mark.parametrize("amount", [SHARE, pytest.param(ALL, marks=pytest.mark.slow)])

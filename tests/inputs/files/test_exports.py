@@ -15,7 +15,7 @@ from detinv.layouts.layout import Detections
 from detinv.metrics.coco_ap import coco_results
 from detinv.metrics.coco_truth import load_annotated
 from detinv.results.io.images import read_images
-from tests.inputs import exports
+from tests.inputs.files import exports
 
 WITH_MASKS = {
     "cvat_polygons": 20 * 21,

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 
 from detinv.cli import main
 from detinv.zoo.weights import bundled_weights
-from tests.inputs.mutations import COCO, HANDWRITTEN, changed, damaged
+from tests.inputs.fuzz.mutations import COCO, HANDWRITTEN, changed, damaged
 
 # A small share of them belongs to the default suite; the rest run with `-m slow`.
 FEW, MANY = 2, 60
