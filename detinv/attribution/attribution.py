@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from detinv.attribution.core.frames import resampled
+from detinv.attribution.core.frames import placed
 from detinv.viz.image import Picture
 
 
@@ -61,13 +60,7 @@ class Attribution:
     def heat(self) -> Float[Tensor, "height width"]:
         """Return the map in the frame of the photograph, in the map's own units; 0 where it does not reach."""
         height, width = self.photograph.shape[1:]
-        x0, y0, x1, y1 = self.extent
-        across, down = x1 - x0, y1 - y0
-        part = (-x0 / across, -y0 / down, (width - x0) / across, (height - y0) / down)
-        heat = resampled(self.map[None], part, (height, width))[0]
-        xs, ys = torch.arange(width) + 0.5, torch.arange(height) + 0.5
-        inside = ((ys >= y0) & (ys <= y1))[:, None] & ((xs >= x0) & (xs <= x1))
-        return heat * inside
+        return placed(self.map, self.extent, (height, width))
 
     def show(self) -> Picture:
         """Return the photograph with the map and the box drawn on it, as 8-bit RGB of shape (height, width, 3)."""

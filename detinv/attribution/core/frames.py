@@ -96,3 +96,21 @@ def resampled(
     flat = maps.reshape(1, -1, *maps.shape[-2:])
     found = F.grid_sample(flat, grid[None], mode="bilinear", padding_mode="border", align_corners=False)
     return found.reshape(*maps.shape[:-2], *size)
+
+
+def placed(
+    one: Float[Tensor, "rows columns"], extent: tuple[float, float, float, float], size: tuple[int, int]
+) -> Float[Tensor, "height width"]:
+    """Return a map at the pixels of an image, bilinearly; 0 where it does not reach.
+
+    Args:
+        extent: (x0, y0, x1, y1) that the map covers, in pixels of the image; it may reach beyond it.
+        size: (height, width) of the image.
+    """
+    height, width = size
+    x0, y0, x1, y1 = extent
+    across, down = x1 - x0, y1 - y0
+    part = (-x0 / across, -y0 / down, (width - x0) / across, (height - y0) / down)
+    xs, ys = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+    inside = ((ys >= y0) & (ys <= y1))[:, None] & ((xs >= x0) & (xs <= x1))
+    return resampled(one[None], part, size)[0] * inside.to(one.device)

@@ -5,7 +5,7 @@ python -m tests.attribution.measurements.companion_causes --seed 90210 --count 2
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,25 +20,12 @@ from detinv.attribution.load import load_method
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
 from detinv.verification.planted_evidence import Box, companion_boxes, found_objects, in_box
-from detinv.worlds.base import Placed
 from detinv.worlds.context import ContextWorld
+from tests.attribution.mistakes.subjects import background_of
 
 CLASS = Question("class")
 # Pixels: side of the windows, distance of their centres, and by which a maximum may miss the companion.
 WINDOW, STEP, MARGIN = 12.0, 4.0, 1.0
-
-
-@dataclass(frozen=True)
-class BackgroundsOnly(ContextWorld):
-    """Scenes of which only the background is drawn."""
-
-    def objects(self, generator: np.random.Generator) -> Iterator[Placed]:
-        for label, appearance, box in super().objects(generator):
-            yield (
-                label,
-                replace(appearance, outline=lambda u, v: np.zeros(np.broadcast_shapes(u.shape, v.shape), bool)),
-                box,
-            )
 
 
 @dataclass
@@ -78,13 +65,13 @@ def without(image: Tensor, background: Tensor, box: Box, margin: float = 0.0) ->
 def cases(seed: int, count: int, others: int) -> Iterator[Case]:
     """Yield objects with a companion; windows are tried where the maximum lies on it, and for the first others."""
     detector, method = load_detector("context_retinanet"), {"default": load_method("default")}
-    names, backgrounds = list(detector.class_names), BackgroundsOnly(seed=seed)
+    names, world = list(detector.class_names), ContextWorld(seed=seed)
     taken = 0
-    for found in found_objects(detector, ContextWorld(seed=seed)):
+    for found in found_objects(detector, world):
         beside = companion_boxes(found, names)
         if beside is None:
             continue
-        image, background, there = found.scene.image, backgrounds.scene(found.number).image, beside[0]
+        image, background, there = found.scene.image, background_of(world, found.number), beside[0]
         (one,) = explain_image(detector, image, found.objects, [CLASS], method).attributions
         before = logit(detector, image, found.objects)
 
@@ -112,6 +99,8 @@ def windows(box: Box) -> Iterator[Box]:
 
 def spread(values: Sequence[float]) -> str:
     """Return mean, 95 % interval and range."""
+    if len(values) < 2:
+        return f"of {len(values)} objects: {[round(value, 2) for value in values]}"
     numbers = np.array(values)
     half = 1.96 * numbers.std(ddof=1) / len(numbers) ** 0.5
     return f"{numbers.mean():.2f} +- {half:.2f} (from {numbers.min():.2f} to {numbers.max():.2f})"

@@ -25,12 +25,11 @@ from detinv.attribution.load import load_method
 from detinv.attribution.methods.perturbations.extremal_perturbation import ExtremalPerturbation
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
-from detinv.results.io.images import read_image
 from detinv.verification.planted_evidence import found_objects, in_box, patch_box
 from detinv.worlds.registry import load_world
+from tests.attribution.measurements.photographed import LEAST_SCORE, photographed
 
 VARIANTS = ("preserve", "delete", "dual")
-PER_IMAGE, LEAST_SCORE = 2, 0.5
 
 
 def planted(detector: AbstractDetector, seed: int, count: int) -> Iterator[tuple[Tensor, ExplainedObjects]]:
@@ -42,19 +41,6 @@ def planted(detector: AbstractDetector, seed: int, count: int) -> Iterator[tuple
         objects, _ = detected_objects(detector, scene.image, detector.detect([scene.image])[0].above(LEAST_SCORE))
         rows = [int((objects.boxes - one.objects.boxes).abs().sum(1).argmin()) for one in mine]
         yield scene.image, objects.select(torch.tensor(rows))
-
-
-def photographed(detector: AbstractDetector, folder: Path, count: int) -> Iterator[tuple[Tensor, ExplainedObjects]]:
-    """Yield photographs, each with the detections of highest score."""
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".png")):
-        image = read_image(path)
-        objects, _ = detected_objects(detector, image, detector.detect([image])[0].above(LEAST_SCORE))
-        objects = objects.select(objects.scores.argsort(descending=True)[: min(PER_IMAGE, count)])
-        if len(objects):
-            yield image, objects
-            count -= len(objects)
-        if not count:
-            return
 
 
 def turned(mask: Tensor, box: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from detinv.attribution.core.objects import detected_objects
 from detinv.attribution.core.questions import Question
 from detinv.attribution.explain import explain_image
 from detinv.attribution.load import load_method
@@ -18,10 +17,9 @@ from detinv.attribution.methods.perturbations.d_rise import DRISE
 from detinv.attribution.metrics.base import Truth
 from detinv.attribution.metrics.preset import load_preset, measured
 from detinv.detectors.load import load_detector
-from detinv.results.io.images import read_image
+from tests.attribution.measurements.photographed import photographed
 
 MEASURES = ("insertion", "deletion")
-PER_IMAGE, LEAST_SCORE = 2, 0.5
 
 
 def measure(name: str, folder: Path, count: int, masks: int, trials: int) -> None:
@@ -31,15 +29,7 @@ def measure(name: str, folder: Path, count: int, masks: int, trials: int) -> Non
     methods: dict[str, AbstractMethod] = {"d_rise": DRISE(masks=masks), "search": search}
     found: dict[str, list[list[float]]] = {method: [] for method in methods}
     forwards = dict.fromkeys(methods, 0)
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".png")):
-        left = count - len(found["search"])
-        if not left:
-            break
-        image = read_image(path)
-        objects, _ = detected_objects(detector, image, detector.detect([image])[0].above(LEAST_SCORE))
-        objects = objects.select(objects.scores.argsort(descending=True)[: min(PER_IMAGE, left)])
-        if not len(objects):
-            continue
+    for image, objects in photographed(detector, folder, count):
         heats = []
         for method, made in methods.items():
             explained = explain_image(detector, image, objects, [Question("class")], {method: made})

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from detinv.attribution.core.frames import resampled
+from detinv.attribution.core.frames import placed
 from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.core.questions import Question
-from detinv.attribution.methods.activations import CanvasMap, Job, activation_maps
+from detinv.attribution.methods.activations import Job, activation_maps
 from detinv.attribution.methods.base import AbstractMethod, ActivationMethod
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import ConfigError
@@ -57,16 +57,17 @@ def first_places(
         if not isinstance(chosen, ActivationMethod):
             raise ConfigError(f"first: {type(chosen).__name__} is not made of features and gradients")
         jobs.append(Job(chosen, number))
-    found = torch.zeros(len(objects), len(questions), *inside.shape, device=inside.device)
+    size = (inside.shape[0], inside.shape[1])
+    found = torch.zeros(len(objects), len(questions), *size, device=inside.device)
     for one in activation_maps(detector, image, objects, questions, jobs)[0]:
-        found[one.object, one.job] = places(_on_canvas(one, inside.shape).to(found), inside)
+        found[one.object, one.job] = places(placed(one.map, one.extent, size).to(found), inside)
     return found
 
 
 def within_parts(
     parts: Float[Tensor, "rows columns"], first: Float[Tensor, "rows columns"], inside: Bool[Tensor, "rows columns"]
 ) -> Float[Tensor, "rows columns"]:
-    """Return the places of pixels by the order of parts and, weighing a third of that, the first order of pixels.
+    """Return the places of pixels by the order of parts and, weighing three tenths of that, the first order of pixels.
 
     So pixels of a part have an order, and the borders of parts count little.
 
@@ -112,15 +113,3 @@ def mean_by_part(values: Float[Tensor, "rows columns"], cells: Int64[Tensor, "ro
     count = int(cells.max()) + 1
     sums = torch.zeros(count, device=values.device).index_add(0, cells[inside], values[inside])
     return (sums / torch.bincount(cells[inside], minlength=count)).cpu()
-
-
-def _on_canvas(one: CanvasMap, size: Sequence[int]) -> Float[Tensor, "rows columns"]:
-    """Return a map at the pixels of the canvas; 0 where it does not reach."""
-    height, width = size
-    x0, y0, x1, y1 = one.extent
-    across, down = x1 - x0, y1 - y0
-    found = resampled(
-        one.map[None], (-x0 / across, -y0 / down, (width - x0) / across, (height - y0) / down), (height, width)
-    )[0]
-    xs, ys = torch.arange(width) + 0.5, torch.arange(height) + 0.5
-    return found * (((ys >= y0) & (ys <= y1))[:, None] & ((xs >= x0) & (xs <= x1)))
