@@ -59,6 +59,7 @@ def fit_batch(
         seed,
         preset.regularisers,
         preset.precondition if ensemble.trained_on_photographs else None,
+        preset.settling,
     )
     targets = PseudoTargets(preset.rule, preset.matching, preset.every_n_steps)
     # Sums divided among threads would depend on the batch; only the network, see there, is worth several threads.

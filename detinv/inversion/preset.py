@@ -20,6 +20,7 @@ from detinv.inversion.pixels.pixels import AbstractPixels
 from detinv.inversion.pixels.precondition import Preconditioner
 from detinv.inversion.pixels.updates import PixelUpdate
 from detinv.inversion.regularisers.base import AbstractRegulariser
+from detinv.inversion.settling import Settling
 from detinv.inversion.targets.base import MatchingRule, TargetRule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
@@ -40,6 +41,7 @@ class Preset:
         augmentation: random views.
         regularisers: priors on the images, by the names that their terms have in logs.
         precondition: of each image's gradient, for detectors trained on photographs; None leaves it as it is.
+        settling: other values for the last steps; None for the same.
         steps: optimiser updates for each image that the other values are meant for; a run may take another number.
         every_n_steps: steps between two swaps of the pseudo-targets.
 
@@ -59,6 +61,7 @@ class Preset:
     every_n_steps: int = 1
     regularisers: Mapping[str, AbstractRegulariser] = field(default_factory=dict)
     precondition: Preconditioner | None = None
+    settling: Settling | None = None
 
     def __post_init__(self) -> None:
         check_range(self, "steps")

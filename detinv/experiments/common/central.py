@@ -147,6 +147,7 @@ class CentralObjects:
             objective=kept,
             augmentation=preset.augmentation.only_shifts(),
             precondition=None,
+            settling=None,
         )
 
     def images(self, setup: ExperimentSetup, label: str, name: str, count: int | None = None) -> Images:

@@ -18,6 +18,7 @@ from detinv.inversion.pixels.augmentation import Augmentation
 from detinv.inversion.pixels.pixels import AbstractPixels
 from detinv.inversion.pixels.precondition import Preconditioner
 from detinv.inversion.regularisers.base import AbstractRegulariser, regulariser_terms
+from detinv.inversion.settling import Settling
 from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
 from detinv.types import Pixels
@@ -44,6 +45,7 @@ class Inversion(AbstractPixelModule):
         seed: of the views.
         regularisers: priors on the images, by name.
         precondition: of each image's gradient; None leaves it as it is.
+        settling: other values for the last steps; None for the same.
 
     Attributes:
         targets: of the latest step, by detector; on the CPU with a padding row at the end.
@@ -63,9 +65,14 @@ class Inversion(AbstractPixelModule):
         seed: int,
         regularisers: Mapping[str, AbstractRegulariser] | None = None,
         precondition: Preconditioner | None = None,
+        settling: Settling | None = None,
     ) -> None:
+        if settling is not None:
+            schedule = settling.schedule(schedule)
         super().__init__(ensemble, layouts, pixels, optimizer, schedule, steps, precondition)
-        self.objective = objective
+        self._objective = objective
+        self._settled_objective = objective if settling is None else settling.objective(objective)
+        self._settles_at = steps if settling is None else settling.begin(steps)
         self.regularisers = dict(regularisers or {})
         self.views = augmentation.views(layouts, steps, seed)
         self.targets: dict[str, Targets] = {}
@@ -78,7 +85,7 @@ class Inversion(AbstractPixelModule):
             torch.compiler.cudagraph_mark_step_begin()
         # Only the network runs in the trainer's precision; pixels and layouts need all digits of float32.
         with torch.autocast(self.device.type, enabled=False):
-            centred = self.centred()
+            centred = self.pixels.centred() if self._is_settling else self.centred()
             view, layouts = self.views.at(self.global_step, centred, self.pixels.mean, self.pixels.mask)
             image = self.pixels.mean + view
         terms: Terms = {}
@@ -115,6 +122,15 @@ class Inversion(AbstractPixelModule):
         if name not in self._padded or self._padded[name][0] is not layouts:
             self._padded[name] = (layouts, layouts.with_padding_row())
         return self._padded[name][1]
+
+    @property
+    def _is_settling(self) -> bool:
+        return self.global_step >= self._settles_at
+
+    @property
+    def objective(self) -> Objective:
+        """The loss terms of the current step and their weights."""
+        return self._settled_objective if self._is_settling else self._objective
 
     def on_fit_start(self) -> None:
         self.views.to(self.device)

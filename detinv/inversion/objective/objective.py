@@ -86,6 +86,11 @@ class Objective:
         """Copy the objective with positive terms that raise log-odds; see `TermOptions`."""
         return self._copy(log_odds=True)
 
+    def settled(self, shapes_every: int | None, background_rows: int | None) -> "Objective":
+        """Copy the objective with these values where they are given; see `Settling`."""
+        changes = {"shapes_every": shapes_every, "background_rows": background_rows}
+        return self._copy(**{name: value for name, value in changes.items() if value is not None})
+
     def _copy(self, **changes: Any) -> "Objective":
         own = {
             "weights": self.weights,

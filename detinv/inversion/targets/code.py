@@ -1,7 +1,7 @@
 """The target rule of the published code, with its defects fixed."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -33,8 +33,9 @@ class CodeRule:
 
     Args:
         score_thresh: score above which unassigned rows are compared, in (0, 1).
-        boxes_by_odds: whether the box of an unassigned row counts by the odds of its score, relative to those of its
-            object's most certain row: what suppression removes anyway need not be exact. As published, all count alike.
+        boxes_by_odds: whether the box of an unassigned row, or of a region, counts by the odds of its score, relative to
+            those of its object's most certain one: what suppression removes anyway need not be exact. As published, all
+            count alike.
         match_iou_thresh: IoU of decoded box and object from which such a row belongs to the object.
         topk: largest number of rows per level that are compared.
         topk_per_object: the same for each object slot of a layout, where that is more: around a crowd more rows exceed
@@ -140,7 +141,14 @@ class CodeRule:
         foreground = (highest >= self.match_iou_thresh) & predictions.valid
         background = ~foreground & predictions.valid
         weights = _sampling_weights(foreground, background, self.rois_per_image, self.rois_foreground)
-        return roi_targets(predictions, layouts, nearest, foreground, weights)
+        targets = roi_targets(predictions, layouts, nearest, foreground, weights)
+        if self.boxes_by_odds:
+            slot = nearest.clamp(min=0)
+            wanted = take(layouts.labels, slot)[..., None]
+            scores = predictions.logits.log_softmax(-1).gather(2, wanted)[..., 0]
+            odds = _relative_odds(scores, slot, foreground, layouts.valid.shape[1])
+            targets = replace(targets, delta_weights=targets.delta_weights * odds)
+        return targets
 
 
 def _relative_odds(
