@@ -146,3 +146,29 @@ def test_no_gradient_reaches_the_regions():
         output.requires_grad_()
     targets = CodeRule().roi(predictions, batch)
     assert not any(value.requires_grad for value in vars(targets).values() if isinstance(value, torch.Tensor))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_boxes_of_regions_count_by_odds(seed: int):
+    items = scenes()
+    batch = LayoutBatch.collate(items)
+    predictions = second_stage(seed, batch)
+    plain, weighed = (CodeRule(boxes_by_odds=by_odds).roi(predictions, batch) for by_odds in (False, True))
+    for name in ("labels", "class_weights", "delta_targets"):
+        assert torch.equal(getattr(plain, name), getattr(weighed, name))
+    chances, fewer = predictions.logits.softmax(-1), 0
+    for image, layout in enumerate(items):
+        odds = {}
+        for region, weight in enumerate(plain.delta_weights[image].tolist()):
+            if weight:
+                overlaps = pairwise_iou(predictions.rois[image, region][None], layout.boxes)[0].tolist()
+                owner = overlaps.index(max(overlaps))
+                chance = chances[image, region, layout.labels[owner]].item()
+                odds[region] = owner, chance / (1 - chance)
+        for region, (owner, own) in odds.items():
+            share = own / max(other for neighbour, other in odds.values() if neighbour == owner)
+            wanted = plain.delta_weights[image, region].item() * share
+            assert weighed.delta_weights[image, region].item() == pytest.approx(wanted, rel=1e-4)
+            fewer += share < 1
+    assert fewer
+    assert torch.equal(weighed.delta_weights > 0, plain.delta_weights > 0)
