@@ -33,9 +33,9 @@ class CodeRule:
 
     Args:
         score_thresh: score above which unassigned rows are compared, in (0, 1).
-        boxes_by_odds: whether the box of an unassigned row, or of a region, counts by the odds of its score, relative to
-            those of its object's most certain one: what suppression removes anyway need not be exact. As published, all
-            count alike.
+        boxes_by_odds: whether the box of an unassigned row, or of a region, counts by the odds of its score, relative
+            to those of its object's most certain one: what suppression removes anyway need not be exact. As published,
+            all count alike.
         match_iou_thresh: IoU of decoded box and object from which such a row belongs to the object.
         topk: largest number of rows per level that are compared.
         topk_per_object: the same for each object slot of a layout, where that is more: around a crowd more rows exceed
