@@ -16,7 +16,7 @@ class Settling:
 
     Args:
         since: share of the steps from which on a run settles.
-        final: factor of the last step's size, besides the schedule's; it falls to that in equal parts.
+        final: factor of the last step's size, besides the schedule's; each step is smaller in the same ratio.
         shapes_every, background_rows: the objective's, from there on; null leaves them as they are.
 
     Raises:
@@ -30,7 +30,7 @@ class Settling:
 
     def __post_init__(self) -> None:
         check_range(self, "since", most=1)
-        check_range(self, "final")
+        check_range(self, "final", above=True)
         check_range(self, "shapes_every", least=2)
         check_range(self, "background_rows", least=1)
 
@@ -44,7 +44,7 @@ class Settling:
         def smaller(step: int, steps: int) -> float:
             begin = self.begin(steps)
             progress = min(max(step + 1 - begin, 0) / max(steps - begin, 1), 1)
-            return schedule(step, steps) * (1 + progress * (self.final - 1))
+            return schedule(step, steps) * self.final**progress
 
         return smaller
 

@@ -45,11 +45,11 @@ def test_the_last_steps_leave_gradients_as_they_are():
     assert not torch.equal(image(None, precondition=reshaped), plain)
 
 
-def test_steps_become_smaller_in_equal_parts():
+def test_steps_become_smaller_in_equal_ratios():
     schedule, steps = Cosine(), 10
-    settling = Settling(since=0.6, final=0.2)
+    settling = Settling(since=0.6, final=0.0625)
     factors = [settling.schedule(schedule)(step, steps) / schedule(step, steps) for step in range(steps)]
-    assert factors == pytest.approx([1] * 6 + [0.8, 0.6, 0.4, 0.2])
+    assert factors == pytest.approx([1] * 6 + [0.5, 0.25, 0.125, 0.0625])
     assert settling.begin(steps) == 6
 
 
@@ -63,7 +63,7 @@ def test_the_objective_changes_where_it_is_told_to():
 
 @pytest.mark.parametrize(
     "options",
-    [{"since": 1.1}, {"since": -0.1}, {"final": -1}, {"final": math.nan}, {"shapes_every": 1}, {"background_rows": 0}],
+    [{"since": 1.1}, {"since": -0.1}, {"final": 0}, {"final": math.nan}, {"shapes_every": 1}, {"background_rows": 0}],
 )
 def test_values_out_of_range_are_refused(options: dict):
     with pytest.raises(ConfigError, match=next(iter(options))):
