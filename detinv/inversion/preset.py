@@ -14,13 +14,13 @@ from detinv.inputs.ranges import check_range
 from detinv.inversion.modules.base import OptimizerFactory
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.objective.objective import TERM_NAMES, Objective
+from detinv.inversion.objective.settling import Settling
 from detinv.inversion.optim.schedules import Schedule
 from detinv.inversion.pixels.augmentation import Augmentation
 from detinv.inversion.pixels.pixels import AbstractPixels
 from detinv.inversion.pixels.precondition import Preconditioner
 from detinv.inversion.pixels.updates import PixelUpdate
 from detinv.inversion.regularisers.base import AbstractRegulariser
-from detinv.inversion.settling import Settling
 from detinv.inversion.targets.base import MatchingRule, TargetRule
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout

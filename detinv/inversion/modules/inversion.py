@@ -13,12 +13,12 @@ from detinv.inversion.modules.ensemble import Ensemble, Member
 from detinv.inversion.modules.network import padding_rows
 from detinv.inversion.objective.losses import Terms
 from detinv.inversion.objective.objective import Objective
+from detinv.inversion.objective.settling import Settling
 from detinv.inversion.optim.schedules import Schedule
 from detinv.inversion.pixels.augmentation import Augmentation
 from detinv.inversion.pixels.pixels import AbstractPixels
 from detinv.inversion.pixels.precondition import Preconditioner
 from detinv.inversion.regularisers.base import AbstractRegulariser, regulariser_terms
-from detinv.inversion.settling import Settling
 from detinv.inversion.targets.base import Targets
 from detinv.layouts.batch import LayoutBatch
 from detinv.types import Pixels

@@ -8,11 +8,11 @@ import torch
 
 from detinv.errors import ConfigError
 from detinv.inversion.objective.objective import Objective
+from detinv.inversion.objective.settling import Settling
 from detinv.inversion.optim.schedules import Cosine
 from detinv.inversion.pixels.precondition import Preconditioner
 from detinv.inversion.preset import load_preset
 from detinv.inversion.run import invert
-from detinv.inversion.settling import Settling
 from detinv.layouts.layout import Layout
 from tests.fakes import tiny_detector
 
