@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from detinv import __version__
 from detinv.commands.execute import run_command
 from detinv.config.commands import COMMANDS, Command
-from detinv.config.composition import chosen_groups
+from detinv.config.composition.chosen import chosen_groups
 from detinv.config.folders import FILE_ENDINGS
 from detinv.config.renamed import current_words
 from detinv.config.words import in_home

@@ -148,7 +148,8 @@ def test_few_files_import_hydra():
         if any(name.split(".")[0] == "hydra" for name in _imports(file.read_text()))
     }
     assert users == {
-        "config/composition.py",
+        "config/composition/chosen.py",
+        "config/composition/compose.py",
         "config/hydra_context.py",
         "config/instantiate.py",
         "config/words.py",

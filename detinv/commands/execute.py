@@ -5,8 +5,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detinv.config.composition import compose_config
-from detinv.config.out_dir import claimed_while_used
+from detinv.config.composition.compose import compose_config
+from detinv.config.composition.out_dir import claimed_while_used
 from detinv.runtime.interrupts import begin_work
 
 if TYPE_CHECKING:

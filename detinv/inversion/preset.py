@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from detinv.config.composition.suited import DEFAULT, PHOTOGRAPHS
 from detinv.config.folders import choices, config_dir
 from detinv.config.instantiate import compose_choice, instantiate
-from detinv.config.suited import DEFAULT, PHOTOGRAPHS
 from detinv.errors import ConfigError
 from detinv.inputs.printable import suggestion
 from detinv.inputs.ranges import check_range

@@ -7,8 +7,9 @@ from itertools import islice, product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from detinv.config.composition import composed_values, is_group
-from detinv.config.texts import text_of
+from detinv.config.composition.chosen import is_group
+from detinv.config.composition.compose import composed_values
+from detinv.config.composition.texts import text_of
 from detinv.config.words import lists_for_sweep, split_words, unreadable
 from detinv.errors import ConfigError
 from detinv.inputs.printable import reason_of

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from detinv.commands.execute import check_command, says_trust
-from detinv.config.out_dir import claim_dated_folder
+from detinv.config.composition.out_dir import claim_dated_folder
 from detinv.config.trust import trusting
 from detinv.config.words import quoted_override
 from detinv.errors import ConfigError, DetinvError

@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from detinv.config import detectors as registry
-from detinv.config.composition import compose_config
+from detinv.config.composition.compose import compose_config
 from detinv.config.detectors import detector_names, detector_node, joint_node
 from detinv.detectors.load import build_detector, load_detector
 from detinv.errors import ConfigError, DetectorError

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from detinv.cli import main
-from detinv.config.composition import compose_config
+from detinv.config.composition.compose import compose_config
 from detinv.config.trust import trusting
 from detinv.errors import ConfigError
 

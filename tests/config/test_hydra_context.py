@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.version import getbase
 
-from detinv.config.composition import compose_config
+from detinv.config.composition.compose import compose_config
 from detinv.errors import ConfigError
 
 _PROGRAM = """
@@ -17,7 +17,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.version import getbase
 
-from detinv.config.composition import compose_config
+from detinv.config.composition.compose import compose_config
 from detinv.inversion.preset import load_preset
 
 

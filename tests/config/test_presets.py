@@ -7,7 +7,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from detinv.config.composition import compose_config
+from detinv.config.composition.compose import compose_config
 from detinv.config.folders import choices, config_dir
 from detinv.config.instantiate import compose_choice, instantiate
 from detinv.errors import ConfigError

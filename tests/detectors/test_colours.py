@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detinv.config.composition import compose_config
+from detinv.config.composition.compose import compose_config
 from detinv.detectors.colours import COCO_COLOURS, checked_colours, colour_covariance
 from detinv.detectors.load import load_detector
 from detinv.errors import DetectorError

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from detinv import cli
 from detinv.commands import detect, execute, invert
-from detinv.config import composition
+from detinv.config.composition import compose
 from detinv.config.folders import config_dir
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
@@ -90,7 +90,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             _built.append(build_detector(entries))
         return _built[0]
 
-    monkeypatch.setattr(composition, "_compose", remembered(composition._compose))
+    monkeypatch.setattr(compose, "_compose", remembered(compose._compose))
     monkeypatch.setattr(execute, "compose_config", remembered(execute.compose_config))
     monkeypatch.setattr(invert, "build_detector", build_once)
     monkeypatch.setattr(detect, "build_detector", build_once)

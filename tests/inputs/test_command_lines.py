@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detinv.cli import main
-from detinv.config import composition
 from detinv.config.commands import COMMANDS
+from detinv.config.composition import compose
+from detinv.config.composition.texts import as_typed
 from detinv.config.folders import choices, config_dir
 from detinv.config.help import groups, options
-from detinv.config.texts import as_typed
 from detinv.errors import ConfigError
 from tests.inputs.surroundings import Surroundings
 from tests.sweeps.stand_ins import stand_in
@@ -71,18 +71,18 @@ def run(surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch) -> Callable
     """Runs a command line in this process, with commands that do nothing; what it says on being refused."""
     for command in COMMANDS:
         stand_in(monkeypatch, command, lambda config, build: None)
-    compose, known = composition._compose, {}
+    original, known = compose._compose, {}
 
     def remembered(command: str, overrides: list[str], chosen: dict[str, str]) -> Any:
         """What Hydra makes of choices alone is asked for again and again, and is the same."""
         key = (command, *overrides)
         if {word.split("=")[0] for word in overrides} - set(chosen) or any("=_" in word for word in overrides):
-            return compose(command, overrides, chosen)
+            return original(command, overrides, chosen)
         if key not in known:
-            known[key] = compose(command, overrides, chosen)
+            known[key] = original(command, overrides, chosen)
         return known[key].copy()
 
-    monkeypatch.setattr(composition, "_compose", remembered)
+    monkeypatch.setattr(compose, "_compose", remembered)
 
     def call(words: list[str]) -> str:
         out, err = io.StringIO(), io.StringIO()

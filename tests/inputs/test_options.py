@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from detinv.config.composition import compose_config
-from detinv.config.kinds import FOREIGN, check_numbers
+from detinv.config.composition.compose import compose_config
+from detinv.config.composition.kinds import FOREIGN, check_numbers
 from detinv.errors import ConfigError
 from tests.inputs.conftest import QUIET
 

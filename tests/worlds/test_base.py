@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from detinv.config.composition import compose_config
+from detinv.config.composition.compose import compose_config
 from detinv.config.folders import config_dir
 from detinv.errors import ConfigError
 from detinv.training.data import World

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from detinv.config.kinds import flat_values
+from detinv.config.composition.kinds import flat_values
 from detinv.config.renamed import is_old_name
 from detinv.config.targets import moved_to
 from detinv.errors import OutputError

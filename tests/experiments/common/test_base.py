@@ -2,7 +2,7 @@
 
 import pytest
 
-from detinv.config.composition import compose_config
+from detinv.config.composition.compose import compose_config
 from detinv.config.help import experiments
 from detinv.config.instantiate import instantiate
 from detinv.experiments.common.base import AbstractExperiment

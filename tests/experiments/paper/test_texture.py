@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 
-from detinv.config.composition import compose_config
+from detinv.config.composition.compose import compose_config
 from detinv.config.instantiate import instantiate
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.heads.assigners import AnchorAssigner

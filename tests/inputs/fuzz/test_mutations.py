@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detinv.config.composition import compose_config
+from detinv.config.composition.compose import compose_config
 from detinv.config.detectors import detector_node
 from detinv.config.folders import config_dir
 from detinv.config.instantiate import instantiate

@@ -9,7 +9,8 @@ import detinv
 from detinv import cli
 from detinv.config import folders
 from detinv.config import help as command_help
-from detinv.config.composition import chosen_groups, compose_config, composed_values
+from detinv.config.composition.chosen import chosen_groups
+from detinv.config.composition.compose import compose_config, composed_values
 from detinv.config.folders import config_dir
 from detinv.config.help import Experiment, Option, experiments, groups, options, render
 from detinv.config.renamed import current_words

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from detinv.cli import main
-from detinv.config.composition import compose_config
-from detinv.config.out_dir import claim_dated_folder, claimed_while_used
+from detinv.config.composition.compose import compose_config
+from detinv.config.composition.out_dir import claim_dated_folder, claimed_while_used
 
 
 @pytest.fixture(autouse=True)

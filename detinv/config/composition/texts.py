@@ -10,8 +10,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from detinv.config.annotations import annotation_of_option, annotations_of_own
 from detinv.config.commands import COMMANDS, Text
+from detinv.config.composition.annotations import annotation_of_option, annotations_of_own
 from detinv.config.words import (
     bracketed,
     in_home,

@@ -7,8 +7,8 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from detinv.config.composition import compose_config
-from detinv.config.texts import as_typed
+from detinv.config.composition.compose import compose_config
+from detinv.config.composition.texts import as_typed
 from detinv.errors import ConfigError
 
 READ_AS_SOMETHING_ELSE = (

@@ -7,7 +7,7 @@ the kind of the default.
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from detinv.config.annotations import annotation_of_option, annotations_of, annotations_of_own, fits, said
+from detinv.config.composition.annotations import annotation_of_option, annotations_of, annotations_of_own, fits, said
 from detinv.errors import ConfigError
 from detinv.inputs.printable import quoted, suggestion
 

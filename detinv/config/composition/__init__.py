@@ -1,0 +1,1 @@
+"""The configuration of one command: what its files and the command line say together, checked."""
