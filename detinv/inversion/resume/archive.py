@@ -26,7 +26,8 @@ from detinv.results.io.images import read_image
 from detinv.results.io.names import file_stems
 
 _LOG = logging.getLogger("detinv")
-_IDS = "detinv_ids"
+# Of saved states: which layouts they are of, as hashes by id.
+_LAYOUTS = "detinv_layouts"
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,7 @@ class Archive:
             batch = self._indices(list(record["hashes"]))
             if batch is None or taken.intersection(batch):
                 continue
-            for index in batch:
-                if record["hashes"][self._layouts[index].id] != self._hashes[index]:
-                    raise OutputError(
-                        f"{self.folder} holds an image of another layout {self._layouts[index].id}; choose another "
-                        "out_dir"
-                    )
+            self._check_same(record["hashes"])
             images = [image for image in map(self._read, batch) if image is not None]
             if len(images) == len(batch):
                 taken.update(batch)
@@ -124,7 +120,7 @@ class Archive:
             write_png(self._image(index), image)
         name = self._name(batch)
         record = {
-            "hashes": {self._layouts[index].id: self._hashes[index] for index in batch},
+            "hashes": self._hashes_of(batch),
             "stopped": dict(result.stopped),
             "losses": list(result.losses),
         }
@@ -138,12 +134,18 @@ class Archive:
         return path if path.is_file() else None
 
     def interrupted(self) -> list[list[int]]:
-        """List batches that can be continued; unreadable files are removed with a warning."""
+        """List batches that can be continued; unreadable files are removed with a warning.
+
+        Raises:
+            OutputError: when a layout differs from the one that its image was begun for.
+        """
         found = []
         for path in sorted(self._progress.glob("*.ckpt")):
+            hashes: dict[str, str] = {}
             try:
                 content = torch.load(path, map_location="cpu", weights_only=True)
-                indices = self._indices([str(name) for name in content[_IDS]])
+                hashes = dict(content[_LAYOUTS])
+                indices = self._indices(list(hashes))
             except Exception as error:  # a broken file may raise anything; the batch starts again
                 _LOG.warning("detinv: %s cannot be read (%s); its images are started again", path, type(error).__name__)
                 indices = None
@@ -151,6 +153,7 @@ class Archive:
                 with suppress(OSError):
                     path.unlink()
             else:
+                self._check_same(hashes)
                 found.append(indices)
         return found
 
@@ -160,10 +163,10 @@ class Archive:
         Returns:
             Whether the whole file was written; if not, a warning says why.
         """
-        ids = {_IDS: [self._layouts[index].id for index in batch]}
+        of = {_LAYOUTS: self._hashes_of(batch)}
         try:
             prepare_out_dir(self._progress)
-            write_with(self._progress / f"{self._name(batch)}.ckpt", lambda path: save(path, ids))
+            write_with(self._progress / f"{self._name(batch)}.ckpt", lambda path: save(path, of))
         except OutputError as error:
             _LOG.warning("detinv: %s; the run continues", error)
             return False
@@ -188,6 +191,15 @@ class Archive:
     def _indices(self, ids: Sequence[str]) -> list[int] | None:
         """Indices of the layouts with these ids; None if the job does not have all of them."""
         return [self._index[name] for name in ids] if all(name in self._index for name in ids) else None
+
+    def _hashes_of(self, batch: Sequence[int]) -> dict[str, str]:
+        return {self._layouts[index].id: self._hashes[index] for index in batch}
+
+    def _check_same(self, hashes: Mapping[str, str]) -> None:
+        """Raise OutputError if a layout of the job differs from that of a finished or begun image."""
+        for name, before in hashes.items():
+            if before != self._hashes[self._index[name]]:
+                raise OutputError(f"{self.folder} holds an image of another layout {name}; choose another out_dir")
 
     def _read(self, index: int) -> UInt8[Tensor, "3 _ _"] | None:
         try:

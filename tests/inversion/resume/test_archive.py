@@ -75,6 +75,12 @@ def test_an_image_of_another_layout_of_that_id_is_refused(tmp_path: Path):
         Archive(tmp_path, [layout("a", 2.0)], SOURCE).batches()
 
 
+def test_an_image_begun_for_another_layout_of_that_id_is_refused(tmp_path: Path):
+    Archive(tmp_path, LAYOUTS, SOURCE).save_state([0], lambda path, entries: torch.save(entries, path))
+    with pytest.raises(OutputError, match="another layout a"):
+        Archive(tmp_path, [layout("a", 2.0)], SOURCE).interrupted()
+
+
 def test_a_layout_that_is_no_longer_asked_for_is_passed_over(tmp_path: Path):
     Archive(tmp_path, LAYOUTS, SOURCE).keep([0, 1], batch_result(2))
     assert Archive(tmp_path, LAYOUTS[1:], SOURCE).batches() == []
