@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from detinv.cli import main
 from detinv.errors import OutputError
 from detinv.inversion import job
+from detinv.inversion.preset import load_preset
 from detinv.inversion.run import InversionInterrupted, invert
 from tests.fakes import tiny_detector
 from tests.forked import ForkedCommand
@@ -246,11 +248,12 @@ def test_from_python_an_interruption_hands_over_what_is_done(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("family", "preset"),
+    ("family", "preset", "every"),
     [
-        ("retinanet", "default"),
+        ("retinanet", "default", 1),
+        ("retinanet", "default", 3),
         *(
-            pytest.param(family, preset, marks=pytest.mark.slow)
+            pytest.param(family, preset, 1, marks=pytest.mark.slow)
             for family, preset in [
                 ("maskrcnn", "paper"),
                 ("retinanet", "paper"),
@@ -259,10 +262,11 @@ def test_from_python_an_interruption_hands_over_what_is_done(monkeypatch):
         ),
     ],
 )
-def test_a_state_holds_everything_that_the_next_steps_depend_on(tmp_path: Path, family: str, preset: str):
+def test_a_state_holds_everything_that_the_next_steps_depend_on(tmp_path: Path, family: str, preset: str, every: int):
     """Stopped after every checkpoint in turn, a batch ends at the same bits."""
     options = {"steps": 7, "trainer": {"accelerator": "cpu"}, "progress": False}
-    expected = invert(tiny_detector(family), LAYOUTS[:2], preset, **options)
+    way = replace(load_preset(preset), every_n_steps=every)
+    expected = invert(tiny_detector(family), LAYOUTS[:2], way, **options)
     kept = {"folder": tmp_path, "checkpoint_every_n_seconds": 0.0}
 
     class Killed(BaseException):
@@ -279,8 +283,8 @@ def test_a_state_holds_everything_that_the_next_steps_depend_on(tmp_path: Path, 
         patch.setattr(job.Checkpoints, "after_step", killed_after_saving)
         for _ in range(3):
             with pytest.raises(Killed):
-                invert(tiny_detector(family), LAYOUTS[:2], preset, **options, **kept)
-    result = invert(tiny_detector(family), LAYOUTS[:2], preset, **options, **kept)
+                invert(tiny_detector(family), LAYOUTS[:2], way, **options, **kept)
+    result = invert(tiny_detector(family), LAYOUTS[:2], way, **options, **kept)
     assert all(torch.equal(a, b) for a, b in zip(result.images, expected.images, strict=True))
     assert result.losses == expected.losses
 

@@ -1,12 +1,17 @@
 """Targets that are held between steps: still where their rows are, rebuilt where each pass chooses rows again."""
 
+import io
+
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from detinv.detectors.heads.codec import DeltaCodec
 from detinv.detectors.heads.predictions import DenseHead, DensePredictions, PostProcessing, Predictions
 from detinv.detectors.regions import Regions
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
+from detinv.inversion.fit import make_trainer
+from detinv.inversion.modules.inversion import Inversion
 from detinv.inversion.targets.base import Targets
 from detinv.inversion.targets.matching import HungarianRule
 from detinv.inversion.targets.paper import PaperRule
@@ -61,3 +66,36 @@ def test_queries_keep_the_object_of_their_token_wherever_they_stand():
     assert held.dense.positive_rows.tolist() == [[3, 1]]
     assert held.dense.positive_identities.equal(first.dense.positive_identities)
     assert held.encoder is first.encoder
+
+
+class Holder(Inversion):
+    """Holds targets, and nothing else of an inversion."""
+
+    def __init__(self) -> None:
+        pl.LightningModule.__init__(self)
+        self.targets = {}
+
+
+def resumed(targets: PseudoTargets, built: Targets) -> dict[str, Targets]:
+    """The targets that a run continues with after a step with these."""
+    before, after, file, trainer = Holder(), Holder(), io.BytesIO(), make_trainer({"accelerator": "cpu"})
+    before.targets["a"] = built
+    checkpoint = {}
+    targets.on_save_checkpoint(trainer, before, checkpoint)
+    torch.save(checkpoint, file)
+    file.seek(0)
+    targets.on_load_checkpoint(trainer, after, torch.load(file, weights_only=True))
+    return after.targets
+
+
+def test_a_resumed_run_knows_which_query_each_object_had():
+    targets = PseudoTargets(PaperRule(), HungarianRule())
+    built = targets.build("a", queries([0, 1, 2, 3, 4]), LAYOUTS, Targets())
+    assert resumed(targets, built)["a"].dense.positive_identities.equal(built.dense.positive_identities)
+
+
+@pytest.mark.parametrize(("every", "kept"), [(1, False), (3, True)])
+def test_targets_that_no_later_step_asks_for_are_not_kept(every, kept):
+    targets = PseudoTargets(PaperRule(), HungarianRule(), every_n_steps=every)
+    built = targets.build("a", predict(tiny_detector("retinanet"), 0), LAYOUTS, Targets())
+    assert bool(resumed(targets, built)) is kept
