@@ -27,7 +27,7 @@ class AttributionArchive:
 
     Args:
         folder: an existing one.
-        settings: what all images depend on, ready for JSON: weights, methods, questions.
+        settings: what all images depend on, ready for JSON: detector, methods, questions.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inputs.numbers import is_count
+from detinv.inversion.resume.fingerprint import detector_hash
 from detinv.layouts.layout import EXACT
 from detinv.metrics.coco_results import read_results
 from detinv.results.io.files import prepare_out_dir
@@ -66,7 +67,7 @@ def _run(config: DictConfig, build: Build, team: Processes, device: torch.device
             explain_mistakes(config, detector, methods, source, out_dir, terminal, team, board)
         return
     settings = {
-        "weights": weight_hash(detector),
+        "detector": detector_hash(detector),
         "methods": {name: repr(method) for name, method in methods.items()},
         "questions": [repr(one) for one in questions],
         "metrics": {"names": metrics, "preset": repr(preset)},

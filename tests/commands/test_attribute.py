@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from detinv.attribution import archive
 from detinv.cli import main
@@ -16,6 +18,7 @@ from detinv.detectors.load import load_detector
 from detinv.errors import DetinvError
 from detinv.results.io.files import write_json, write_png
 from detinv.worlds.part import PartWorld
+from detinv.zoo.weights import bundled_weights
 
 WORDS = ("scenes=2", "questions=[class,left]", "max_detections=2")
 
@@ -85,6 +88,21 @@ def test_another_photograph_of_the_same_name_is_explained_anew(tmp_path: Path):
         assert run(tmp_path / "out", f"images={tmp_path / 'images'}") == 0
         maps.append((tmp_path / "out" / "maps" / "a.npz").read_bytes())
     assert maps[0] != maps[1]
+
+
+def test_other_names_in_the_file_of_classes_are_those_of_the_maps(tmp_path: Path):
+    """The option names the same file as before, so the folder belongs to the same run."""
+    weights, names = tmp_path / "weights.pt", tmp_path / "names.txt"
+    torch.save(load_file(bundled_weights("part_retinanet")), weights)
+    words = ("scenes=1", "questions=[class]", "max_detections=1", f"detector.weights={weights}")
+    words = (*words, f"detector.class_names={names}", f"images={tmp_path / 'images'}")
+    (tmp_path / "images").mkdir()
+    write_png(tmp_path / "images" / "a.png", PartWorld().scene(0).image)
+    for name in ("old", "new"):
+        names.write_text("".join(f"{name}{number}\n" for number in range(4)))
+        assert run(tmp_path / "out", *words) == 0
+        found = json.loads((tmp_path / "out" / "attributions.json").read_text())["images"][0]["attributions"]
+        assert [entry["class"][:3] for entry in found] == [name]
 
 
 def test_annotated_objects_are_explained(tmp_path: Path):
