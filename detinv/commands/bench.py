@@ -18,6 +18,7 @@ from detinv.inversion.requests import check_precision
 from detinv.layouts.layout import Layout
 from detinv.layouts.sources import layouts_for
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
+from detinv.results.io.resume import check_folder
 from detinv.runtime.devices import usable_device
 
 Findings = tuple[Any, list[str]]
@@ -33,6 +34,7 @@ def run(config: DictConfig, build: Build) -> None:
     check_precision(config.precision, "precision")
     check_mode(config.compile_mode)
     device = usable_device(config.device)
+    check_folder(config)
     found, lines = _BENCHMARKS[name](config, build)
     out_dir = prepare_out_dir(config.out_dir)
     file = out_dir / f"bench_{name}.json"

@@ -15,6 +15,7 @@ from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.layouts.layout import Layout
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
+from detinv.results.io.resume import check_folder
 from detinv.runtime.devices import usable_device
 from detinv.zoo.weights import weight_hash
 
@@ -30,6 +31,7 @@ def run(config: DictConfig, build: Build) -> int:
     detector = build_detector(config.detector).to(usable_device(config.device))
     images, truth = _photographs(config, detector)
     preset = build(config.preset)
+    check_folder(config)
     verdicts = check_adapter(detector, preset, sizes, steps=config.steps, seed=config.seed, images=images, truth=truth)
     out_dir = prepare_out_dir(config.out_dir)
     found = {"detector": config.detector.name, "weight_hash": weight_hash(detector)}

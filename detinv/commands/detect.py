@@ -15,6 +15,7 @@ from detinv.inversion.evaluation import evaluate
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import coco_ground_truth, coco_results
 from detinv.results.io.files import prepare_out_dir, write_json, write_png, write_text
+from detinv.results.io.resume import check_folder
 from detinv.runtime.devices import usable_device
 from detinv.viz.overview import detections_overview
 from detinv.zoo.weights import weight_hash
@@ -25,6 +26,7 @@ def run(config: DictConfig, build: Build) -> None:
     detector: AbstractDetector = build_detector(config.detector).to(usable_device(config.device))
     annotations = None if config.annotations is None else str(config.annotations)
     names, images, annotated = load_photographs(config.images, annotations, detector)
+    check_folder(config)
     detections = detector.detect(images)
     picture = detections_overview(
         images,

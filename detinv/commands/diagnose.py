@@ -19,6 +19,7 @@ from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inputs.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
+from detinv.results.io.resume import check_folder
 from detinv.results.reports.findings import Findings
 from detinv.results.reports.write_findings import write_findings
 from detinv.runtime.devices import usable_device
@@ -31,6 +32,7 @@ def run(config: DictConfig, build: Build) -> None:
     images, annotations, nodes = _asked(config)
     terminal = console()
     detectors = {name: build_detector(node).to(usable_device(config.device)) for name, node in nodes.items()}
+    check_folder(config)
     found = {}
     for name, detector in detectors.items():
         # Layouts are read in the class numbers of each.

@@ -95,6 +95,14 @@ def test_what_cannot_be_read_is_refused(tmp_path, capsys, detector, words, said)
     assert not (tmp_path / "out").exists()
 
 
+def test_the_run_itself_is_not_written_over(tmp_path, capsys):
+    run = left_behind(tmp_path / "run", detector_node("shapes_fcos"))
+    before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
+    assert main(["diagnose", str(run), f"out_dir={run}"]) == 2
+    assert f"out_dir {run} holds the results of another command; choose another out_dir" in capsys.readouterr().err
+    assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
     assert main(["diagnose", str(tmp_path)]) == 2
     assert "no finished detinv invert, as it has no config.yaml" in capsys.readouterr().err

@@ -47,6 +47,19 @@ def prepare_out_dir(path: str | Path) -> Path:
     return folder
 
 
+def check_out_dir(path: str | Path) -> None:
+    """Raise OutputError where `prepare_out_dir` would; whatever it creates is removed again."""
+    folder = Path(path)
+    created = [one for one in (folder, *folder.parents) if not os.path.exists(one)]
+    try:
+        prepare_out_dir(folder)
+    finally:
+        for one in created:
+            # Fails, as it should, where another process has begun to use the folder.
+            with suppress(OSError):
+                one.rmdir()
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write `data` under a temporary name in the same folder and rename it to `path`.
 

@@ -16,7 +16,7 @@ from detinv.config.renamed import is_old_name
 from detinv.config.targets import moved_to
 from detinv.errors import OutputError
 from detinv.inputs.path_modules import as_written
-from detinv.results.io.files import write_text
+from detinv.results.io.files import check_out_dir, write_text
 from detinv.types import canonical_precision
 
 _CONFIG = "config.yaml"
@@ -63,6 +63,28 @@ def claim_folder(folder: Path, config: DictConfig) -> bool:
         return True
     write_text(path, OmegaConf.to_yaml(config))
     return False
+
+
+def check_folder(config: DictConfig) -> None:
+    """Check, before anything is computed, that a command which does not resume can write its results; creates nothing.
+
+    Args:
+        config: the complete configuration; results of the same command in its `out_dir` may be replaced.
+
+    Raises:
+        OutputError: when the folder cannot be written, or holds the results of another command, which would then be
+            neither resumed nor told from these.
+    """
+    folder = Path(config.out_dir)
+    check_out_dir(folder)
+    path = folder / _CONFIG
+    if path.is_file() and _names(_read(path)) != _names(config):
+        raise OutputError(f"out_dir {folder} holds the results of another command; choose another out_dir")
+
+
+def _names(config: DictConfig) -> set[str]:
+    """Return the options that a command has, whatever is chosen; a detector may be left out."""
+    return {str(name) for name in config} - {"detector"}
 
 
 def _has_moved(key: str, value: Any) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from detinv.errors import OutputError
-from detinv.results.io.resume import claim_folder
+from detinv.results.io.resume import check_folder, claim_folder
 
 
 def config(**changes: object) -> DictConfig:
@@ -97,3 +97,20 @@ def test_results_of_an_earlier_version_say_so_in_one_line(folder: Path, changes:
     with pytest.raises(OutputError, match="holds results of an earlier version of detinv; choose another") as caught:
         claim_folder(folder, config())
     assert "\n" not in str(caught.value)
+
+
+def own(folder: Path, **options: object) -> DictConfig:
+    """The configuration of a command that does not resume."""
+    return OmegaConf.create({"out_dir": str(folder), "images": None, "seed": 0, **options})
+
+
+def test_results_of_the_same_command_may_be_replaced(tmp_path: Path):
+    claim_folder(tmp_path, own(tmp_path, detector={"name": "a"}))
+    check_folder(own(tmp_path, seed=1))
+    with pytest.raises(OutputError, match="holds the results of another command"):
+        check_folder(own(tmp_path, layout="plain"))
+
+
+def test_checking_a_folder_creates_nothing(tmp_path: Path):
+    check_folder(own(tmp_path / "a" / "b"))
+    assert not list(tmp_path.iterdir())
