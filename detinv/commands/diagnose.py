@@ -19,6 +19,7 @@ from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inputs.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
 from detinv.results.io.files import prepare_out_dir, write_json, write_text
+from detinv.results.io.names import file_stems
 from detinv.results.io.resume import check_folder
 from detinv.results.reports.findings import Findings
 from detinv.results.reports.write_findings import write_findings
@@ -42,8 +43,8 @@ def run(config: DictConfig, build: Build) -> None:
         inverted = config.run is not None and "detector" not in config
         found[name] = diagnose(detector, pictures, annotated.layouts, annotated.crowds, thresholds, track, inverted)
     out_dir = prepare_out_dir(config.out_dir)
-    for name, diagnosis in found.items():
-        _write(diagnosis, out_dir / name if len(found) > 1 else out_dir, name, detectors[name], config)
+    for stem, (name, diagnosis) in zip(file_stems(list(found)), found.items(), strict=True):
+        _write(diagnosis, out_dir / stem if len(found) > 1 else out_dir, name, detectors[name], config)
         _tell(terminal, diagnosis, name if len(found) > 1 else "")
     write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
     terminal.print(f"diagnosis: {literal(out_dir)}", soft_wrap=True)

@@ -95,6 +95,15 @@ def test_what_cannot_be_read_is_refused(tmp_path, capsys, detector, words, said)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_name_in_the_file_of_a_run_leads_out_of_no_folder(tmp_path):
+    node = joint_node(["shapes_fcos", "shapes_retinanet"])
+    node["members"]["../../elsewhere"] = node["members"].pop("shapes_fcos")
+    run = left_behind(tmp_path / "run", node)
+    assert main(["diagnose", str(run), f"out_dir={tmp_path / 'a' / 'out'}"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "run"]
+    assert len(list((tmp_path / "a" / "out").glob("*/numbers.json"))) == 2
+
+
 def test_the_run_itself_is_not_written_over(tmp_path, capsys):
     run = left_behind(tmp_path / "run", detector_node("shapes_fcos"))
     before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
