@@ -52,7 +52,7 @@ def _shifted(images: Tensor, shifts: Sequence[Sequence[int]]) -> Tensor:
     height, width = images.shape[-2:]
     moved = torch.zeros_like(images)
     for source, target, (right, down) in zip(images.unbind(0), moved.unbind(0), shifts, strict=True):
-        rows, columns = height - abs(down), width - abs(right)
+        rows, columns = max(height - abs(down), 0), max(width - abs(right), 0)
         top, left = max(down, 0), max(right, 0)
         target[:, top : top + rows, left : left + columns] = source[
             :, top - down : top - down + rows, left - right : left - right + columns

@@ -1,5 +1,6 @@
 """Moves of pixels without interpolation: what is shown, and the gradients."""
 
+import pytest
 import torch
 
 from detinv.inversion.pixels.moves import scale_images, shift_images
@@ -13,6 +14,11 @@ def test_a_shift_shows_the_moved_image_and_zeros():
         expected = padded[index, :, 4 - down : 11 - down, 4 - right : 13 - right]
         assert torch.equal(shift_images(images, shifts)[index], expected)
     assert torch.autograd.gradcheck(lambda value: shift_images(value, shifts), images)
+
+
+@pytest.mark.parametrize("shift", [(5, 0), (-5, 0), (0, 7), (0, -7), (4, -6), (90, 90)])
+def test_what_is_shifted_out_of_the_canvas_is_gone(shift: tuple[int, int]):
+    assert not shift_images(torch.ones(1, 3, 6, 4), [list(shift)]).any()
 
 
 def test_a_scaled_image_shows_the_nearest_pixels():
