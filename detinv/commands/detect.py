@@ -38,6 +38,8 @@ def run(config: DictConfig, build: Build) -> None:
     )
     out_dir = prepare_out_dir(config.out_dir)
     terminal = console()
+    # What an earlier call with annotations, or without, has left does not belong to these detections.
+    (out_dir / ("metrics.json" if annotated is None else "images.json")).unlink(missing_ok=True)
     if annotated is None:
         listed = _listed(names, images)
         write_json(out_dir / "images.json", _index(names, listed, detector))
