@@ -78,7 +78,8 @@ class Archive:
     def batches(self) -> list[tuple[list[int], BatchResult]]:
         """List every finished batch, as indices of its layouts, with its result.
 
-        A batch with a missing or broken file counts as unfinished.
+        A batch with a missing or broken file counts as unfinished. The state of a finished batch is removed: a process
+        that dies right after finishing it leaves it behind.
 
         Raises:
             OutputError: when a layout differs from the one that its image was made for.
@@ -95,6 +96,7 @@ class Archive:
             images = [image for image in map(self._read, batch) if image is not None]
             if len(images) == len(batch):
                 taken.update(batch)
+                self.drop_state(batch)
                 found.append((batch, BatchResult(images, record["losses"], record["stopped"])))
         return found
 

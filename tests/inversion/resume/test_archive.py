@@ -164,3 +164,12 @@ def test_finishing_a_batch_forgets_its_state(tmp_path: Path):
     archive.save_state([0, 1], lambda path, entries: torch.save(entries, path))
     archive.keep([0, 1], batch_result(2))
     assert archive.interrupted() == []
+
+
+def test_the_state_of_a_finished_batch_goes_when_it_is_found(tmp_path: Path):
+    """A process may die after the record is written and before the state is removed."""
+    archive = Archive(tmp_path, LAYOUTS, SOURCE)
+    archive.keep([0, 1], batch_result(2))
+    archive.save_state([0, 1], lambda path, entries: torch.save(entries, path))
+    assert [batch for batch, _ in archive.batches()] == [[0, 1]]
+    assert archive.state([0, 1]) is None
