@@ -2,6 +2,7 @@
 
 python -m tests.attribution.measurements.planted_mistakes --seed 90210 --count 50
 python -m tests.attribution.measurements.planted_mistakes --seed 90210 --count 20 --written
+python -m tests.attribution.measurements.planted_mistakes --seed 90210 --count 50 --detectron2
 """
 
 import argparse
@@ -17,7 +18,7 @@ from detinv.worlds.plain import PlainWorld
 from tests.attribution.mistakes.pairs import PairsWorld
 from tests.attribution.mistakes.plants import PLANTS, suppressed
 from tests.attribution.mistakes.rectangles import GREY, scenes
-from tests.attribution.mistakes.subjects import TORCHVISION, WRITTEN, Subject, background_of, detector_with
+from tests.attribution.mistakes.subjects import DETECTRON2, TORCHVISION, WRITTEN, Subject, background_of, detector_with
 from tests.attribution.mistakes.written import BUILDERS
 
 PHOTOGRAPHIC = ("yolox_nano", "nanodet_m", "fastestdet")
@@ -87,10 +88,14 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=90210, help="of the scenes")
     parser.add_argument("--count", type=int, default=50, help="of each plant in each detector")
     parser.add_argument("--photographs", type=Path, help="folder with images/ and instances.json in COCO's format")
-    parser.add_argument("--detectors", nargs="*", help="by default the bundled ones of four families")
-    parser.add_argument("--written", action="store_true", help="instead, those with raw predictions written by hand")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--detectors", nargs="*", help="by default the bundled ones of four families")
+    which.add_argument("--written", action="store_true", help="instead, those with raw predictions written by hand")
+    which.add_argument("--detectron2", action="store_true", help="instead, the bundled ones as Detectron2's models")
     options = parser.parse_args()
     default = TORCHVISION if options.photographs is None else PHOTOGRAPHIC
+    if options.detectron2:
+        default = DETECTRON2
     names = options.detectors or ([WRITTEN + name for name in BUILDERS] if options.written else default)
     total: Counter[tuple[str, str]] = Counter()
     for name in names:

@@ -26,6 +26,8 @@ from tests.attribution.mistakes.written import ONE_ROW
 
 # Detectors whose inference has no limit on the detections of an image.
 WITHOUT_LIMIT = ("fastestdet", "detr_resnet50", "rtdetr_r18", "rtdetr_v2_r18")
+# Detectors that limit what their suppression receives.
+WITH_CANDIDATES = ("shapes_retinanet", "shapes_fcos", "detectron2_retinanet", "detectron2_fcos", "written_ssd")
 
 
 def hidden(subject: Subject) -> Iterator[Plant]:
@@ -130,7 +132,7 @@ def fewer_detections(subject: Subject) -> Iterator[Plant]:
 
 def fewer_candidates(subject: Subject) -> Iterator[Plant]:
     """Heads of which suppression receives one candidate from each level, or of each class."""
-    if subject.name not in ("shapes_retinanet", "shapes_fcos", "written_ssd"):
+    if subject.name not in WITH_CANDIDATES:
         return
     detector = detector_with(subject.name, topk_candidates=1)
     for number, _ in subject.clear():

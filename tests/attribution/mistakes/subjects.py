@@ -21,16 +21,26 @@ from detinv.worlds.plain import PlainWorld
 from tests.attribution.mistakes.written import written_detector
 
 TORCHVISION = ("shapes_retinanet", "shapes_fcos", "shapes_fasterrcnn", "shapes_maskrcnn")
-TWO_STAGE = ("shapes_fasterrcnn", "shapes_maskrcnn")
+DETECTRON2 = ("detectron2_retinanet", "detectron2_fcos", "detectron2_fasterrcnn", "detectron2_maskrcnn")
+TWO_STAGE = ("shapes_fasterrcnn", "shapes_maskrcnn", "detectron2_fasterrcnn", "detectron2_maskrcnn")
 WRITTEN = "written_"
 _NAMES = {"detections_per_image": "detections_per_img"}
 
 
 @lru_cache(maxsize=16)
 def detector_with(name: str, **settings: Any) -> AbstractDetector:
-    """Load a detector with other constants of its post-processing; "written_ssd" and so on are `written_detector`s."""
+    """Load a detector with other constants of its post-processing.
+
+    Args:
+        name: of a bundled detector; "detectron2_fcos" and so on are bundled ones as Detectron2's models, "written_ssd"
+            and so on are `written_detector`s.
+    """
     if name.startswith(WRITTEN):
         return written_detector(name.removeprefix(WRITTEN), **settings)
+    if name in DETECTRON2:
+        from tests.detectors.detectron2.shapes import as_detectron2
+
+        return as_detectron2(detector_with(name.replace("detectron2", "shapes"), **settings))
     if name not in TORCHVISION:
         return load_detector(name, options=settings)
     detector: Any = load_detector(name)
