@@ -20,12 +20,27 @@ class NormalizedMomentum(torch.optim.Optimizer):
         params: tensors whose first axis counts images.
         lr: root mean square of one step's own contribution, in the parameter's units.
         momentum: in [0, 1).
+        weight_decay: share of the parameter that each step takes away, as a multiple of `lr`; what steps do not renew
+            fades towards the mean colour.
+
+    Raises:
+        ConfigError: for a number out of range, or a decay that would turn signs round.
+
+    Source: Loshchilov & Hutter 2019, algorithm 1, whose weight decay is decoupled from the gradient as well.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float = 0.005, momentum: float = 0.9) -> None:
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float = 0.005,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+    ) -> None:
         if not (math.isfinite(lr) and lr >= 0 and 0 <= momentum < 1):
             raise ConfigError(f"lr={lr}, momentum={momentum}: choose lr of at least 0, and momentum from 0 to below 1")
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+        if not (weight_decay >= 0 and lr * weight_decay <= 1):
+            raise ConfigError(f"weight_decay={weight_decay}: choose at least 0, and at most 1/lr, here {1 / lr:g}")
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -44,5 +59,5 @@ class NormalizedMomentum(torch.optim.Optimizer):
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(parameter)
                 velocity = state["momentum"].mul_(group["momentum"]).add_(direction)
-                parameter.sub_(group["lr"] * velocity)
+                parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(group["lr"] * velocity)
         return loss
