@@ -33,11 +33,20 @@ def test_steps_follow_the_plain_formula():
     torch.testing.assert_close(found, torch.stack(images))
 
 
-def test_what_no_gradient_renews_fades_alike_at_any_size():
-    start = torch.tensor([[1.0, -0.5], [0.01, 0.0]])
-    found = moved(start, torch.zeros(10, 2, 2), lr=0.01, weight_decay=5.0)
-    torch.testing.assert_close(found, start * 0.95**10)
-    assert torch.equal(moved(start, torch.zeros(10, 2, 2), lr=0.01), start)
+def test_what_steps_do_not_renew_fades_alike_at_any_size():
+    start, gradients = torch.tensor([[3.0, 1.0, -0.5], [3.0, 0.01, 0.0]]), torch.zeros(10, 2, 3)
+    gradients[:, :, 0] = 1e-6
+    found = moved(start, gradients, lr=0.01, weight_decay=5.0)
+    torch.testing.assert_close(found[:, 1:], start[:, 1:] * 0.95**10)
+    assert torch.equal(moved(start, gradients, lr=0.01)[:, 1:], start[:, 1:])
+
+
+def test_an_image_without_a_gradient_stays_as_it_is():
+    start, gradients = torch.ones(2, 3), torch.zeros(4, 2, 3)
+    gradients[:, 1] = torch.tensor([1.0, -1.0, 2.0])
+    found = moved(start, gradients, weight_decay=5.0)
+    assert torch.equal(found[0], start[0])
+    assert not torch.equal(found[1], start[1])
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class NormalizedMomentum(torch.optim.Optimizer):
         lr: root mean square of one step's own contribution, in the parameter's units.
         momentum: in [0, 1).
         weight_decay: share of the parameter that each step takes away, as a multiple of `lr`; what steps do not renew
-            fades towards the mean colour.
+            fades towards the mean colour. An image whose gradient is zero everywhere does not fade.
 
     Raises:
         ConfigError: for a number out of range, or a decay that would turn signs round.
@@ -53,11 +53,11 @@ class NormalizedMomentum(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                scale = parameter.grad.square().flatten(1).mean(1).sqrt().clamp(min=1e-12)
-                direction = parameter.grad / scale.view(-1, *[1] * (parameter.ndim - 1))
+                scale = parameter.grad.square().flatten(1).mean(1).sqrt().view(-1, *[1] * (parameter.ndim - 1))
+                direction = parameter.grad / scale.clamp(min=1e-12)
                 state = self.state[parameter]
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(parameter)
                 velocity = state["momentum"].mul_(group["momentum"]).add_(direction)
-                parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(group["lr"] * velocity)
+                parameter.mul_(1 - group["lr"] * group["weight_decay"] * (scale > 0)).sub_(group["lr"] * velocity)
         return loss
