@@ -1,35 +1,20 @@
 """Rebuilding of the pseudo-targets."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from detinv.detectors.heads.assigners import Assignment, DynamicAssigner
 from detinv.detectors.heads.assigning import assign_rows
 from detinv.detectors.heads.predictions import DensePredictions, Predictions
 from detinv.inversion.modules.inversion import Inversion
-from detinv.inversion.targets.base import (
-    DenseTargets,
-    MatchingRule,
-    ProposalTargets,
-    RoITargets,
-    TargetRule,
-    Targets,
-)
+from detinv.inversion.targets.base import MatchingRule, TargetRule, Targets
 from detinv.layouts.batch import LayoutBatch
 
 # In checkpoints.
 _TARGETS = "pseudo_targets"
-_PARTS: dict[str, type] = {
-    "dense": DenseTargets,
-    "encoder": DenseTargets,
-    "proposals": ProposalTargets,
-    "roi": RoITargets,
-}
 
 
 class PseudoTargets(pl.Callback):
@@ -57,7 +42,7 @@ class PseudoTargets(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Inversion)
         self._assigned.clear()
-        pl_module.targets = {name: _on(pl_module.device, targets) for name, targets in pl_module.targets.items()}
+        pl_module.targets = {name: targets.to(pl_module.device) for name, targets in pl_module.targets.items()}
         pl_module.retarget = partial(self._swap, trainer, pl_module)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -71,7 +56,7 @@ class PseudoTargets(pl.Callback):
     ) -> None:
         assert isinstance(pl_module, Inversion)
         checkpoint[_TARGETS] = {
-            name: {part: dict(vars(found)) for part in _PARTS if (found := getattr(targets, part)) is not None}
+            name: targets.state()
             for name, targets in pl_module.targets.items()
             if self.every_n_steps > 1 or name in self._matched
         }
@@ -80,8 +65,8 @@ class PseudoTargets(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         assert isinstance(pl_module, Inversion)
-        for name, parts in checkpoint.get(_TARGETS, {}).items():
-            pl_module.targets[name] = Targets(**{part: _PARTS[part](**values) for part, values in parts.items()})
+        for name, state in checkpoint.get(_TARGETS, {}).items():
+            pl_module.targets[name] = Targets.of_state(state)
 
     def _release(self, module: pl.LightningModule) -> None:
         # Otherwise module, trainer and callback form a cycle, and keep their tensors until Python collects it.
@@ -141,13 +126,3 @@ class PseudoTargets(pl.Callback):
         if name not in self._assigned or layouts is not self._assigned[name][0]:
             self._assigned[name] = (layouts, assign_rows(predictions, layouts))
         return self._assigned[name][1]
-
-
-def _on(device: torch.device, targets: Targets) -> Targets:
-    """Return targets on a device."""
-
-    def moved(part: Any) -> Any:
-        values: Mapping[str, torch.Tensor | None] = vars(part)
-        return replace(part, **{name: None if value is None else value.to(device) for name, value in values.items()})
-
-    return Targets(**{name: moved(part) for name, part in vars(targets).items() if part is not None})

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -88,6 +89,16 @@ class RoITargets:
     object_labels: Int64[Tensor, "batch object"]
 
 
+State = dict[str, dict[str, Tensor | None]]
+
+_PARTS: dict[str, type] = {
+    "dense": DenseTargets,
+    "encoder": DenseTargets,
+    "proposals": ProposalTargets,
+    "roi": RoITargets,
+}
+
+
 @dataclass(frozen=True)
 class Targets:
     """Pseudo-targets of all heads of a detector.
@@ -100,6 +111,23 @@ class Targets:
     encoder: DenseTargets | None = None
     proposals: ProposalTargets | None = None
     roi: RoITargets | None = None
+
+    def state(self) -> State:
+        """Return what `of_state` makes the same targets of, for checkpoints: tensors by head and name."""
+        return {head: dict(vars(part)) for head, part in vars(self).items() if part is not None}
+
+    @classmethod
+    def of_state(cls, state: State) -> "Targets":
+        """Return the targets that had this `state`."""
+        return cls(**{head: _PARTS[head](**tensors) for head, tensors in state.items()})
+
+    def to(self, device: torch.device | str) -> "Targets":
+        """Return the same targets on another device."""
+        moved = {
+            head: {name: None if tensor is None else tensor.to(device) for name, tensor in tensors.items()}
+            for head, tensors in self.state().items()
+        }
+        return Targets.of_state(moved)
 
 
 @runtime_checkable
