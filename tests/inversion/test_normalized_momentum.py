@@ -50,7 +50,13 @@ def test_an_image_without_a_gradient_stays_as_it_is():
 
 
 @pytest.mark.parametrize(
-    "options", [{"weight_decay": -1.0}, {"weight_decay": float("nan")}, {"lr": 0.5, "weight_decay": 3.0}]
+    "options",
+    [
+        {"weight_decay": -1.0},
+        {"lr": 0.0, "weight_decay": -1.0},
+        {"weight_decay": float("nan")},
+        {"lr": 0.5, "weight_decay": 3.0},
+    ],
 )
 def test_a_decay_that_turns_signs_round_is_refused(options: dict):
     with pytest.raises(ConfigError, match="weight_decay"):

@@ -38,8 +38,10 @@ class NormalizedMomentum(torch.optim.Optimizer):
     ) -> None:
         if not (math.isfinite(lr) and lr >= 0 and 0 <= momentum < 1):
             raise ConfigError(f"lr={lr}, momentum={momentum}: choose lr of at least 0, and momentum from 0 to below 1")
-        if not (weight_decay >= 0 and lr * weight_decay <= 1):
-            raise ConfigError(f"weight_decay={weight_decay}: choose at least 0, and at most 1/lr, here {1 / lr:g}")
+        if weight_decay < 0 or not lr * weight_decay <= 1:
+            raise ConfigError(
+                f"weight_decay={weight_decay}: choose at least 0, and lr * weight_decay of at most 1 (lr={lr})"
+            )
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
