@@ -10,7 +10,6 @@ _TOTAL_VARIATION, _ALPHA_NORM = "preset.regularisers.total_variation", "preset.r
 # Options, and groups of options, by their old names.
 _OPTIONS = {
     "protocol": "experiment",
-    "experiment.shown": "experiment.examples",
     "preset.objective.weights.total_variation": f"{_TOTAL_VARIATION}.weight",
     "preset.objective.weights.alpha_norm": f"{_ALPHA_NORM}.weight",
     "preset.objective.tv_exponent": f"{_TOTAL_VARIATION}.exponent",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 import detinv
 from detinv import cli
@@ -11,9 +12,10 @@ from detinv.config import folders
 from detinv.config import help as command_help
 from detinv.config.composition.chosen import chosen_groups
 from detinv.config.composition.compose import compose_config, composed_values
+from detinv.config.composition.kinds import flat_values
 from detinv.config.folders import config_dir
 from detinv.config.help import Experiment, Option, experiments, groups, options, render
-from detinv.config.renamed import current_words
+from detinv.config.renamed import current_words, is_old_name
 from detinv.errors import ConfigError
 from detinv.zoo.weights import bundled_weights
 
@@ -280,11 +282,6 @@ def test_worlds_are_layouts_by_their_old_names(world):
 @pytest.mark.parametrize(
     ("command", "word", "new"),
     [
-        (
-            "run",
-            "experiment.shown=2",
-            "experiment.shown is called experiment.examples now; write experiment.examples=2",
-        ),
         ("run", "protocol.joint=true", "protocol.joint is called experiment.joint now; write experiment.joint=true"),
         ("train", "training=shapes_fcos", "training is called model now; write model=shapes_fcos"),
         (
@@ -298,6 +295,12 @@ def test_worlds_are_layouts_by_their_old_names(world):
 def test_old_names_say_the_new_ones(command, word, new):
     with pytest.raises(ConfigError, match=new):
         compose_config(command, [word])
+
+
+@pytest.mark.parametrize("path", sorted(folders.experiment_dir().glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_option_of_an_experiment_has_a_name_that_is_refused_as_an_old_one(path):
+    values = flat_values(OmegaConf.load(path))
+    assert [key for key in values if is_old_name(key)] == []
 
 
 def test_help_of_an_experiment_knows_all_values_that_can_be_overridden():
