@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -151,8 +152,14 @@ def _named(one: Attribution) -> str | None:
     return one.class_names[one.against] if isinstance(one.against, int) else one.against
 
 
+def _mean(values: Iterable[float | None]) -> float:
+    """Return the mean of those that are defined; what is NaN is None when it is read back."""
+    defined = [value for value in values if value is not None and math.isfinite(value)]
+    return float(np.mean(defined)) if defined else math.nan
+
+
 def summary(stored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Average where the maps lie, for each method and question."""
+    """Average where the maps lie, for each method and question; NaN where no map has any energy."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     measures: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for image in stored:
@@ -164,9 +171,7 @@ def summary(stored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "method": method,
             "question": question,
             "maps": len(found),
-            "maximum_in_box": float(np.mean([one["maximum_in_box"] for one in found])),
-            "energy_in_box": float(np.mean([one["energy_in_box"] for one in found])),
-            "compactness": float(np.mean([one["compactness"] for one in found])),
+            **{name: _mean(one[name] for one in found) for name in ("maximum_in_box", "energy_in_box", "compactness")},
             "measures": means_of(measures[method, question]),
         }
         for (method, question), found in groups.items()

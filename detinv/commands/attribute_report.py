@@ -1,5 +1,6 @@
 """What `detinv attribute` writes and prints once all images are explained."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,8 @@ def tell(terminal: Console, out_dir: Path, stored: Stored, unmatched: Mapping[st
             row["question"],
             layers[row["method"], row["question"]],
             str(row["maps"]),
-            f"{100 * row['maximum_in_box']:.0f} %",
-            f"{100 * row['energy_in_box']:.0f} %",
+            _percent(row["maximum_in_box"]),
+            _percent(row["energy_in_box"]),
         )
     if layers:
         terminal.print(table)
@@ -94,6 +95,10 @@ def tell(terminal: Console, out_dir: Path, stored: Stored, unmatched: Mapping[st
         which = ", ".join(map(str, numbers))
         terminal.print(f"{literal(name)}: the raw prediction of detection {which} is not known; not explained")
     terminal.print(f"report: {literal(out_dir / 'report.html')}", soft_wrap=True)
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.0f} %"
 
 
 def _placement_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -113,7 +118,7 @@ def _placement_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             for row in rows
         ],
         "Of the explained object's own box. Compactness: mean distance of the energy from the maximum, in half "
-        "diagonals of the box.",
+        "diagonals of the box. A map that is zero everywhere has neither energy nor compactness, and is left out.",
     )
 
 

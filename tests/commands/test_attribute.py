@@ -159,6 +159,27 @@ def test_mistakes_get_one_line(words, said: str, tmp_path: Path, capsys):
     assert error.count("\n") == 1
 
 
+def test_a_map_without_energy_counts_in_no_mean_also_when_it_is_read_back(tmp_path: Path, monkeypatch, capsys):
+    explain = attribute.explain_image
+
+    def without_first(*args, **options):
+        found = explain(*args, **options)
+        found.attributions[0].map.zero_()
+        return found
+
+    monkeypatch.setattr(attribute, "explain_image", without_first)
+    assert run(tmp_path / "out", "scenes=1", "questions=[class]") == 0
+    metrics = (tmp_path / "out" / "metrics.json").read_text()
+    assert run(tmp_path / "out", "scenes=1", "questions=[class]") == 0
+    assert (tmp_path / "out" / "metrics.json").read_text() == metrics
+    (image,) = json.loads((tmp_path / "out" / "attributions.json").read_text())["images"]
+    first, second = (entry["placement"]["energy_in_box"] for entry in image["attributions"])
+    (row,) = json.loads(metrics)["maps"]
+    assert first is None
+    assert (row["maps"], row["energy_in_box"]) == (2, second)
+    assert "nan" not in capsys.readouterr().out
+
+
 def test_a_summary_of_nothing_is_empty():
     assert archive.summary([]) == []
     assert issubclass(DetinvError, Exception)

@@ -1,5 +1,6 @@
 """Figures 6 and 7: what the class of an object is read from, and what its box."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -135,7 +136,11 @@ class ClassAndBox(AbstractExperiment):
                 rule=settings_hash(self.rule),
                 seed=setup.seed,
             )
-            found += setup.keep(f"measured/{label}/{stem}", provenance, partial(self._measure, setup, label, one))
+            kept: list[dict[str, float | None]] = setup.keep(
+                f"measured/{label}/{stem}", provenance, partial(self._measure, setup, label, one)
+            )
+            # Of a map that is zero everywhere, some measures are not defined; such a NaN is kept as None.
+            found += [{name: math.nan if value is None else value for name, value in row.items()} for row in kept]
         setup.log(f"{label}: {len(found[: self.objects])} objects")
         return found[: self.objects]
 
@@ -263,7 +268,7 @@ def _claims(rows: Sequence[Mapping[str, float]]) -> list[ControlClaim]:
 
 
 def _positive(statement: str, rows: Sequence[Mapping[str, float]], more: str, less: str) -> ControlClaim:
-    gaps = [row[more] - row[less] for row in rows]
+    gaps = [gap for row in rows if math.isfinite(gap := row[more] - row[less])]
     found = mean_interval(gaps)
     return ControlClaim(statement, found, len(gaps), verdict_of(found))
 

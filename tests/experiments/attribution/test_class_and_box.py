@@ -1,8 +1,12 @@
 """Figures 6 and 7: what a run measures, keeps and refuses."""
 
+import math
+from dataclasses import dataclass
+
 import pytest
 import torch
 
+from detinv.attribution.methods.base import PREDICTING, ActivationMethod
 from detinv.detectors.load import load_detector
 from detinv.errors import ConfigError
 from detinv.experiments.attribution import class_and_box
@@ -38,6 +42,27 @@ def test_a_class_is_read_in_its_patch_and_a_box_along_its_outline(tmp_path, monk
 
     monkeypatch.setattr(class_and_box, "curves_of", lambda *args: pytest.fail("it is finished"))
     assert experiment.run(setup(tmp_path)).numbers == findings.numbers
+
+
+@dataclass(frozen=True)
+class Nothing(ActivationMethod):
+    """Maps that are zero everywhere, as those of Grad-CAM are where all that it finds speaks against the answer."""
+
+    layers: tuple[str, ...] = (PREDICTING,)
+
+    def layer_map(self, features, gradients, boxes):
+        return torch.zeros_like(gradients[:, 0])
+
+
+def test_measures_that_maps_without_energy_do_not_have_are_left_out(tmp_path):
+    experiment = ClassAndBox(objects=2, examples=0)
+    experiment.method = Nothing()
+    for _ in range(2):  # measured, then read back
+        found = experiment.run(setup(tmp_path)).numbers["detectors"]["part_retinanet"]
+        assert found["objects"] == 2
+        assert math.isnan(found["measures"]["class_band"].value)
+        assert math.isfinite(found["measures"]["only_attributed"].value)
+        assert [claim["n"] for claim in found["claims"]] == [0, 0, 2, 2]
 
 
 def test_the_band_lies_on_both_sides_of_the_outline():
