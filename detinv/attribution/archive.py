@@ -22,6 +22,9 @@ from detinv.attribution.pictures import attribution_sheet
 from detinv.results.io.files import write_json, write_npz, write_png
 from detinv.viz.image import Picture
 
+# Of the entries; those of another one are made anew.
+_FORMAT = 2
+
 
 class AttributionArchive:
     """The finished images of a folder: `maps/NAME.npz`, `pictures/NAME.png` and, written last, `progress/NAME.json`.
@@ -33,7 +36,7 @@ class AttributionArchive:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._folder = folder
-        self._settings = json.dumps(settings, sort_keys=True)
+        self._settings = json.dumps({"format": _FORMAT, **settings}, sort_keys=True)
         for name in ("maps", "pictures", "progress"):
             (folder / name).mkdir(exist_ok=True)
 
@@ -111,6 +114,7 @@ class AttributionArchive:
 
 def _entry(one: Attribution, name: str) -> dict[str, Any]:
     return {
+        "object": one.object,
         "question": one.question,
         "against": _named(one),
         "value": one.value,
@@ -131,6 +135,7 @@ def _read(entry: Mapping[str, Any], values: np.ndarray, photograph: Tensor, clas
     against = entry["against"]
     return Attribution(
         image=0,
+        object=entry["object"],
         box=tuple(entry["box"]),
         label=class_names.index(entry["class"]),
         score=entry["score"],

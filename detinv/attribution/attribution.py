@@ -17,6 +17,7 @@ class Attribution:
 
     Args:
         image: number of the image.
+        object: number of the object among those of its image that are explained.
         box: XYXY of the explained object, in pixels of the image.
         label: its class number.
         score: of that class at the raw prediction that is explained, in [0, 1].
@@ -34,6 +35,7 @@ class Attribution:
     """
 
     image: int
+    object: int
     box: tuple[float, float, float, float]
     label: int
     score: float

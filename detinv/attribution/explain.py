@@ -183,6 +183,7 @@ def _attribution(
     left, top, right, bottom = (round(edge, 6) + 0.0 for edge in extent)
     return Attribution(
         image=number,
+        object=row,
         box=(x0, y0, x1, y1),
         label=int(objects.labels[row]),
         score=float(objects.scores[row]),

@@ -69,18 +69,18 @@ def attribution_sheet(attributions: Sequence[Attribution], *, max_rows: int = 12
         attributions: of one image, at least one; every object has the same questions.
         max_rows: further rows are left out, and a line says so.
     """
-    by_row: dict[tuple[object, ...], list[Attribution]] = {}
+    by_row: dict[tuple[int, str], list[Attribution]] = {}
     for one in attributions:
-        by_row.setdefault((one.box, one.label, one.method), []).append(one)
+        by_row.setdefault((one.object, one.method), []).append(one)
     several = len({one.method for one in attributions}) > 1
     rows = []
-    for number, members in enumerate(list(by_row.values())[:max_rows]):
+    for members in list(by_row.values())[:max_rows]:
         first = members[0]
         cells = [object_picture(first)]
         cells += [heat_picture(one.photograph, one.heat(), one.box, signed=one.signed, side=_SIDE) for one in members]
         method = f", {first.method}" if several else ""
         layers = " and ".join(dict.fromkeys(one.layer for one in members))
-        title = f"{number + 1}: {first.class_names[first.label]} {first.score:.2f}{method} (from {layers})"
+        title = f"{first.object + 1}: {first.class_names[first.label]} {first.score:.2f}{method} (from {layers})"
         rows.append(SheetRow(title, cells))
     questions = list(next(iter(by_row.values())))
     headings = ("what is explained", *(_heading(one) for one in questions))

@@ -65,7 +65,9 @@ def write_overview(
     for one in drawn[:_DRAWN]:
         maps = archive.attributions(one, images[one["image"]], class_names)
         first = maps[0]
-        rows.append((one["image"], [each for each in maps if (each.box, each.method) == (first.box, first.method)]))
+        rows.append(
+            (one["image"], [each for each in maps if (each.object, each.method) == (first.object, first.method)])
+        )
     found = attribution_overview(rows, len(drawn))
     write_png(out_dir / "overview.png", found)
     return found

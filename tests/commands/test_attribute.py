@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from detinv.attribution import archive
+from detinv.attribution import archive, pictures
 from detinv.cli import main
 from detinv.commands import attribute
 from detinv.detectors.load import load_detector
@@ -157,6 +157,28 @@ def test_mistakes_get_one_line(words, said: str, tmp_path: Path, capsys):
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_an_object_that_is_annotated_twice_has_a_row_for_each(tmp_path: Path, monkeypatch):
+    scene = PartWorld(seed=9).scene(0)
+    (tmp_path / "images").mkdir()
+    write_png(tmp_path / "images" / "a.png", scene.image)
+    x0, y0, x1, y1 = scene.layout.boxes[0].tolist()
+    one = {"image_id": 1, "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0], "area": 1.0, "iscrowd": 0}
+    file = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 128, "width": 128}],
+        "categories": [{"id": number + 1, "name": name} for number, name in enumerate(PartWorld.class_names)],
+        "annotations": [{"id": number + 1, **one} for number in range(2)],
+    }
+    write_json(tmp_path / "a.json", file)
+    drawn = []
+    arrange = pictures.sheet
+    monkeypatch.setattr(pictures, "sheet", lambda *parts: (drawn.append(parts[:2]), arrange(*parts))[1])
+    assert run(tmp_path / "out", f"images={tmp_path / 'images'}", f"annotations={tmp_path / 'a.json'}") == 0
+    (image,) = json.loads((tmp_path / "out" / "attributions.json").read_text())["images"]
+    assert [entry["object"] for entry in image["attributions"]] == [0, 0, 1, 1]
+    # The picture of the image with two rows, then the overview with one; the first column shows the object.
+    assert [(len(headings), [len(row.cells) for row in rows]) for headings, rows in drawn] == [(3, [3, 3]), (3, [3])]
 
 
 def test_a_map_without_energy_counts_in_no_mean_also_when_it_is_read_back(tmp_path: Path, monkeypatch, capsys):
