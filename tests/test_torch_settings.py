@@ -28,7 +28,19 @@ def everything(name: str) -> list[torch.Tensor]:
     world = detinv.invert(detector, detinv.WorldLayouts("plain", count=1), steps=1, progress=False, trainer=CPU)
     found = detector.detect(result.images)
     (rows,) = detinv.locate_rows(detector, result.images, found)
-    return [*result.images, *world.images, found[0].boxes, found[0].scores, rows.rows, drawn.boxes]
+    maps = detinv.attribute(detector, result.images, [[(6, 6, 58, 56)]], [[0]], questions=("class", "left"))
+    errors = detinv.explain_errors(detector, result.images, [drawn])
+    heats = [one.map for one in maps]
+    return [
+        *result.images,
+        *world.images,
+        found[0].boxes,
+        found[0].scores,
+        rows.rows,
+        drawn.boxes,
+        *heats,
+        errors.images[0].judged.iou,
+    ]
 
 
 def set_to(what: str):

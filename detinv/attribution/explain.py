@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from detinv.attribution.attribution import Attribution
@@ -17,14 +19,21 @@ from detinv.attribution.methods.activations import CanvasMap, Job, activation_ma
 from detinv.attribution.methods.base import AbstractMethod, ActivationMethod, ImageMethod
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
-from detinv.errors import ConfigError
+from detinv.errors import ConfigError, LayoutError
+from detinv.inputs.images import eight_bit_images
+from detinv.inputs.torch_settings import usual_torch
+from detinv.layouts.layout import Layout
+
+Numbers = Tensor | np.ndarray | Sequence[Any]
+"""Numbers of one image's objects, in whatever form a program has them."""
 
 
+@usual_torch()
 def attribute(
     detector: AbstractDetector | str,
-    images: Sequence[UInt8[Tensor, "3 _ _"]],
-    boxes: Sequence[Float[Tensor, "_object 4"]] | None = None,
-    labels: Sequence[Int64[Tensor, " _object"]] | None = None,
+    images: Sequence[Tensor],
+    boxes: Sequence[Numbers] | None = None,
+    labels: Sequence[Numbers] | None = None,
     questions: Sequence[str] = ("class",),
     method: str | AbstractMethod = "default",
     layers: Sequence[str | int] | None = None,
@@ -39,9 +48,9 @@ def attribute(
 
     Args:
         detector: or the name of a registered one.
-        images: 8-bit RGB.
-        boxes, labels: of each image, XYXY in its pixels, and class numbers; by default the detector's own detections
-            with a score above `score_thresh`.
+        images: 8-bit RGB, (3, height, width).
+        boxes, labels: of each image, XYXY in its pixels of shape (objects, 4), and class numbers, as tensors, arrays or
+            lists; by default the detector's own detections with a score above `score_thresh`.
         questions: see `detinv.target_values`.
         method: name of a method in `configs/method`, or a method. "default" is the one that finds planted evidence,
             for classes and for boxes.
@@ -51,24 +60,49 @@ def attribute(
         seed: of methods that are random.
 
     Raises:
-        ConfigError: for a method or layer that does not exist, or boxes without labels.
+        ConfigError: for a method or layer that does not exist, images of another kind, or boxes without labels.
         DetectorError: for a question that the detector cannot be asked.
-        LayoutError: for a box outside its image.
+        LayoutError: for a box outside its image, or a label that is not one of the detector's classes.
     """
     detector = load_detector(detector) if isinstance(detector, str) else detector
     if (boxes is None) != (labels is None):
         raise ConfigError("boxes and labels: give both, or neither to explain the detector's own detections")
     asked = as_questions(questions, against, detector.class_names)
     chosen = as_method(method, layers)
+    images = eight_bit_images(images)
+    given = None if boxes is None or labels is None else _given_objects(detector, images, boxes, labels)
     found: list[Attribution] = []
     for number, image in enumerate(images):
-        if boxes is None or labels is None:
+        if given is None:
             (detections,) = detector.detect([image])
             objects, _ = detected_objects(detector, image, detections.above(score_thresh))
         else:
-            objects = annotated_objects(detector, image, boxes[number].float(), labels[number])
+            objects = annotated_objects(detector, image, given[number].boxes, given[number].labels)
         explained = explain_image(detector, image, objects, asked, {str(method): chosen}, number=number, seed=seed)
         found += explained.attributions
+    return found
+
+
+def _given_objects(
+    detector: AbstractDetector, images: Sequence[Tensor], boxes: Sequence[Numbers], labels: Sequence[Numbers]
+) -> list[Layout]:
+    """Return the objects of all images, checked before the first of them is explained."""
+    if not len(images) == len(boxes) == len(labels):
+        raise ConfigError(
+            f"{len(images)} images need as many entries of boxes and of labels, got {len(boxes)} and {len(labels)}"
+        )
+    found = []
+    for number, image in enumerate(images):
+        corners, classes = torch.as_tensor(boxes[number]).cpu(), torch.as_tensor(labels[number]).cpu()
+        if classes.numel() and (classes.is_floating_point() or classes.dtype == torch.bool):
+            raise LayoutError(f"labels[{number}]: class numbers are whole numbers, got {classes.dtype}")
+        # An empty list says nothing of its shape.
+        corners = corners if corners.numel() else corners.reshape(-1, 4)
+        size = (image.shape[1], image.shape[2])
+        layout = Layout(corners.detach().float(), classes.long(), size, f"of images[{number}]")
+        if len(layout) and int(layout.labels.max()) >= len(detector.class_names):
+            raise LayoutError(f"labels[{number}]: class numbers must lie in 0 ... {len(detector.class_names) - 1}")
+        found.append(layout)
     return found
 
 

@@ -37,6 +37,8 @@ def as_method(method: str | AbstractMethod, layers: Sequence[str | int] | None =
     Raises:
         ConfigError: for an unknown name, or layers for a method that has none.
     """
+    if isinstance(layers, str | int):
+        raise ConfigError(f"layers={quoted(layers)}: give several layers, or one as [{quoted(layers)}]")
     found = load_method(method) if isinstance(method, str) else method
     return found if layers is None else with_layers(found, tuple(layers))
 

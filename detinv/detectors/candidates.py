@@ -101,6 +101,7 @@ def read_candidates_batch(
             chosen = members[start : start + batch_size]
             read = _read(
                 detector,
+                chosen,
                 torch.stack([images[number] for number in chosen]),
                 [boxes[number] for number in chosen],
                 [labels[number] for number in chosen],
@@ -112,18 +113,19 @@ def read_candidates_batch(
 
 def _read(
     detector: AbstractDetector,
+    numbers: Sequence[int],
     images: UInt8[Tensor, "batch 3 height width"],
     boxes: Sequence[Tensor],
     labels: Sequence[Tensor],
     rows: Sequence[Tensor] | None,
 ) -> list[Candidates]:
-    """Return the candidates of images of one size."""
+    """Return the candidates of images of one size, which messages call by their numbers."""
     height, width = images.shape[2:]
     size = detector.network_size((height, width))
     layouts = LayoutBatch.collate(
         [
             Layout(box, label, (height, width), str(number)).resized(size)
-            for number, (box, label) in enumerate(zip(boxes, labels, strict=True))
+            for number, box, label in zip(numbers, boxes, labels, strict=True)
         ],
         detector.size_divisor,
     ).to(detector.device)

@@ -120,18 +120,54 @@ def test_a_map_is_saved_with_its_place(tmp_path):
     [
         ({"questions": ("colour",)}, DetectorError, "this detector cannot be asked that"),
         ({"questions": ()}, ConfigError, "name at least one"),
+        ({"questions": "class"}, ConfigError, r"one as \('class',\)"),
         ({"questions": ("class", "class")}, ConfigError, "each may be named once"),
         ({"questions": ("contrast",), "against": "clas1"}, ConfigError, "did you mean 'class1'"),
         ({"questions": ("contrast",), "against": 7}, ConfigError, "numbered from 0 to 2"),
         ({"layers": ["p9"], "method": "odam"}, ConfigError, "this detector has c1"),
         ({"boxes": [torch.tensor([[0.0, 0.0, 99.0, 9.0]])], "labels": [torch.tensor([0])]}, LayoutError, "outside"),
         ({"boxes": BOXES, "labels": None}, ConfigError, "give both"),
+        ({"boxes": BOXES * 2, "labels": LABELS}, ConfigError, "1 images need as many entries .* got 2 and 1"),
+        ({"labels": [torch.tensor([0, 3])]}, LayoutError, r"labels\[0\]: class numbers must lie in 0 ... 2"),
+        ({"labels": [torch.tensor([0.0, 2.5])]}, LayoutError, "whole numbers, got torch.float32"),
+        ({"layers": "c3", "method": "odam"}, ConfigError, r"one as \['c3'\]"),
     ],
 )
 def test_mistakes_get_one_line(options, error, said: str):
     options = {"boxes": BOXES, "labels": LABELS, **options}
     with pytest.raises(error, match=said):
         detinv.attribute(tiny_detector("fcos"), [block_image((64, 64))], **options)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (lambda image: image / 255, r"images\[1\]: expected a uint8 .* got float32 .*; convert it"),
+        (lambda image: image.permute(1, 2, 0), r"got uint8 of shape \(64, 48, 3\)"),
+        (lambda image: image[:1], r"got uint8 of shape \(1, 64, 48\)"),
+    ],
+)
+def test_images_of_another_kind_are_refused(changed, said: str):
+    detector, image = tiny_detector("fcos"), block_image((64, 48))
+    layout = detinv.Layout(BOXES[0][:1], LABELS[0][:1], (64, 48), "a")
+    for explain in (
+        lambda images: detinv.attribute(detector, images),
+        lambda images: detinv.explain_errors(detector, images, [layout] * 2),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            explain([image, changed(image)])
+
+
+def test_boxes_are_taken_in_any_form_and_a_wrong_one_names_its_image():
+    detector, image = tiny_detector("fcos"), block_image((64, 64))
+    (expected,) = given(detector, image, questions=("class",))[1:]
+    for form in (lambda tensor: tensor.numpy().astype("int16"), lambda tensor: tensor.tolist(), lambda tensor: tensor):
+        boxes, labels = form(BOXES[0][1:]), form(LABELS[0][1:])
+        (found,) = detinv.attribute(detector, [image], [boxes], [labels])
+        torch.testing.assert_close(found.map, expected.map, rtol=1e-4, atol=1e-6)
+    assert detinv.attribute(detector, [image], [[]], [[]]) == []
+    with pytest.raises(LayoutError, match=r"images\[1\]: object 0: box .* outside"):
+        detinv.attribute(detector, [image, image], [BOXES[0][:1], [[0, 0, 65, 9]]], [[0], [0]])
 
 
 def test_guided_backprop_is_refused_without_rectifiers():

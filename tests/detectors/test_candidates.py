@@ -126,8 +126,8 @@ def test_no_gradient_and_no_labels_of_other_classes(detectors):
         read_candidates(detector, image, BOXES, LABELS + 1)
     with pytest.raises(ValueError, match="one label each"):
         read_candidates_batch(detector, [image], [BOXES], [LABELS[:2]])
-    with pytest.raises(LayoutError):
-        read_candidates(detector, image, BOXES + 1000, LABELS)
+    with pytest.raises(LayoutError, match="layout 1: object 0"):
+        read_candidates_batch(detector, [image] * 2, [BOXES, BOXES + 1000], [LABELS] * 2, batch_size=1)
 
 
 def test_queries_that_are_chosen_anew_go_by_their_token():

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from detinv.errors import ConfigError
 from detinv.inputs.printable import quoted, suggestion
 
@@ -38,6 +40,8 @@ def as_questions(names: Sequence[str], against: str | int | None, class_names: S
     Raises:
         ConfigError: when there is no question, a name comes twice, or `against` is no class.
     """
+    if isinstance(names, str):
+        raise ConfigError(f"questions={quoted(names)}: give several names, or one as ({quoted(names)},)")
     if not names:
         raise ConfigError("questions: name at least one, such as class or left")
     if len(set(names)) < len(names):
@@ -48,10 +52,10 @@ def as_questions(names: Sequence[str], against: str | int | None, class_names: S
 def _against(against: str | int | None, class_names: Sequence[str]) -> str | int:
     if against is None:
         return "runner_up"
-    if isinstance(against, int):
+    if isinstance(against, int | np.integer):
         if not 0 <= against < len(class_names):
             raise ConfigError(f"against={against}: classes are numbered from 0 to {len(class_names) - 1}")
-        return against
+        return int(against)
     if against in class_names:
         return list(class_names).index(against)
     if against not in _AGAINST:

@@ -13,6 +13,8 @@ from detinv.attribution.mistakes.stages import Candidate, Loss, Losses
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import load_detector
 from detinv.errors import LayoutError
+from detinv.inputs.images import eight_bit_images
+from detinv.inputs.torch_settings import usual_torch
 from detinv.layouts.layout import Detections, Layout
 
 
@@ -102,9 +104,10 @@ class ErrorReport:
         }
 
 
+@usual_torch()
 def explain_errors(
     detector: AbstractDetector | str,
-    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    images: Sequence[Tensor],
     truth: Sequence[Layout],
     crowds: Sequence[Layout] | None = None,
     score_thresh: float = 0.5,
@@ -121,7 +124,7 @@ def explain_errors(
 
     Args:
         detector: or the name of a registered one.
-        images: 8-bit RGB.
+        images: 8-bit RGB, (3, height, width).
         truth: the objects of each image, in its pixels, with the detector's class numbers.
         crowds: for each image, regions in which objects of a class were not told apart; detections in them are ignored.
         score_thresh: detections whose score is not above it do not count; the detector's own threshold holds as well.
@@ -130,12 +133,13 @@ def explain_errors(
 
     Raises:
         LayoutError: when images and layouts differ in number or size, or a class is not the detector's.
-        ConfigError: for a threshold out of its range.
+        ConfigError: for images of another kind, or a threshold out of its range.
 
     Source: see `judge`.
     """
     detector = load_detector(detector) if isinstance(detector, str) else detector
     thresholds = Thresholds(fg_iou_thresh, bg_iou_thresh, score_thresh)
+    images = eight_bit_images(images)
     if len(truth) != len(images) or (crowds is not None and len(crowds) != len(images)):
         raise LayoutError(f"{len(images)} images need one layout each, and one of crowds if crowds are given")
     found = [
