@@ -149,21 +149,27 @@ def probed_layers(outputs: Sequence[ModuleOutput], raw: Sequence[Tensor]) -> lis
 
     These are the feature maps of the outermost modules that return any, which a module's path names, and, for each
     finer stride from 2 on, the last map inside those modules. Maps whose numbers are the raw predictions are no
-    features and left out.
+    features and left out. Where nothing else is returned, as by the module of the whole network, the modules inside
+    are looked at.
 
     Args:
         outputs: of all modules.
         raw: the raw predictions of the same pass.
     """
     maps = [one for one in outputs if one.stride is not None and one.stride > 1]
-    paths = {one.module for one in maps}
-    outer = [one for one in maps if paths.isdisjoint(_parents(one.module))]
     numbers = torch.cat([tensor.flatten().float() for tensor in raw]) if raw else torch.zeros(0)
-    features = [one for one in outer if not torch.isin(one.tensor.flatten().float(), numbers).all()]
+    features: list[ModuleOutput] = []
+    while maps and not features:
+        paths = {one.module for one in maps}
+        outermost = {path for path in paths if paths.isdisjoint(_parents(path))}
+        outer = [one for one in maps if one.module in outermost]
+        features = [one for one in outer if not torch.isin(one.tensor.flatten().float(), numbers).all()]
+        if not features:
+            maps = [one for one in maps if one.module not in outermost]
     finest = min((one.stride for one in features if one.stride is not None), default=1)
     stages = [
         stage
-        for stage in backbone_stages(maps, sorted(paths), finest)
+        for stage in backbone_stages(maps, sorted({one.module for one in maps}), finest)
         if not any(stage.module == one.module for one in features)
     ]
     named: dict[str, FeatureLayer] = {stage.name: stage for stage in stages}

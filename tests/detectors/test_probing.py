@@ -10,7 +10,7 @@ from detinv.detectors.heads.assigners import PointAssigner
 from detinv.detectors.heads.codec import DistanceCodec
 from detinv.detectors.heads.predictions import DenseHead, DensePredictions, PostProcessing, Predictions
 from detinv.detectors.hooks import capture_features, count_hooks
-from detinv.detectors.probing import backbone_stages, module_outputs
+from detinv.detectors.probing import backbone_stages, module_outputs, probed_layers
 from detinv.errors import ConfigError, DetectorError
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
@@ -116,6 +116,28 @@ def test_outermost_maps_and_finer_stages_are_found(homemade):
         "neck.1": ("neck.1", None, 16, 12),
     }
     assert count_hooks(homemade) == 0
+
+
+class Whole(nn.Module):
+    """Backbone, neck and heads as one module, which returns nothing but the maps of the heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.neck = Backbone(), nn.Conv2d(8, 12, 1)
+        self.classify, self.regress = nn.Conv2d(12, 1, 1), nn.Conv2d(12, 4, 1)
+
+    def forward(self, pixels):
+        features = self.neck(self.backbone(pixels)["fine"])
+        return self.classify(features), self.regress(features)
+
+
+def test_a_module_that_returns_the_raw_predictions_is_looked_into():
+    torch.manual_seed(0)
+    network, raw = nn.ModuleDict({"network": Whole()}), []
+    outputs = module_outputs(network, (64, 64), lambda: raw.extend(network["network"](torch.rand(1, 3, 64, 64))))
+    found = {layer.name: layer.stride for layer in probed_layers(outputs, raw)}
+    inside = "network.backbone"
+    assert found == {"c1": 2, "c2": 4, f"{inside}:fine": 8, f"{inside}:coarse": 16, "network.neck": 8}
 
 
 def test_a_row_depends_on_its_level_and_what_that_is_made_of(homemade):
