@@ -75,6 +75,10 @@ def _undone(trial: AdapterTrial, own: Sequence[Detections]) -> Iterator[tuple[st
             "classes are off by one, in class_names or because the background comes first",
             [replace(one, labels=(one.labels + step) % classes) for one in own],
         )
+    yield (
+        "frame of the boxes: detect() must return them in pixels of each image, not of the network's input",
+        [replace(one, boxes=_in_image(trial, one)) for one in own],
+    )
     yield "x and y of the boxes are exchanged", _with_boxes(own, _exchanged)
     for factor in (2.0, 0.5):
         yield (
@@ -93,6 +97,12 @@ def _undone(trial: AdapterTrial, own: Sequence[Detections]) -> Iterator[tuple[st
 
 def _with_boxes(own: Sequence[Detections], change: Callable[[Tensor], Tensor]) -> list[Detections]:
     return [replace(one, boxes=change(one.boxes)) for one in own]
+
+
+def _in_image(trial: AdapterTrial, found: Detections) -> Float[Tensor, "object 4"]:
+    """Take boxes for those in the network's input, and convert them to pixels of the image."""
+    seen = trial.detector.network_size(found.image_size)
+    return trial.detector.boxes_in_image(found.boxes, seen, found.image_size)
 
 
 def _exchanged(boxes: Float[Tensor, "object 4"]) -> Float[Tensor, "object 4"]:

@@ -19,6 +19,7 @@ from detinv.detectors.heads.codec import BoxCodec
 from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.heads.predictions import DenseHead, Predictions
 from detinv.detectors.heads.scoring import Scoring
+from detinv.detectors.locate import BOX_TOLERANCE
 from detinv.errors import DetinvError
 from detinv.layouts.layout import Detections
 
@@ -108,7 +109,20 @@ def _mistakes(trial: AdapterTrial) -> Iterator[tuple[str, Callable[[Tensor], Ten
             _same,
             partial(_of_head, partial(_recoded, False, factor)),
         )
-    for activation, class_power, quality_power in product(_ACTIVATIONS, (1.0, 0.5), (1.0, 0.5, 0.0)):
+    yield (
+        "x and y are exchanged in the regression: the network gives (dy, dx, dh, dw), as TensorFlow's detectors do; "
+        "bring the columns into the order in which decode() takes them",
+        _same,
+        _with_columns_exchanged,
+    )
+    yield (
+        "probabilities: forward() returns what has passed the last sigmoid or softmax; return the logits, which alone "
+        "keep their gradient",
+        _same,
+        _of_logits,
+    )
+    quality_powers = (1.0, 0.5, 0.0) if _has_quality(trial) else (0.0,)
+    for activation, class_power, quality_power in product(_ACTIVATIONS, (1.0, 0.5), quality_powers):
         yield (
             f'scores: detect() ranks by what Scoring("{activation}", class_power={class_power:g}, '
             f"quality_power={quality_power:g}) computes",
@@ -133,6 +147,41 @@ def _of_head(
         raise ValueError("the boxes of a second stage do not come from the dense head")
     dense = predictions.dense
     return replace(predictions, dense=replace(dense, head=change(dense.head, canvas)))
+
+
+def _with_columns_exchanged(predictions: Predictions, canvas: tuple[int, int]) -> Predictions:
+    """Exchange the columns of x and y in the last stage's regression."""
+    roi, order = predictions.roi, [1, 0, 3, 2]
+    if roi is not None:
+        return replace(predictions, roi=replace(roi, deltas=roi.deltas[..., order]))
+    return replace(predictions, dense=replace(predictions.dense, deltas=predictions.dense.deltas[..., order]))
+
+
+def _of_logits(predictions: Predictions, canvas: tuple[int, int]) -> Predictions:
+    """Turn probabilities of the last stage back into logits."""
+    roi, dense = predictions.roi, predictions.dense
+    if roi is not None:
+        return replace(predictions, roi=replace(roi, logits=_before(roi.logits, "softmax")))
+    quality = dense.quality_logits
+    return replace(
+        predictions,
+        dense=replace(
+            dense,
+            logits=_before(dense.logits, dense.head.scoring.activation),
+            quality_logits=None if quality is None else _before(quality, "sigmoid"),
+        ),
+    )
+
+
+def _before(outputs: Tensor, activation: Literal["sigmoid", "softmax"]) -> Tensor:
+    """Return the logits of outputs that are probabilities, and any others as they are."""
+    if bool(((outputs < 0) | (outputs > 1)).any()):
+        return outputs
+    return outputs.logit() if activation == "sigmoid" else outputs.log()
+
+
+def _has_quality(trial: AdapterTrial) -> bool:
+    return trial.predicted(trial.sizes[0]).dense.quality_logits is not None
 
 
 def _shifted(x: float, y: float, head: DenseHead, canvas: tuple[int, int]) -> DenseHead:
@@ -195,7 +244,7 @@ def _in_common(ours: Sequence[Detections], own: Sequence[Detections]) -> str:
     if by_box.matched >= _ALL * by_box.total:
         return "boxes agree, scores or classes do not: look at Scoring, quality_logits and the order of the columns"
     few, many = sorted((sum(map(len, ours)), sum(map(len, own))))
-    if min(by_box.matched, by_score.matched) >= _ALL * few:
+    if few and min(by_box.matched, by_score.matched) >= _ALL * few:
         return f"one side reports {many}, the other {few}: look at the constants of PostProcessing"
     if by_score.matched > by_box.matched and by_score.matched > few / 2:
         return f"most classes and scores agree, boxes do not: {_of_boxes(by_score)}"
@@ -205,9 +254,15 @@ def _in_common(ours: Sequence[Detections], own: Sequence[Detections]) -> str:
 def _of_boxes(found: Agreement) -> str:
     """Return which part of the boxes differs, from pairs that have the same class and score."""
     (ours, own) = found.pairs
-    centres = ((ours[:, :2] + ours[:, 2:]) - (own[:, :2] + own[:, 2:])) / 2
-    sides = (ours[:, 2:] - ours[:, :2]) - (own[:, 2:] - own[:, :2])
-    apart, longer = float(centres.abs().median()), float(sides.abs().median())
+    centres, own_centres = (ours[:, :2] + ours[:, 2:]) / 2, (own[:, :2] + own[:, 2:]) / 2
+    apart = float((centres - own_centres).abs().median())
+    longer = float(((ours[:, 2:] - ours[:, :2]) - (own[:, 2:] - own[:, :2])).abs().median())
+    factor = float((centres * own_centres).sum() / centres.square().sum())
+    if apart > BOX_TOLERANCE and float((factor * centres - own_centres).abs().median()) < 0.1 * apart:
+        return (
+            f"centres must lie {factor:.3g} times as far from the upper left corner: look at the strides, of the cells "
+            "and in decode()"
+        )
     if apart < 0.1 * longer:
         return f"centres are right and sides wrong (median {longer:.1f} px): look at how decode() makes the sides"
     if longer < 0.1 * apart:

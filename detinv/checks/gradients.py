@@ -1,5 +1,7 @@
 """Claims about gradients: they reach every pixel, and every feature layer."""
 
+from itertools import product
+
 import torch
 from torch import Tensor
 
@@ -10,16 +12,25 @@ from detinv.detectors.hooks import capture_features
 
 # A maximum over few channels passes no gradient to one pixel in a hundred; in another image to other ones.
 _MOST_IMAGES = 8
+_HEADS = ("dense", "roi", "encoder")
+_OUTPUTS = ("logits", "deltas", "bins", "quality_logits", "mask_logits")
 
 
 def gradient_reaches_pixels(trial: AdapterTrial) -> Finding:
-    """A random combination of all outputs has a gradient to every pixel of some image, as a maximum may choose."""
+    """Each output has a gradient to the pixels, and all together to every pixel of some image, as a maximum may choose.
+
+    A network may cut off one of its heads alone, whose targets would then never be met.
+    """
     size = trial.sizes[0]
     missed = torch.ones(size, dtype=torch.bool, device=trial.detector.device)
     finite, tried, outputs = True, 0, 0
     while finite and missed.any() and tried < _MOST_IMAGES:
         pixels, layouts = trial.batch([trial.image(size)], [trial.layout(size, 1)])
         predictions = trial.predict(pixels.requires_grad_(), layouts)
+        if not tried and (cut := _without_gradient(predictions, pixels)):
+            names = " and ".join(cut)
+            advice = f"no gradient comes back through {names}: look for detach(), no_grad() or rounding on the way"
+            return Finding(False, f"none through {names}", advice)
         (gradient,) = torch.autograd.grad(_combination(predictions, trial.generator), pixels)
         inside = gradient[0, :, : size[0], : size[1]]
         missed &= inside.abs().amax(0) == 0
@@ -49,6 +60,23 @@ def gradient_reaches_layers(trial: AdapterTrial) -> Finding:
     strides = sorted({layer.stride for layer in layers if layer.stride is not None})
     measured = f"{len(layers)} layers, strides {', '.join(map(str, strides))}"
     return Finding(not without, f"{measured}; no usable gradient to {', '.join(without)}" if without else measured)
+
+
+def _without_gradient(predictions: Predictions, pixels: Tensor) -> list[str]:
+    """Return the names of the raw outputs that no pixel changes."""
+    cut = []
+    for head, name in product(_HEADS, _OUTPUTS):
+        output = getattr(getattr(predictions, head), name, None)
+        if output is None or not output.numel():
+            continue
+        gradient = None
+        if output.requires_grad:
+            # Not the trial's generator: what is drawn later does not depend on how many outputs there are.
+            weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
+            (gradient,) = torch.autograd.grad((output * weights).sum(), pixels, retain_graph=True, allow_unused=True)
+        if gradient is None or not gradient.any():
+            cut.append(f"{head}.{name}")
+    return cut
 
 
 def _combination(predictions: Predictions, generator: torch.Generator) -> Tensor:

@@ -70,6 +70,8 @@ class Broken(TorchvisionRetinaNet):
         found = super().forward(pixels, image_sizes, regions).dense
         if self.kind == "classes":
             found = replace(found, logits=found.logits.roll(1, -1))
+        if self.kind == "one output":
+            found = replace(found, deltas=found.deltas.detach())
         if self.kind == "boxes":
             found = replace(found, head=replace(found.head, anchors=found.head.anchors + 0.5))
         if self.kind == "bfloat16":
@@ -86,6 +88,7 @@ class Broken(TorchvisionRetinaNet):
         ("frozen", is_frozen),
         ("settles", size_settles),
         ("gradient", gradient_reaches_pixels),
+        ("one output", gradient_reaches_pixels),
         ("layers", gradient_reaches_layers),
         ("batch", batch_equals_single_images),
         ("classes", raw_predictions_are_the_inference),

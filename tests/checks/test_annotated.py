@@ -81,6 +81,7 @@ def test_a_right_adapter_finds_what_is_annotated(right, photographs):
         ({"pixels": lambda image: image.flip(-3)}, "RGB and BGR are exchanged in forward() and in detect()"),
         ({"report": lambda found: replace(found, labels=(found.labels + 1) % 5)}, "classes are off by one"),
         ({"report": with_boxes(lambda boxes: boxes[:, [1, 0, 3, 2]])}, "x and y of the boxes are exchanged"),
+        ({"report": with_boxes(lambda boxes: boxes * torch.tensor([128, 96] * 2) / 192)}, "in pixels of each image"),
         ({"report": with_boxes(partial(stretched, 2.0))}, "0.5 times as long"),
         # Half a cell of 16 px, in images that are shrunk to two thirds and to a half.
         ({"report": with_boxes(lambda boxes: boxes + torch.tensor([12.0, 16.0] * 2))}, "shifted by -8 px"),

@@ -10,6 +10,7 @@ from detinv.checks.rows import columns_are_the_classes, decoding_undoes_encoding
 from detinv.checks.trial import AdapterTrial
 from detinv.detectors.heads.assigners import AnchorAssigner
 from detinv.detectors.heads.predictions import Predictions
+from detinv.detectors.heads.scoring import Scoring
 from detinv.inversion.preset import load_preset
 from tests.fakes import tiny_detector
 from tests.fastestdet_example import example_on_the_import_path, lively, module
@@ -173,6 +174,10 @@ def doubled(codec):
         ("background", "the background comes first"),
         ("declared background", "the background comes first"),
         ("grid", "x and y are exchanged in the anchors"),
+        ("regression", "the network gives (dy, dx, dh, dw)"),
+        ("stride", "0.5 times as far from the upper left corner"),
+        ("probabilities", "has passed the last sigmoid or softmax"),
+        ("nothing", "what forward() does to the pixels"),
         ("sides", "0.5 times as long"),
         ("scores", 'Scoring("softmax", class_power=1, quality_power=0)'),
         ("powers", "boxes agree, scores or classes do not"),
@@ -188,6 +193,10 @@ def test_what_forward_does_otherwise_than_detect(right, mistake, advice):
         "background": (lambda dense: replace(dense, logits=dense.logits.roll(1, -1)), None),
         "declared background": (background_first, None),
         "grid": (of_head(anchors=lambda head: head.anchors[:, [1, 0, 3, 2]]), None),
+        "regression": (lambda dense: replace(dense, deltas=dense.deltas[..., [1, 0, 3, 2]]), None),
+        "stride": (of_head(anchors=lambda head: 2 * head.anchors), None),
+        "probabilities": (activated, None),
+        "nothing": (lambda dense: replace(dense, quality_logits=dense.quality_logits - 99), None),
         "sides": (codec_with(decode=doubled(usual)), None),
         "scores": (None, None),
         "powers": (of_head(scoring=lambda head: replace(head.scoring, class_power=0.5, quality_power=0.55)), None),
@@ -200,6 +209,22 @@ def test_what_forward_does_otherwise_than_detect(right, mistake, advice):
     assert found.holds is False
     assert advice in found.advice
     assert "worst: class" in found.measured or mistake == "threshold"
+
+
+def activated(dense):
+    return replace(dense, logits=dense.logits.softmax(-1), quality_logits=dense.quality_logits.sigmoid())
+
+
+def test_a_scoring_is_named_without_a_quality_where_the_head_has_none():
+    detector = tiny_detector("retinanet", image_size=(96, 96))
+
+    class Mistaken(type(detector)):
+        def forward(self, pixels, image_sizes=None, regions=None):
+            dense = super().forward(pixels, image_sizes, regions).dense
+            return Predictions(of_head(scoring=lambda head: Scoring("softmax"))(dense))
+
+    trial = AdapterTrial(Mistaken(detector.model, detector.class_names), load_preset(), ((96, 96),), 1, 0, ())
+    assert 'Scoring("sigmoid", class_power=1, quality_power=0)' in raw_predictions_are_the_inference(trial).advice
 
 
 def background_first(dense):
