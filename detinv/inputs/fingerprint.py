@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from detinv.errors import ConfigError
+from detinv.inputs.own_code import own_code
 from detinv.inputs.path_modules import as_written
 
 LENGTH = 16
@@ -27,8 +28,8 @@ def settings_hash(settings: object) -> str:
     """Hash all that pickling would keep of `settings`, a preset or a world for instance, private attributes included.
 
     A part with values that do not matter, such as a cache, leaves them out of its `__getstate__`. Cached properties do
-    not count. Functions and classes count by their names; lambdas and inner functions by their code and the values
-    they enclose.
+    not count. Functions and classes count by their names, and where they are not installed by the code of their module;
+    lambdas and inner functions by their code and the values they enclose.
 
     Raises:
         ConfigError: when there is a value whose content cannot be read, naming its type.
@@ -136,4 +137,7 @@ def _array(value: Tensor | np.ndarray) -> list[Any]:
 
 
 def _name(value: Any) -> str:
-    return as_written(f"{getattr(value, '__module__', None)}.{value.__qualname__}")
+    module = getattr(value, "__module__", None)
+    name = as_written(f"{module}.{value.__qualname__}")
+    code = own_code(module) if isinstance(module, str) else None
+    return name if code is None else f"{name} {code[:LENGTH]}"

@@ -38,6 +38,11 @@ def as_written(name: str) -> str:
     return _FOLDER.sub("", name)
 
 
+def folder_of(name: str) -> Path | None:
+    """Return the folder that a name of `module_name` is imported from; None for any other name."""
+    return Path(unquote(name.partition(".")[0].removeprefix(_PREFIX))) if name.startswith(_PREFIX) else None
+
+
 def importable_by_path() -> None:
     """Let Python import the names that `module_name` gives, from here on."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):

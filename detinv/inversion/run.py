@@ -17,7 +17,7 @@ from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.preset import Preset, load_preset, preset_name_for
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.resume.archive import Archive
-from detinv.inversion.resume.fingerprint import detector_hash
+from detinv.inversion.resume.fingerprint import detector_code, detector_hash
 from detinv.layouts.layout import Layout
 from detinv.layouts.sources import LayoutSource, layouts_for
 from detinv.results.io.versions import versions
@@ -181,9 +181,12 @@ def _archive(
     described: list[object] = [[detector_hash(member.detector), ensemble.shares[member.name]] for member in ensemble]
     if len(ensemble) > 1:
         described.append(ensemble.balance)
+    code = [detector_code(member.detector) for member in ensemble]
     source = {
         "weights": ",".join(hashes.values()),
         "classes": ", ".join(ensemble.class_names),
+        # Before the options, which differ as well.
+        **({"the code of its detector": ",".join(map(str, code))} if any(code) else {}),
         "detector options": settings_hash(described),
         "preset": settings_hash(preset),
         "steps": steps,

@@ -9,6 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from detinv.config.folders import FILE_ENDINGS
 from detinv.inputs.fingerprint import file_fingerprint, settings_hash
+from detinv.inputs.own_code import own_code
+from detinv.inputs.path_modules import as_written
 from detinv.inputs.plain_yaml import YAML_ERRORS, check_plain_yaml
 
 IGNORED = ("out_dir", "logger", "trust_config")
@@ -18,14 +20,14 @@ CONFIGURATION = "the configuration"
 
 
 def inputs_of(config: DictConfig, known: dict[str, str | None]) -> dict[str, str]:
-    """Return hashes of a job's options, and of the content of every file and folder that they name.
+    """Return hashes of a job's options, of every file and folder that they name, and of the user's own code.
 
     Args:
         config: the complete configuration of the job.
         known: hashes by path, those found by earlier calls; hundreds of jobs may name the same weights.
 
     Returns:
-        Hashes by path as it is written, and by `CONFIGURATION`.
+        Hashes by path as it is written, by the dotted name of what is not installed, and by `CONFIGURATION`.
     """
     values: Any = OmegaConf.to_container(config, resolve=True)
     values = {key: value for key, value in values.items() if key not in IGNORED}
@@ -40,6 +42,9 @@ def inputs_of(config: DictConfig, known: dict[str, str | None]) -> dict[str, str
         fingerprint = known[text]
         if fingerprint is not None:
             found[text] = fingerprint
+        code = own_code(text.rpartition(".")[0])
+        if code is not None:
+            found[as_written(text)] = code
     return found
 
 

@@ -8,6 +8,7 @@ from torch import Size, nn
 
 from detinv.detectors.base import AbstractDetector
 from detinv.inputs.fingerprint import LENGTH, settings_hash
+from detinv.inputs.own_code import own_code
 from detinv.layouts.layout import Layout
 from detinv.zoo.weights import weight_hash
 
@@ -25,6 +26,8 @@ def layout_hash(layout: Layout) -> str:
 
 def detector_hash(detector: AbstractDetector) -> str:
     """Hash all that decides what a detector computes: weights, buffers, and class and options of every module.
+
+    A class that is not installed counts with the code of its file, see `settings_hash`.
 
     Options are plain values, and objects such as box coders whose attributes are plain. Running the detector does not
     change the hash, and neither does moving it to another device.
@@ -45,6 +48,16 @@ def detector_hash(detector: AbstractDetector) -> str:
         buffers = dict(module.named_buffers(recurse=False))
         described.append([path, type(module), options, buffers])
     return settings_hash(described)
+
+
+def detector_code(detector: AbstractDetector) -> str | None:
+    """Hash the code of a detector's modules that are not installed, such as an adapter beside its YAML file.
+
+    Returns:
+        None where all are installed.
+    """
+    found = {own_code(type(module).__module__) for module in detector.modules()} - {None}
+    return settings_hash(found) if found else None
 
 
 def _is_option(value: object) -> bool:
