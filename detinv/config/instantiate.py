@@ -3,6 +3,7 @@
 A `_target_` is code to be run: where configurations are not trusted, only some are (see `detinv.config.trust`).
 """
 
+import traceback
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -11,6 +12,7 @@ from detinv.config.folders import config_dir, package_of
 from detinv.config.targets import moved_to
 from detinv.config.trust import TARGET, check_resolved, check_target, is_trusting
 from detinv.errors import ConfigError, DetinvError
+from detinv.inputs.own_code import own_code
 from detinv.inputs.path_modules import importable_by_path
 from detinv.inputs.printable import quoted, reason_of
 
@@ -77,9 +79,17 @@ def instantiate(node: Any) -> Any:
         if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
             raise ConfigError(f"an option that its target does not have: {reason_of(cause)}") from error
         # Users who run their own code want to see where it failed.
+        if _in_own_code(cause):
+            raise
         if isinstance(cause, TypeError | ValueError) or (isinstance(cause, _UNUSABLE) and not is_trusting()):
             raise ConfigError(f"an option{_of_target(error)} with an unusable value: {reason_of(cause)}") from error
         raise
+
+
+def _in_own_code(error: BaseException) -> bool:
+    """Tell whether an error was raised in code that is not installed, or in what it called."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(own_code(str(frame.f_globals.get("__name__"))) is not None for frame, _ in frames)
 
 
 def _of_target(error: Exception) -> str:

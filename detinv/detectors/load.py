@@ -1,7 +1,7 @@
 """Detectors by name, built from what their registration describes."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
 from detinv.detectors.colours import COCO_COLOURS, checked_colours
 from detinv.errors import DetectorError
-from detinv.inputs.printable import one_line
+from detinv.inputs.path_modules import as_written
+from detinv.inputs.printable import one_line, quoted
 from detinv.inputs.torch_settings import usual_torch
 from detinv.zoo.class_columns import ClassColumns
 from detinv.zoo.weights import bundled_weights, load_weights, read_metadata
@@ -47,7 +48,7 @@ def build_detector(node: Any) -> AbstractDetector:
     """Build the detector that a registration's entries describe.
 
     Raises:
-        DetectorError: when the target returns anything but a detector, or cannot build it.
+        DetectorError: when the target returns anything but a detector, cannot build it, or leaves out an attribute.
     """
     entries = {str(key): value for key, value in node.items()}
     if "members" in entries:
@@ -58,8 +59,41 @@ def build_detector(node: Any) -> AbstractDetector:
         entries.pop("name", None)
     detector = instantiate(entries)
     if not isinstance(detector, AbstractDetector):
-        raise DetectorError(f"{target} returned a {type(detector).__name__}; it must return an AbstractDetector")
+        raise DetectorError(
+            f"{as_written(target)} returned a {type(detector).__name__}; it must return an AbstractDetector"
+        )
+    _check_attributes(detector)
     return detector
+
+
+def _check_attributes(detector: AbstractDetector) -> None:
+    """Check what subclasses set in `__init__`; where it is missing, a later error would be about something else."""
+    for name, (fits, expected) in _ATTRIBUTES.items():
+        where = f"{type(detector).__name__}: {name}"
+        if not hasattr(detector, name):
+            raise DetectorError(f"{where} is missing; set it in __init__ to {expected}")
+        if not fits(getattr(detector, name)):
+            raise DetectorError(f"{where} is {quoted(getattr(detector, name))}; set it to {expected}")
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(name, str) for name in value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+_ATTRIBUTES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "class_names": (_are_names, "the names of the classes"),
+    "pixel_mean": (
+        lambda value: isinstance(value, torch.Tensor) and value.shape == (3,),
+        "red, green and blue in [0, 1], with register_buffer",
+    ),
+    "size_divisor": (_is_count, "a whole number of pixels, at least 1"),
+    "detections_per_image": (_is_count, "a whole number, at least 1"),
+}
+"""What an attribute must be, and the same in words."""
 
 
 def _parameters(target: str) -> set[str]:

@@ -8,7 +8,7 @@ from detinv.config import detectors as registry
 from detinv.config.composition.compose import compose_config
 from detinv.config.detectors import detector_names, detector_node, joint_node
 from detinv.detectors.load import build_detector, load_detector
-from detinv.errors import ConfigError, DetectorError
+from detinv.errors import ConfigError, DetectorError, DetinvError
 from detinv.zoo.weights import weight_hash
 
 MODULE = '''
@@ -92,6 +92,55 @@ def test_a_missing_file_and_a_target_that_returns_something_else_are_named(folde
     (folder / "none.yaml").write_text("_target_: own_module_of_the_test.build_nothing\n")
     with pytest.raises(DetectorError, match="build_nothing returned a str; it must return an AbstractDetector"):
         load_detector(str(folder / "none.yaml"))
+
+
+OWN = """
+from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
+from tests.fakes import tiny_detector
+
+def without(attribute):
+    detector = tiny_detector("retinanet")
+    delattr(detector, attribute)
+    return detector
+
+def with_value(attribute, value):
+    detector = tiny_detector("retinanet")
+    setattr(detector, attribute, value)
+    return detector
+
+def failing(value):
+    raise ValueError(f"deep inside, {value}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("own.without\nattribute: pixel_mean", "pixel_mean is missing; set it in __init__ to red, green and blue"),
+        ("own.without\nattribute: size_divisor", "size_divisor is missing; set it in __init__"),
+        ("own.without\nattribute: detections_per_image", "detections_per_image is missing; set it in __init__"),
+        ("own.with_value\nattribute: size_divisor\nvalue: 16.0", "size_divisor is 16.0; set it to a whole number"),
+        ("own.with_value\nattribute: class_names\nvalue: []", r"class_names is \[\]; set it to the names"),
+        ("own.with_value\nattribute: class_names\nvalue: [1, 2]", r"class_names is \[1, 2\]; set it to the names"),
+    ],
+)
+def test_an_attribute_that_an_adapter_did_not_set_is_named(tmp_path, entries, message):
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "mine.yaml").write_text(f"_target_: {entries}\n")
+    with pytest.raises(DetectorError, match=f"TorchvisionRetinaNet: {message}"):
+        load_detector(str(tmp_path / "mine.yaml"))
+
+
+def test_an_error_in_ones_own_code_is_shown_where_it_happened(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "mine.yaml").write_text("_target_: own.failing\nvalue: 3\n")
+    with pytest.raises(Exception, match="deep inside, 3") as caught:
+        load_detector(str(tmp_path / "mine.yaml"))
+    assert not isinstance(caught.value, DetinvError)
+    # A call that does not fit is a mistake in the file.
+    (tmp_path / "mine.yaml").write_text("_target_: own.failing\n")
+    with pytest.raises(ConfigError, match="missing 1 required positional argument: 'value'"):
+        load_detector(str(tmp_path / "mine.yaml"))
 
 
 def test_several_at_once_are_one_choice(folder):
