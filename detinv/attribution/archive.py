@@ -79,7 +79,8 @@ class AttributionArchive:
             stem: name of the files, without ending.
             name: of the image.
             about: what else is to be known, such as seconds.
-            picture: of the maps; by default a row for each object and a column for each question.
+            picture: written also where there are no maps; by default a row for each object and a column for each
+                question.
             measures: of each map, where there are any.
         """
         entries = [_entry(one, f"map_{number:04d}") for number, one in enumerate(explained.attributions)]
@@ -88,8 +89,9 @@ class AttributionArchive:
         if entries:
             maps = {entry["map"]: one.map.numpy() for entry, one in zip(entries, explained.attributions, strict=True)}
             write_npz(self._folder / "maps" / f"{stem}.npz", maps)
-            drawn = attribution_sheet(explained.attributions) if picture is None else picture
-            write_png(self._folder / "pictures" / f"{stem}.png", drawn)
+            picture = attribution_sheet(explained.attributions) if picture is None else picture
+        if picture is not None:
+            write_png(self._folder / "pictures" / f"{stem}.png", picture)
         costs = {"forwards": explained.forwards, "backwards": explained.backwards}
         stored = {"key": key, "image": name, "file": stem, **costs, **about, "attributions": entries}
         write_json(self._progress(stem), stored)

@@ -27,7 +27,7 @@ from detinv.inputs.numbers import is_count
 from detinv.inversion.resume.fingerprint import detector_hash
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_results import ReportedDetections
-from detinv.results.io.files import write_json, write_png, write_text
+from detinv.results.io.files import write_json, write_text
 from detinv.results.io.images import read_image
 from detinv.results.reports.findings import Figure, Findings
 from detinv.results.reports.write_findings import render_findings
@@ -118,8 +118,6 @@ def explain_mistakes(
             picture = case_picture(image, case, made.attributions, source.names[case.image])
             about = {"error": case.title, "said": case.sentence, "seconds": round(time.perf_counter() - begun, 3)}
             entry = archive.store(stem, key, source.names[case.image], made, about, picture)
-            if not made.attributions:
-                write_png(out_dir / "pictures" / f"{stem}.png", picture)
         return entry
 
     stored = team.share(explained, range(len(cases)))

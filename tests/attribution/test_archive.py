@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
 import torch
 
 from detinv.attribution.archive import AttributionArchive
 from detinv.attribution.core.objects import ExplainedObjects
+from detinv.attribution.explain import ExplainedImage
+from detinv.errors import OutputError
 
 
 def test_the_key_changes_with_everything_that_maps_depend_on(tmp_path):
@@ -27,3 +31,18 @@ def test_the_key_changes_with_everything_that_maps_depend_on(tmp_path):
     ]
     assert len(set(keys)) == len(keys)
     assert archive.key(image.clone(), replace(objects), "image 0") == keys[0]
+
+
+def test_what_has_no_map_is_finished_only_with_its_picture(tmp_path, monkeypatch):
+    def full(*parts):
+        raise OutputError("no space left on device")
+
+    archive, picture = AttributionArchive(tmp_path, {}), np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr("detinv.attribution.archive.write_png", full)
+    with pytest.raises(OutputError):
+        archive.store("error_01", "key", "a.png", ExplainedImage([], 0, 0), {}, picture)
+    assert archive.finished("error_01", "key") is None
+    monkeypatch.undo()
+    archive.store("error_01", "key", "a.png", ExplainedImage([], 0, 0), {}, picture)
+    assert (tmp_path / "pictures" / "error_01.png").is_file()
+    assert archive.finished("error_01", "key") is not None

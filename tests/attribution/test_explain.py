@@ -170,6 +170,15 @@ def test_boxes_are_taken_in_any_form_and_a_wrong_one_names_its_image():
         detinv.attribute(detector, [image, image], [BOXES[0][:1], [[0, 0, 65, 9]]], [[0], [0]])
 
 
+def test_an_answer_that_depends_on_nothing_has_an_empty_map():
+    """What tells a class from itself is always 0."""
+    (nothing, something) = given(
+        tiny_detector("fcos"), block_image((64, 64)), questions=("contrast",), against=int(LABELS[0][0])
+    )
+    assert (nothing.value, float(nothing.heat().abs().max())) == (0.0, 0.0)
+    assert something.value != 0 and float(something.heat().max()) > 0
+
+
 def test_guided_backprop_is_refused_without_rectifiers():
     detector = HandSetDetector()
     detector.stages[1][1] = torch.nn.SiLU()

@@ -260,8 +260,13 @@ class _Maps:
 
 
 def _product(maps: Float[Tensor, "factor rows columns"], powers: Sequence[float]) -> Float[Tensor, "rows columns"]:
-    """Multiply maps, each scaled to a mean of 1 before it is raised to its power; the result has that mean, too."""
+    """Multiply maps, each scaled to a mean of 1 before it is raised to its power; the result has that mean, too.
+
+    Where all of them are zero everywhere, so is the product.
+    """
     positive = maps.clamp(min=0)
+    if not bool(positive.any()):
+        return positive[0]
     scaled = positive / positive.mean((1, 2), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
     logarithm = ((scaled + _FLOOR).log() * maps.new_tensor(list(powers))[:, None, None]).sum(0)
     product = (logarithm - logarithm.max()).exp()
