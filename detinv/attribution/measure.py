@@ -28,6 +28,8 @@ def measures_of(
 ) -> list[dict[str, float]]:
     """Return the measures of each map, in the order of `explained.attributions`.
 
+    Maps are as large as the image, so those of one object at a time are made.
+
     Args:
         layout: the objects as they were annotated, in the same order; None to take the boxes that are explained.
         names: of measures; see `MetricPreset.chosen`.
@@ -35,12 +37,16 @@ def measures_of(
     """
     if not len(objects):
         return []
-    heats = torch.stack([one.heat() for one in explained.attributions]).unflatten(0, (len(objects), -1))
     boxes = objects.boxes if layout is None else layout.boxes
     masks = None if layout is None else layout.masks
-    truths = [_truth(boxes, masks, number) for number in range(len(objects))]
-    found = measured(preset, names, detector, image, objects, truths, heats, seed)
-    return [one for mine in found for one in mine]
+    each = len(explained.attributions) // len(objects)
+    found: list[dict[str, float]] = []
+    for number in range(len(objects)):
+        heats = torch.stack([one.heat() for one in explained.attributions[number * each : (number + 1) * each]])
+        alone, truth = objects.select(torch.tensor([number])), _truth(boxes, masks, number)
+        (mine,) = measured(preset, names, detector, image, alone, [truth], heats[None], seed)
+        found += mine
+    return found
 
 
 def means_of(measures: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, float | int | None]]:
