@@ -1,7 +1,7 @@
 """Explains objects in images: which raw predictions they come from, and what these depend on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -160,6 +160,8 @@ def explain_image(
         with torch.no_grad():
             passed = run_forward(detector, image, objects, questions)
     frame, values = passed.frame, passed.scalars(questions).detach()
+    anchors = passed.rows.proposal_rows
+    objects = objects if anchors is None else replace(objects, anchors=anchors.cpu())
     for one, places in _image_methods(wanted):
         made = one.explain(
             detector, image, objects, [questions[place] for _, place in places], seed * 1_000_003 + number

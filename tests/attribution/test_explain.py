@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import detinv
+from detinv.attribution.core.forward import canvas_of, run_forward
 from detinv.attribution.core.objects import annotated_objects, detected_objects
 from detinv.attribution.core.questions import Question, as_questions
+from detinv.attribution.core.versions import version_scalars
 from detinv.attribution.explain import explain_image
 from detinv.attribution.load import load_method, method_names
 from detinv.errors import ConfigError, DetectorError, LayoutError
@@ -95,6 +97,24 @@ def test_a_layer_of_regions_gives_a_map_inside_the_region():
         outside = ~torch.zeros(64, 64, dtype=torch.bool)
         outside[int(box[1]) : int(box[3]), int(box[0]) : int(box[2])] = False
         assert float(one.heat()[outside].abs().max()) == 0
+
+
+def test_objectness_is_that_of_the_same_anchor_when_the_image_is_changed():
+    detector, image = tiny_detector("fasterrcnn"), block_image((64, 64))
+    (detections,) = detector.detect([image])
+    objects, _ = detected_objects(detector, image, detections)
+    objects = objects.select(torch.arange(2))
+    methods = {name: replace(load_method("occlusion"), batch_size=size) for name, size in (("one", 1), ("many", 16))}
+    (first, batched, *_) = explain_image(detector, image, objects, [Question("objectness")], methods).attributions
+    passed = run_forward(detector, image, objects, [Question("objectness")])
+    held = replace(objects, anchors=passed.rows.proposal_rows)
+    grey = image.clone()
+    grey[:, 4:12, :4] = 128
+    pixels, frame, size = canvas_of(detector, grey)
+    expected = detector(pixels, [size]).dense.logits[0, held.anchors, 0].detach()
+    found = version_scalars(detector, pixels, size, frame, held, [Question("objectness")])[0, :, 0].detach()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(first.map, batched.map, rtol=1e-3, atol=1e-4)
 
 
 def test_detections_are_explained_by_the_rows_they_came_from():

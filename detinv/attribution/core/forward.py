@@ -135,8 +135,13 @@ def rows_of(predictions: Predictions, objects: ExplainedObjects, frame: Frame) -
 def _anchors(
     predictions: Predictions, objects: ExplainedObjects, images: Int64[Tensor, "*target"]
 ) -> Int64[Tensor, "*target"] | None:
-    """Return the rows of the proposal head from which the regions came, where all of them are known."""
+    """Return the rows of the proposal head from which the regions came, where all of them are known.
+
+    A changed image has other proposals, so there the rows are those that were found in the image as it is.
+    """
     assert predictions.roi is not None
+    if objects.anchors is not None:
+        return objects.anchors.to(images.device).expand(images.shape)
     known = objects.proposals
     if (
         known is None

@@ -1,6 +1,6 @@
 """The objects of one image that are to be explained, and the raw predictions that they come from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -25,6 +25,7 @@ class ExplainedObjects:
         proposals: number of each region among the detector's own proposals, by which its anchor is found; -1 where
             the region is not one of them.
         masks: of the objects in the image, where they are known.
+        anchors: row of the proposal head that each region came from in the image as it is, held when it is changed.
     """
 
     boxes: Float[Tensor, "object 4"]
@@ -34,15 +35,14 @@ class ExplainedObjects:
     regions: Float[Tensor, "object 4"] | None = None
     proposals: Int64[Tensor, " object"] | None = None
     masks: Bool[Tensor, "object height width"] | None = None
+    anchors: Int64[Tensor, " object"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, keep: Bool[Tensor, " object"] | Int64[Tensor, " kept"]) -> "ExplainedObjects":
         """Return only the objects where `keep` is true, or those with these numbers, in that order."""
-        values = {
-            name: getattr(self, name) for name in ("boxes", "labels", "scores", "rows", "regions", "proposals", "masks")
-        }
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         chosen: dict[str, Any] = {name: value[keep] for name, value in values.items() if value is not None}
         return replace(self, **chosen)
 
