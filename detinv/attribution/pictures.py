@@ -31,19 +31,17 @@ def heat_picture(
     """Draw a map on its photograph, greyed, with the explained box where it is given.
 
     Args:
-        heat: scaled by its largest absolute value: that is the most opaque.
+        heat: scaled by its largest absolute value at the size of the picture: that is the most opaque.
         signed: whether negative values are drawn, in blue.
         side: pixels of the longer side of the picture; 0 keeps the photograph's size.
     """
     scale = scale_within((photograph.shape[1], photograph.shape[2]), side) if side else 1
     grey = np.asarray(Image.fromarray(rescale(photograph, scale)).convert("L").convert("RGB"), dtype=np.float64)
     size = (grey.shape[1], grey.shape[0])
-    strongest = float(heat.abs().max())
-    values = np.asarray(
-        Image.fromarray((heat / strongest if strongest > 0 else heat).numpy().astype(np.float32)).resize(
-            size, Image.Resampling.BILINEAR
-        )
-    )
+    values = np.asarray(Image.fromarray(heat.numpy().astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    # Only now: single pixels, as of a gradient, are much weaker in a smaller picture.
+    strongest = float(np.abs(values).max())
+    values = values / strongest if strongest > 0 else values
     if signed:
         colours = colormaps[_SIGNED](values / 2 + 0.5)[..., :3]
         opacity = np.abs(values)
