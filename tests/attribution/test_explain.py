@@ -159,6 +159,16 @@ def test_mistakes_get_one_line(options, error, said: str):
         detinv.attribute(tiny_detector("fcos"), [block_image((64, 64))], **options)
 
 
+def test_a_detector_without_feature_layers_is_told_what_works(monkeypatch):
+    detector = tiny_detector("fcos")
+    monkeypatch.setattr(type(detector), "feature_layers", lambda self: ())
+    monkeypatch.setattr(type(detector), "head_window", lambda self: None)
+    options = {"boxes": BOXES, "labels": LABELS}
+    with pytest.raises(ConfigError, match="no feature layer, .* choose a method of the pixels, such as occlusion"):
+        detinv.attribute(detector, [block_image((64, 64))], layers=[4], method="odam", **options)
+    assert len(detinv.attribute(detector, [block_image((64, 64))], method="gradient", **options)) == 2
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

@@ -42,6 +42,11 @@ def _chosen(detector: AbstractDetector, wanted: str | int, head: HeadName) -> li
         if layer.name == wanted:
             return [layer]
     names = [layer.name for layer in layers]
+    if not names:
+        raise ConfigError(
+            f"layers={quoted(wanted)}: this detector has no feature layer, as none of its modules returns a feature "
+            f"map; let its feature_layers() declare some, or choose a method of the {PIXELS}, such as occlusion"
+        )
     raise ConfigError(
         f"layers={quoted(wanted)}: this detector has {', '.join(names)}, besides {PIXELS} and {PREDICTING}"
         f"{suggestion(wanted, names)}"
