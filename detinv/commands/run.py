@@ -62,6 +62,7 @@ def _run(config: DictConfig, build: Build, values: dict[str, Any], processes: Pr
         raise ConfigError("detectors=[]: name at least one detector")
     for label in setup.labels:
         setup.detector(label)
+    experiment.check(setup)
     # Only now, when the input has proved to be valid: a mistake leaves no folder behind.
     setup.out_dir = Path(processes.decide(lambda: _claimed(config)))
     started = time.perf_counter()

@@ -136,6 +136,25 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(words, parts, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["fig10_context", "detectors=[shapes_fcos]"], "unknown class 'bulb'"),
+        (["fig10_context", "experiment.judge=nobody"], "no detector is called 'nobody'"),
+        (["fig11_position", "experiment.judge=nobody"], "no detector is called 'nobody'"),
+        (["fig12_scale", "experiment.judge=nobody"], "no detector is called 'nobody'"),
+        (["fig12_scale", "experiment.sides=[20,200]"], "makes a box of 200 x 200 pixels"),
+        (["fig4_gallery", "detectors=[shapes_fcos,context_retinanet]"], "unknown class"),
+        (["fig5_disentangle", "detectors=[shapes_fcos]", "experiment.judge=null"], "there is no judge"),
+    ],
+)
+def test_what_is_needed_late_is_asked_for_before_anything_is_inverted(words, problem, calls, tmp_path, capsys):
+    assert main(["run", *words, *SMALL[1:], f"out_dir={tmp_path / 'out'}"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and problem in message
+    assert calls == [] and not (tmp_path / "out").exists()
+
+
 def test_a_mistake_found_on_the_way_can_be_mended_in_the_same_folder(tmp_path, capsys):
     """Layouts without photographs: said before the first inversion, and the folder is free for the mended run."""
     content = {

@@ -88,6 +88,10 @@ class ClassAndBox(AbstractExperiment):
         self.rule = rule or ObjectRule()
         self.examples = examples
 
+    def check(self, setup: ExperimentSetup) -> None:
+        """See `AbstractExperiment.check`."""
+        setup.check_layouts()
+
     def run(self, setup: ExperimentSetup) -> Findings:
         """Explain and measure the objects of every detector.
 

@@ -90,6 +90,10 @@ class ExplainMethods(AbstractExperiment):
         self.randomised_images = randomised_images
         self.examples = examples
 
+    def check(self, setup: ExperimentSetup) -> None:
+        """See `AbstractExperiment.check`."""
+        setup.check_layouts()
+
     def run(self, setup: ExperimentSetup) -> Findings:
         """Measure every detector; objects.csv has the measures of every object.
 

@@ -16,6 +16,16 @@ class AbstractExperiment(ABC):
     title: str
     """What the experiment shows, as the heading of its report; names the paper's table or figure."""
 
+    def check(self, setup: ExperimentSetup) -> None:
+        """Ask for what `run` needs only after inversions that may take days: a mistake is to be found before them.
+
+        By default nothing is.
+
+        Raises:
+            DetinvError: for a mistake in the input.
+        """
+        return
+
     @abstractmethod
     def run(self, setup: ExperimentSetup) -> Findings:
         """Run on the detectors of the setup, whose store keeps finished parts from being made again."""

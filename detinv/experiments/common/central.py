@@ -101,6 +101,14 @@ class CentralObjects:
         """Copy these options with boxes of another size."""
         return replace(self, side=side)
 
+    def check(self, setup: ExperimentSetup, judge: str | None = None) -> None:
+        """Load the judge, and make layouts for every detector; see `AbstractExperiment.check`."""
+        if judge is not None:
+            setup.detector(judge)
+        for label in setup.labels:
+            detector = setup.detector(label)
+            self.layouts(detector, self.names(detector)[0])
+
     def names(self, detector: AbstractDetector) -> tuple[str, ...]:
         """List the target classes.
 

@@ -145,6 +145,17 @@ class ExperimentSetup:
         found = layouts_for(self.source, self.detector(label))
         return found if masks else [layout.without_masks() for layout in found]
 
+    def check_layouts(self) -> None:
+        """Read the layouts for every detector, and photographs where a folder of them is given.
+
+        Raises:
+            DetinvError: for a mistake in one of them, such as a class that only one of the detectors knows.
+        """
+        for label in self.labels:
+            self.layouts(label, masks=False)
+        if self.images is not None:
+            self.photographs(self.labels[0])
+
     @property
     def has_photographs(self) -> bool:
         """Whether `photographs` can give any."""

@@ -67,6 +67,12 @@ class Context(AbstractExperiment):
         if examples < 0:
             raise ConfigError(f"experiment.examples={examples}: choose 0 or more")
 
+    def check(self, setup: ExperimentSetup) -> None:
+        """See `AbstractExperiment.check`."""
+        self.objects.check(setup, self.judge)
+        if self.control:
+            setup.check_layouts()
+
     def run(self, setup: ExperimentSetup) -> Findings:
         """Count the context of every target class, and compare directions and the layouts' own co-occurrence."""
         counts, images, figures = {}, {}, []

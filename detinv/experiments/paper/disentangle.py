@@ -116,6 +116,12 @@ class Disentangle(AbstractExperiment):
         self.references = references
         self.examples = examples
 
+    def check(self, setup: ExperimentSetup) -> None:
+        """See `AbstractExperiment.check`."""
+        setup.check_layouts()
+        for label in setup.labels:
+            self._judge_of(setup, label)
+
     def run(self, setup: ExperimentSetup) -> Findings:
         """Invert every detector under all conditions that it has terms for, and judge the images.
 

@@ -91,6 +91,10 @@ class FeatureReconstruction(AbstractExperiment):
         self.score_thresh = score_thresh
         self.examples = examples
 
+    def check(self, setup: ExperimentSetup) -> None:
+        """See `AbstractExperiment.check`."""
+        setup.check_layouts()
+
     def run(self, setup: ExperimentSetup) -> Findings:
         """Invert every layer of every detector.
 

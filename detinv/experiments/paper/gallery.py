@@ -56,6 +56,10 @@ class Gallery(AbstractExperiment):
         self.iou_thresh = iou_thresh
         self.examples = examples
 
+    def check(self, setup: ExperimentSetup) -> None:
+        """See `AbstractExperiment.check`."""
+        setup.check_layouts()
+
     def run(self, setup: ExperimentSetup) -> Findings:
         """Measure every detector on its own inversions and, where there are any, on the photographs."""
         images: dict[str, Images] = {}

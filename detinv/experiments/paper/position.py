@@ -63,6 +63,10 @@ class Position(AbstractExperiment):
         self.once = once
         self.least = least
 
+    def check(self, setup: ExperimentSetup) -> None:
+        """See `AbstractExperiment.check`."""
+        self.objects.check(setup, self.judge)
+
     def run(self, setup: ExperimentSetup) -> Findings:
         """Count the sides of every pair of target class and context, with exact binomial tests against one half."""
         found: dict[str, dict[str, list[Offset]]] = {}

@@ -98,17 +98,19 @@ class Scale(AbstractExperiment):
         self.objects = objects
         self.judge = judge
 
+    def check(self, setup: ExperimentSetup) -> None:
+        """See `AbstractExperiment.check`."""
+        for objects in self.by_side.values():
+            objects.check(setup, self.judge)
+
     def run(self, setup: ExperimentSetup) -> Findings:
         """Measure the images of every detector, class and side."""
         found: dict[str, dict[str, dict[float, list[Measured]]]] = {}
         for label in setup.labels:
             detector = setup.detector(label)
-            names = self.objects.names(detector)
-            for objects in self.by_side.values():
-                # A side too large for the input is found out before anything is inverted.
-                objects.layouts(detector, names[0])
             found[label] = {
-                name: {side: self._images(setup, label, name, side) for side in self.by_side} for name in names
+                name: {side: self._images(setup, label, name, side) for side in self.by_side}
+                for name in self.objects.names(detector)
             }
         summaries = {label: _summaries(by_class) for label, by_class in found.items()}
         return Findings(

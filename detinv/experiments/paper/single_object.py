@@ -48,6 +48,10 @@ class SingleObject(AbstractExperiment):
         if examples < 0:
             raise ConfigError(f"experiment.examples={examples}: choose 0 or more")
 
+    def check(self, setup: ExperimentSetup) -> None:
+        """See `AbstractExperiment.check`."""
+        self.objects.check(setup)
+
     def run(self, setup: ExperimentSetup) -> Findings:
         """Make the images, and report candidate and detections of each."""
         found = {label: self._runs(setup, label) for label in setup.labels}

@@ -95,7 +95,7 @@ def test_without_a_judge_there_is_no_agreement(tmp_path):
 def test_sides_that_do_not_fit_are_refused_before_anything_is_inverted(tmp_path):
     bench = bench_of(tmp_path, ["retinanet"])
     with pytest.raises(ConfigError, match="makes a box of 100 x 100"):
-        Scale(OBJECTS, sides=[16, 100]).run(bench)
+        Scale(OBJECTS, sides=[16, 100]).check(bench)
     assert not hasattr(bench, "asked")
     with pytest.raises(ConfigError, match="sides"):
         Scale(OBJECTS, sides=[])
