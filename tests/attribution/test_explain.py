@@ -104,7 +104,8 @@ def test_objectness_is_that_of_the_same_anchor_when_the_image_is_changed():
     (detections,) = detector.detect([image])
     objects, _ = detected_objects(detector, image, detections)
     objects = objects.select(torch.arange(2))
-    methods = {name: replace(load_method("occlusion"), side=0.25, stride=1, batch_size=size) for name, size in (("one", 1), ("many", 16))}
+    occlusion = replace(load_method("occlusion"), side=0.25, stride=1)
+    methods = {name: replace(occlusion, batch_size=size) for name, size in (("one", 1), ("many", 16))}
     (first, batched, *_) = explain_image(detector, image, objects, [Question("objectness")], methods).attributions
     passed = run_forward(detector, image, objects, [Question("objectness")])
     held = replace(objects, anchors=passed.rows.proposal_rows)

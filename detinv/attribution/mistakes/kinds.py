@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detinv.errors import ConfigError
+from detinv.inputs.ranges import check_range
 from detinv.layouts.boxes import area, pairwise_iou
 from detinv.layouts.layout import Detections, Layout
 
@@ -48,7 +49,7 @@ class Thresholds:
         score_thresh: detections whose score is not above it do not count.
 
     Raises:
-        ConfigError: for a threshold outside 0 ... 1, or a `bg_iou_thresh` above `fg_iou_thresh`.
+        ConfigError: for a threshold outside 0 ... 1, an `fg_iou_thresh` of 0, or a `bg_iou_thresh` above it.
     """
 
     fg_iou_thresh: float = 0.5
@@ -56,9 +57,9 @@ class Thresholds:
     score_thresh: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("fg_iou_thresh", "bg_iou_thresh", "score_thresh"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: must lie in 0 ... 1")
+        # At 0 every detection would be every object's.
+        check_range(self, "fg_iou_thresh", most=1, above=True)
+        check_range(self, "bg_iou_thresh score_thresh", most=1)
         if self.bg_iou_thresh > self.fg_iou_thresh:
             raise ConfigError(
                 f"bg_iou_thresh={self.bg_iou_thresh}: must not exceed fg_iou_thresh, {self.fg_iou_thresh}"

@@ -75,7 +75,15 @@ def test_detections_in_a_crowd_of_their_class_are_ignored():
     assert judged.detections == [Kind.IGNORED, Kind.BACKGROUND, Kind.FOUND]
 
 
-@pytest.mark.parametrize("options", [{"fg_iou_thresh": 1.5}, {"score_thresh": -0.1}, {"bg_iou_thresh": 0.6}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fg_iou_thresh": 1.5},
+        {"fg_iou_thresh": 0.0, "bg_iou_thresh": 0.0},
+        {"score_thresh": -0.1},
+        {"bg_iou_thresh": 0.6},
+    ],
+)
 def test_thresholds_out_of_range_are_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         Thresholds(**options)
