@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -62,28 +63,33 @@ def terminal_table(table: Table, width: int) -> ConsoleTable | None:
         None when the numbers do not fit.
     """
     rows = [[_shown(cell, table.digits) for cell in row] for row in table.rows[:_SHOWN]]
-    least = [min(_UNBROKEN, max((len(row[k]) for row in rows), default=1)) for k in range(len(table.columns))]
-    if sum(least) + _FRAME * len(least) + 1 > width:
+    longest = [max((cell_len(printable(row[k])) for row in rows), default=1) for k in range(len(table.columns))]
+    least = [min(_UNBROKEN, length) for length in longest]
+    room = width - _FRAME * len(least) - 1
+    if sum(least) > room:
         return None
+    most = [max(length, cell_len(printable(name))) for length, name in zip(longest, table.columns, strict=True)]
     columns = []
-    for k, name in enumerate(table.columns):
+    for k, (name, wide) in enumerate(zip(table.columns, _widths(least, most, room), strict=True)):
         numbers = all(row[k] is None or isinstance(row[k], int | float) for row in table.rows)
-        columns.append(
-            Column(
-                literal(name),
-                justify="right" if numbers else "left",
-                overflow="fold",
-                min_width=least[k],
-                # Of all columns these are the last that rich makes narrower.
-                no_wrap=not numbers and least[k] < _UNBROKEN,
-            )
-        )
+        columns.append(Column(literal(name), justify="right" if numbers else "left", overflow="fold", width=wide))
     shown = ConsoleTable(*columns, title=literal(table.title))
     for row in rows:
         shown.add_row(*map(literal, row))
     if len(table.rows) > _SHOWN:
         shown.caption = f"{_SHOWN} of {len(table.rows)} rows; all are in {table.name}.csv"
     return shown
+
+
+def _widths(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
+    """Divide the room among columns: each has its least, and the narrowest grow first, until they have their most."""
+    widths = list(least)
+    for _ in range(room - sum(least)):
+        growing = [k for k, wide in enumerate(widths) if wide < most[k]]
+        if not growing:
+            break
+        widths[min(growing, key=widths.__getitem__)] += 1
+    return widths
 
 
 def narrow_table(table: Table, rows: int | None = None) -> ConsoleTable:

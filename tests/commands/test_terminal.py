@@ -44,6 +44,19 @@ def test_a_table_that_does_not_fit_is_not_shown():
     assert told(table, least).count("100.0") == 12
 
 
+@pytest.mark.parametrize("width", [80, 90, 100])
+def test_no_number_is_cut_off_where_headings_are_wide(width):
+    """The table of figure 4 fits into 80 characters with not one to spare."""
+    names = ("images", "objects", "objects found", "images with all objects", "the same and nothing else")
+    names = ("detector", "on", *names, "false positives", "AP", "edges at box", "edges at mask")
+    row = ("fastestdet", "inverted", 2, 18, 0.11, 0.22, 0.33, 0, 2.44, 0.55, 0.66)
+    text = told(Table("success", "What each detector detects", names, [row, row], digits=2), width)
+    lines = [line for line in text.splitlines() if "fastestdet" in line]
+    assert [line.replace("│", " ").split() for line in lines] == [
+        ["fastestdet", "inverted", "2", "18", "0.11", "0.22", "0.33", "0", "2.44", "0.55", "0.66"]
+    ] * 2
+
+
 def test_cells_are_rounded_and_what_is_missing_is_a_dash():
     table = Table(
         "t", "[bold]title", ("name", "n", "[red]value"), [("[x]", 3, 0.12345), ("b", None, math.nan)], digits=2
