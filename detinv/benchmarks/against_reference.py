@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from detinv.benchmarks.reference import reference_start, reference_steps
+from detinv.benchmarks.reference import check_reference, reference_start, reference_steps
 from detinv.benchmarks.step import BARE, bare_pass, fit_turns
 from detinv.benchmarks.turns import STEP, Turns, ratio
 from detinv.detectors.base import AbstractDetector
@@ -41,7 +41,11 @@ def bench_against_reference(
     Returns:
         "rounds"; "seconds": medians per step of "step", "reference" and "unmodified"; "reference_to_step": median and
         quartiles of the rounds' ratios.
+
+    Raises:
+        ConfigError: if the detector is not a RetinaNet on the CPU.
     """
+    check_reference(detector, layout)
     plain = reference_steps(detector, layout, reference_start(detector, layout, seed))
     turns = Turns({PLAIN: lambda module: next(plain), BARE: bare_pass(detector)}, steps_per_round)
     fit_turns(turns, detector, [layout], preset, (rounds + warmup) * steps_per_round, seed, precision, compile_mode)

@@ -40,6 +40,21 @@ _SURVIVES, _BELONGS, _MOST_PER_LEVEL, _MOST_CANDIDATES = 0.5, 0.5, 1000, 16
 _ALPHA, _GAMMA = 0.25, 2
 
 
+def check_reference(detector: AbstractDetector, layout: Layout) -> None:
+    """Compute one loss, to find out before anything else is measured whether the plain loop can invert this detector.
+
+    Args:
+        layout: in the detector's own frame.
+
+    Raises:
+        ConfigError: if the detector is not a RetinaNet on the CPU.
+    """
+    if detector.device.type != "cpu":
+        raise ConfigError("the plain loop runs on the CPU; use device=cpu")
+    with torch.no_grad():
+        reference_loss(detector, layout, torch.zeros(3, *layout.image_size))
+
+
 def reference_steps(detector: AbstractDetector, layout: Layout, start: Image) -> Iterator[Image]:
     """Iterate steps that move an image towards `layout`, without end.
 
@@ -54,8 +69,7 @@ def reference_steps(detector: AbstractDetector, layout: Layout, start: Image) ->
     Raises:
         ConfigError: if the detector is not a RetinaNet on the CPU.
     """
-    if detector.device.type != "cpu":
-        raise ConfigError("the plain loop runs on the CPU; use device=cpu")
+    check_reference(detector, layout)
     network = copy.deepcopy(detector).requires_grad_(True)
     image = start.clone().requires_grad_()
     mean = network.pixel_mean[:, None, None]

@@ -108,6 +108,7 @@ def _reference(config: DictConfig, build: Build) -> Findings:
 
 def _inversion(config: DictConfig, build: Build) -> Findings:
     from detinv.benchmarks.inversion import Goal, by_plain_loop, by_preset, race
+    from detinv.benchmarks.reference import check_reference
 
     options = config.inversion
     _check(options, {"layouts": 1, "every": 1, "repeats": 1, "reference_steps": 0})
@@ -118,8 +119,18 @@ def _inversion(config: DictConfig, build: Build) -> Findings:
     for name, steps in ((options.preset, "steps"), (options.against, "against_steps")):
         if name is not None:
             preset = load_preset(name)
-            contestants[name] = by_preset(detector, preset, _steps(options, steps, preset.steps))
+            most = _steps(options, steps, preset.steps)
+            # One preset may run against itself, with another number of steps.
+            called = name if options.preset != options.against else f"{name}, {most} steps"
+            contestants[called] = by_preset(detector, preset, most)
+    if options.preset == options.against and len(contestants) < 2:
+        raise ConfigError(
+            f"inversion.preset and inversion.against are both {options.preset}, with as many steps; choose others, or "
+            "inversion.against=null"
+        )
     if options.reference_steps:
+        # The presets come first, and what they have measured would be lost.
+        check_reference(detector, layouts[0])
         contestants["the plain loop"] = by_plain_loop(detector, options.reference_steps)
     goal = Goal(options.average_precision, options.every)
     found = race(contestants, layouts, goal, repeats=options.repeats, seed=config.seed)

@@ -64,6 +64,21 @@ def test_inversion_lets_presets_and_the_plain_loop_race(tmp_path, capsys):
     assert "default: AP 90 after ? steps" in capsys.readouterr().out
 
 
+def test_a_preset_races_against_itself_with_another_number_of_steps(tmp_path):
+    options = {"preset": "fast", "against": "fast", "steps": 2, "against_steps": 1, "reference_steps": 0}
+    words = [f"inversion.{name}={value}" for name, value in (options | {"layouts": 1, "repeats": 1}).items()]
+    assert main(["bench", "inversion", f"out_dir={tmp_path}", "layout.count=1", *words]) == 0
+    found = figures(tmp_path, "inversion")["results"]["contestants"]
+    assert {name: one["progress"][0][-1][0] for name, one in found.items()} == {"fast, 2 steps": 2, "fast, 1 steps": 1}
+
+
+def test_a_detector_that_the_plain_loop_cannot_invert_is_refused_before_the_race(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("detinv.benchmarks.inversion.race", lambda *arguments, **options: pytest.fail("raced"))
+    words = ["detector=shapes_fcos", "layout.count=1", "inversion.layouts=1"]
+    assert main(["bench", "inversion", f"out_dir={tmp_path / 'out'}", *words]) == 2
+    assert "inverts a RetinaNet" in capsys.readouterr().err
+
+
 def test_scaling_and_memory_write_their_figures(tmp_path):
     words = ["layout.count=1", "batch_sizes=[1]", "scaling.processes=[]", "scaling.steps=1", "scaling.rounds=1"]
     assert main(["bench", "scaling", f"out_dir={tmp_path}", *words]) == 0
@@ -103,6 +118,7 @@ def test_attribute_compares_maps_with_passes_of_the_bare_network(tmp_path, capsy
         (["inversion", "inversion.repeats=0"], "repeats=0: choose at least 1"),
         (["inversion", "inversion.steps=0"], "inversion.steps=0: choose a whole number"),
         (["inversion", "inversion.against_steps=1.5"], "inversion.against_steps=1.5: choose a whole number"),
+        (["inversion", "inversion.against=fast", "layout.count=8"], "are both fast, with as many steps"),
         (["reference", "detector=shapes_fcos", *SMALL], "inverts a RetinaNet"),
         (["attribute", "attribute.masks=0"], "masks=0: choose at least 2"),
         (["attribute", "attribute.masks=3"], "masks=3: choose an even number"),
