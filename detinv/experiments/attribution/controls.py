@@ -68,11 +68,15 @@ def randomisation_claims(similarities: Mapping[str, Mapping[str, Sequence[float]
     """Return whether maps of a network without anything learnt are other ones; a control's must stay.
 
     Args:
-        similarities: by method and stage, from the output to the input; see `randomised_similarities`.
+        similarities: by method and stage, from the output to the input; see `randomised_similarities`. A method for
+            which no object was compared makes no claim.
     """
     found = []
     for method, by_stage in similarities.items():
-        values = by_stage[[stage for stage in by_stage if stage != ORIGINAL][-1]]
+        stages = [stage for stage in by_stage if stage != ORIGINAL]
+        if not stages:
+            continue
+        values = by_stage[stages[-1]]
         mean = mean_interval(list(values))
         if method.startswith(CONTROL):
             statement = f"{method} is the same (correlation above {_CHANGED:g}) when all weights are random"

@@ -124,9 +124,11 @@ def randomised_similarities(
 
     Returns:
         For each method, and for each stage together with all above it, one rank correlation for each object. An object
-        that the randomised network cannot be asked about has none: NaN.
+        that the randomised network cannot be asked about has none: NaN. No stages without an object.
     """
     found: dict[str, dict[str, list[float]]] = {name: {} for name in methods}
+    if not images:
+        return found
     before = [explained(detector, one, chosen.objects, methods, seed) for one, chosen in images]
     parts = stages(detector)
     for count in range(len(parts) + 1):

@@ -64,6 +64,18 @@ def test_a_run_measures_every_method_and_is_not_repeated(tmp_path, experiment, m
     assert again.numbers["detectors"]["part_retinanet"]["methods"] == found["methods"]
 
 
+def test_a_detector_that_finds_nothing_leaves_the_others_their_report(tmp_path, experiment):
+    made = setup_of(tmp_path, ["part_retinanet", "part_fasterrcnn"], source=WorldLayouts(world="part", count=1))
+    made.detectors["part_retinanet"] = load_detector("part_retinanet", "random")
+    findings = experiment.run(made)
+    found = findings.numbers["detectors"]
+    assert (found["part_retinanet"]["objects"], found["part_fasterrcnn"]["objects"]) == (0, 1)
+    assert found["part_retinanet"]["claims"] == [] and found["part_fasterrcnn"]["claims"]
+    assert {figure.name for figure in findings.figures} == {"randomised_part_fasterrcnn", "maps_part_fasterrcnn"}
+    again = experiment.run(made)
+    assert again.numbers["detectors"]["part_retinanet"]["claims"] == []
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
