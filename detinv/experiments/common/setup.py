@@ -244,6 +244,8 @@ class ExperimentSetup:
             )
             for layout_id, reason in result.missing.items():
                 raise OutputError(f"{key}, layout {layout_id}: {reason}")
+            for layout_id, reason in result.stopped.items():
+                self.log(f"{key}, layout {layout_id}: stopped early, {reason}")
             return list(result.images)
 
         return self.keep_images(key, f"inverting {' + '.join(labels)}", layouts, divisor, shared, make)

@@ -1,5 +1,6 @@
 """The setup of an experiment: what is finished is reused, bit for bit, as long as nothing it depends on has changed."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from detinv.experiments.common import setup
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.inversion import job
 from detinv.inversion.preset import load_preset
+from detinv.inversion.regularisers.total_variation import TotalVariation
 from detinv.results.io.images import read_image
 from detinv.worlds.sources import WorldLayouts
 from detinv.zoo.weights import bundled_weights, weight_hash
@@ -28,6 +30,16 @@ def test_images_are_those_of_an_inversion_and_are_kept(tmp_path, calls):
     folder = tmp_path / "images" / "a" / "b"
     assert {path.name for path in folder.iterdir()} == {f"{layout.id}.png" for layout in layouts}
     assert same(images, [read_image(folder / f"{layout.id}.png") for layout in layouts])
+
+
+def test_an_image_that_was_stopped_early_is_told(tmp_path):
+    messages = []
+    endless = replace(load_preset(), regularisers={"total_variation": TotalVariation(1e300)})
+    one = setup_of(tmp_path, log=messages.append, preset=endless)
+    layouts = one.layouts("retinanet")[:1]
+    one.invert("a", "retinanet", layouts)
+    (told,) = (message for message in messages if "stopped early" in message)
+    assert layouts[0].id in told and "not finite" in told
 
 
 def test_what_is_finished_is_only_read(tmp_path, painted):
