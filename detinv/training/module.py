@@ -8,6 +8,8 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from detinv.errors import ConfigError
+
 _RANDOM_STATE = "torch_random_state"
 MADE_FROM = "made_from"
 """Entry of a checkpoint: what the run depends on."""
@@ -43,10 +45,20 @@ class DetectorTraining(pl.LightningModule):
         self.made_from = dict(made_from or {})
 
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> Tensor:
-        """Return the sum of the model's losses for one batch of images and targets in torchvision's format."""
+        """Return the sum of the model's losses for one batch of images and targets in torchvision's format.
+
+        Raises:
+            ConfigError: when a loss is no longer finite: nothing would be learnt from there on.
+        """
         images, targets = batch
         terms = self.model(images, targets)
         loss = torch.stack([term.float() for term in terms.values()]).sum()
+        if not bool(loss.isfinite()):
+            broken = ", ".join(name for name, term in terms.items() if not bool(term.isfinite()))
+            raise ConfigError(
+                f"the training diverged: {broken or 'the sum of losses'} is not finite at step {self.global_step}; "
+                "choose a smaller learning_rate, or precision=32-true, and another out_dir"
+            )
         self.log("loss", loss, prog_bar=True, batch_size=len(images))
         self.log_dict({f"loss/{name}": term for name, term in terms.items()}, batch_size=len(images))
         return loss

@@ -72,6 +72,13 @@ def test_a_folder_of_another_training_is_refused(tmp_path, capsys):
     assert (tmp_path / "shapes_retinanet.md").read_text() == card
 
 
+def test_a_training_that_diverges_is_one_line_and_leaves_no_weights(tmp_path, capsys):
+    assert train(tmp_path, "steps=12", "learning_rate=1e9", "gradient_clip=null") == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "the training diverged" in told
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 @pytest.mark.parametrize("folder", ["file", "file/inside"])
 def test_an_out_dir_that_is_a_file_is_one_line(folder, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from detinv.errors import ConfigError
 from detinv.training.module import DetectorTraining
 
 
@@ -47,3 +48,10 @@ def test_loss_is_the_sum_of_the_model_s_own(monkeypatch):
     assert loss.item() == 10.0
     assert float(module.model.weight.grad) == 7.0
     assert logged == {"loss": 10.0, "loss/a": 6.0, "loss/b": 4.0}
+
+
+def test_a_loss_that_is_not_finite_ends_the_training():
+    module = DetectorTraining(TwoLosses(), steps=10)
+    module.model.weight.data.fill_(1e30)
+    with pytest.raises(ConfigError, match="diverged: b is not finite at step 0; choose a smaller learning_rate"):
+        module.training_step(([torch.zeros(3, 4, 4)], [{}]), 0)
