@@ -19,6 +19,7 @@ from detinv.results.io.names import file_stems
 from detinv.results.io.resume import claim_folder
 from detinv.results.io.versions import versions
 from detinv.training.card import Training, model_card
+from detinv.training.command import repeating_command
 from detinv.training.datasets import TrainingSet
 from detinv.training.evaluate import evaluate
 from detinv.training.fit import TrainingOptions, fit
@@ -64,7 +65,7 @@ def run(config: DictConfig, build: Build) -> None:
         sum(parameter.numel() for parameter in model.parameters()),
         class_names,
         config.seed,
-        f"detinv train model={name}" + (" data.root=PATH" if "root" in config.data else ""),
+        repeating_command(config),
     )
     weights = out_dir / f"{name}.safetensors"
     save_weights(model, weights, _header(training, options, data))

@@ -1,13 +1,17 @@
 """`detinv train` from its options to its files, on a tiny world."""
 
 import json
+import shlex
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from detinv import cli
+from detinv.config.composition.compose import compose_config
 from detinv.detectors.load import load_detector
+from detinv.training.command import repeating_command
+from detinv.zoo.weights import read_metadata
 
 QUICK = [
     "steps=2",
@@ -49,6 +53,38 @@ def test_train_leaves_weights_card_and_metrics(tmp_path, capsys):
     assert {value.dtype for value in weights.values() if value.ndim == 4} == {torch.float16}
     # The file can be used at once by whoever has it.
     assert load_detector("shapes_maskrcnn", out_dir / "shapes_maskrcnn.safetensors").has_masks
+
+
+def command_of(*overrides: str) -> str:
+    return repeating_command(compose_config("train", [*overrides, "out_dir=somewhere", "workers=0", "accelerator=cpu"]))
+
+
+def test_the_card_and_the_weights_name_the_command_that_repeats_the_run(tmp_path):
+    assert train(tmp_path, "seed=4", "data.seed=2") == 0
+    (line,) = (
+        line.strip() for line in (tmp_path / "shapes_retinanet.md").read_text().splitlines() if "    det" in line
+    )
+    assert line == read_metadata(tmp_path / "shapes_retinanet.safetensors")["command"]
+    words = shlex.split(line)
+    assert {"model=shapes_retinanet", "seed=4", "data.seed=2", "steps=2", "data.image_size=[64,64]"} <= set(words)
+    here = ["out_dir=somewhere", "workers=0", "accelerator=cpu", "steps_per_epoch=1"]
+    assert compose_config("train", [*words[2:], *here]) == compose_config(
+        "train", [*QUICK, "seed=4", "data.seed=2", *here]
+    )
+
+
+def test_a_command_has_no_option_that_its_model_gives_already():
+    assert command_of("model=shapes_fcos", "seed=0", "steps=2500") == "detinv train model=shapes_fcos"
+    assert command_of("model=bccd_retinanet", "data.root=/my/own folder") == (
+        "detinv train model=bccd_retinanet data.root=PATH"
+    )
+    assert command_of("model=shape_retinanet", "gradient_clip=null", "learning_rate=1e-3") == (
+        "detinv train model=shape_retinanet gradient_clip=null learning_rate=0.001"
+    )
+
+
+def test_a_detector_with_a_name_of_its_own_is_found_by_its_options():
+    assert command_of("model=shapes_fcos", "detector.name=mine") == "detinv train model=shapes_fcos detector.name=mine"
 
 
 def test_a_finished_run_is_only_measured_again(tmp_path, capsys):
