@@ -209,7 +209,7 @@ class CentralObjects:
 
         Args:
             label: of the detector that the images were made for.
-            judge: of the one that is run on them; by default the same.
+            judge: of the one that is run on them, or its registered name or path; by default the same.
         """
         judge = judge or label
         images = self.images(setup, label, name)
@@ -221,7 +221,9 @@ class CentralObjects:
             ]
 
         provenance = setup.provenance(judge, images=image_hash(images), score_thresh=SCORE_THRESH)
-        kept = setup.keep(f"detections/{self.key(setup, label, name)}/{judge}", provenance, compute)
+        # A judge may be given by the path of its file.
+        (stem,) = file_stems([judge])
+        kept = setup.keep(f"detections/{self.key(setup, label, name)}/{stem}", provenance, compute)
         return [[NamedDetection(one["name"], one["score"], pixel_box(one["box"])) for one in found] for found in kept]
 
     def key(self, setup: ExperimentSetup, label: str, name: str) -> str:

@@ -103,6 +103,14 @@ def test_what_is_seen_are_the_readers_own_detections(tmp_path):
     assert sum(map(len, OBJECTS.detections(bench, "retinanet", "class0", "fcos")))
 
 
+@pytest.mark.parametrize("path", ["/home/me/mine.yaml", "../mine.yaml", "./mine.yaml"])
+def test_the_judge_may_be_named_by_its_file(tmp_path, path):
+    bench = bench_of(tmp_path, ["retinanet", "fcos"])
+    bench.detectors[path] = bench.detector("fcos")
+    found = OBJECTS.detections(bench, "retinanet", "class0", path)
+    assert found == OBJECTS.detections(bench, "retinanet", "class0", "fcos") != []
+
+
 def test_finished_parts_are_not_computed_again(tmp_path, monkeypatch):
     first = bench_of(tmp_path, ["retinanet"])
     before = OBJECTS.targeted(first, "retinanet", "class0"), OBJECTS.detections(first, "retinanet", "class0")
