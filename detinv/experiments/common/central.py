@@ -102,12 +102,22 @@ class CentralObjects:
         return replace(self, side=side)
 
     def check(self, setup: ExperimentSetup, judge: str | None = None) -> None:
-        """Load the judge, and make layouts for every detector; see `AbstractExperiment.check`."""
-        if judge is not None:
-            setup.detector(judge)
+        """Load the judge, and make layouts for every detector; see `AbstractExperiment.check`.
+
+        Raises:
+            ConfigError: when the judge lacks a target class, so that it could never see the object.
+        """
         for label in setup.labels:
             detector = setup.detector(label)
-            self.layouts(detector, self.names(detector)[0])
+            names = self.names(detector)
+            self.layouts(detector, names[0])
+            known = names if judge is None else setup.detector(judge).class_names
+            for name in names:
+                if name not in known:
+                    raise ConfigError(
+                        f"experiment.judge={judge}: it does not know {label}'s class {quoted(name)}; choose another "
+                        f"judge, null for none, or {_OPTION}.classes that both know"
+                    )
 
     def names(self, detector: AbstractDetector) -> tuple[str, ...]:
         """List the target classes.

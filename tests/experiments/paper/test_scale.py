@@ -1,12 +1,16 @@
 """Figure 12: energy outside the box, agreement of a second detector, and sums over images of each side."""
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from detinv.errors import ConfigError
 from detinv.experiments.common.cooccurrence import NamedDetection, TargetedObject
+from detinv.experiments.paper.context import Context
+from detinv.experiments.paper.position import Position
 from detinv.experiments.paper.scale import Measured, Scale, agrees, area_outside, energy_outside, summarised
 from detinv.metrics.intervals import wilson
 from detinv.results.reports.write_findings import write_findings
@@ -99,3 +103,13 @@ def test_sides_that_do_not_fit_are_refused_before_anything_is_inverted(tmp_path)
     assert not hasattr(bench, "asked")
     with pytest.raises(ConfigError, match="sides"):
         Scale(OBJECTS, sides=[])
+
+
+@pytest.mark.parametrize("experiment", [partial(Scale, sides=[16]), Context, Position])
+def test_a_judge_that_lacks_a_target_class_is_refused_before_anything_is_inverted(tmp_path, experiment):
+    bench = bench_of(tmp_path, ["retinanet", "fcos"])
+    bench.detector("fcos").class_names = ("class0", "class1", "other")
+    with pytest.raises(ConfigError, match="judge=fcos: it does not know retinanet's class 'class2'; choose another"):
+        experiment(OBJECTS, judge="fcos").check(bench)
+    experiment(replace(OBJECTS, classes=["class0"]), judge="fcos").check(bench)
+    assert not hasattr(bench, "asked")
