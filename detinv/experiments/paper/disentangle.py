@@ -13,6 +13,7 @@ from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.evaluation import MEASURES, SCORES, Evaluation, evaluate
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.common.store import Images
+from detinv.inputs.printable import quoted
 from detinv.layouts.batch import canvas_size
 from detinv.layouts.layout import Layout
 from detinv.layouts.relabelling import relabelled
@@ -120,7 +121,14 @@ class Disentangle(AbstractExperiment):
         """See `AbstractExperiment.check`."""
         setup.check_layouts()
         for label in setup.labels:
-            self._judge_of(setup, label)
+            judge = self._judge_of(setup, label)
+            names, layouts = setup.detector(label).class_names, setup.layouts(label, masks=False)
+            asked = {names[number] for layout in layouts for number in layout.labels.tolist()}
+            if lacking := sorted(asked.difference(setup.detector(judge).class_names)):
+                raise ConfigError(
+                    f"{judge} cannot judge the images of {label}: it does not know {quoted(lacking[0])}; name another "
+                    "detector with experiment.judge=NAME"
+                )
 
     def run(self, setup: ExperimentSetup) -> Findings:
         """Invert every detector under all conditions that it has terms for, and judge the images.

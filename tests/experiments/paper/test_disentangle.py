@@ -145,6 +145,14 @@ def test_the_images_differ_by_the_terms_that_are_there(tmp_path):
     assert not torch.equal(read_image(folder / "reg" / name), read_image(folder / "reg_rpn_off" / name))
 
 
+def test_a_judge_that_lacks_a_class_of_the_layouts_is_refused_before_anything_is_inverted(tmp_path):
+    bench = bench_of(tmp_path, ["retinanet", "fcos"])
+    Disentangle().check(bench)
+    bench.detector("fcos").class_names = ("class0", "class1", "other")
+    with pytest.raises(ConfigError, match=r"fcos cannot judge the images of retinanet: it does not know 'class2'"):
+        Disentangle(judge="fcos").check(bench)
+
+
 def test_nobody_judges_its_own_images(tmp_path):
     with pytest.raises(ConfigError, match=r"there is no judge for the images of retinanet: .*experiment\.judge=NAME"):
         Disentangle(judge="retinanet").run(bench_of(tmp_path, ["retinanet"]))
