@@ -129,6 +129,12 @@ def _mistakes(trial: AdapterTrial) -> Iterator[tuple[str, Callable[[Tensor], Ten
             _same,
             partial(_of_head, partial(_rescored, activation, class_power, quality_power)),
         )
+    for peak_kernel in (None, 3, 5, 7):
+        yield (
+            f"suppression: detect() does what PostProcessing(nms_thresh=None, peak_kernel={peak_kernel}) declares",
+            _same,
+            partial(_of_head, partial(_suppressed, peak_kernel)),
+        )
 
 
 def _of_classes(step: int, predictions: Predictions, canvas: tuple[int, int]) -> Predictions:
@@ -206,6 +212,10 @@ def _rescored(
 ) -> DenseHead:
     old = head.scoring
     return replace(head, scoring=Scoring(activation, old.background, class_power, quality_power, old.objectness))
+
+
+def _suppressed(peak_kernel: int | None, head: DenseHead, canvas: tuple[int, int]) -> DenseHead:
+    return replace(head, post=replace(head.post, nms_thresh=None, peak_kernel=peak_kernel))
 
 
 @dataclass(frozen=True)

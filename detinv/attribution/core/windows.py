@@ -82,9 +82,10 @@ def _level_seeds(
         outputs = window.outputs(level, crops)
         inside = (ys - ys.new_tensor(tops)) * shape[1] + xs - xs.new_tensor(lefts)
         mine = (which, inside * anchors + anchor)
-        head = replace(
-            passed.predictions.dense.head, anchors=passed.predictions.dense.head.anchors[rows], level_sizes=(len(rows),)
-        )
+        whole_head = passed.predictions.dense.head
+        # Chosen rows are no grid.
+        post = replace(whole_head.post, peak_kernel=None)
+        head = replace(whole_head, anchors=whole_head.anchors[rows], level_sizes=(len(rows),), post=post)
         quality = None if outputs.quality_logits is None else outputs.quality_logits[mine][None]
         predictions = Predictions(
             DensePredictions(outputs.logits[mine][None], outputs.deltas[mine][None], head, quality)

@@ -16,6 +16,7 @@ from detinv.detectors.targets import SIDES
 _ANCHORS = {
     Fate.LOW_SCORE: "its score was too low",
     Fate.OTHER_CLASS: "its score was too low",
+    Fate.NO_MAXIMUM: "the score of a cell beside it was higher",
     Fate.BEYOND_CANDIDATES: "it was beyond the top-k of its level",
     Fate.TOO_SMALL: "it was too small",
     Fate.SUPPRESSED: "a better proposal suppressed it",
@@ -167,9 +168,12 @@ def _of_loss(report: ErrorReport, loss: Loss, name: str) -> str:
     if loss.suppressor is not None:
         by = f"{names[loss.suppressor.label]} {loss.suppressor.score:.2f}"
         which = f"detection {loss.suppressor.detection + 1}" if loss.suppressor.detection >= 0 else "a prediction"
+        why = f"they overlap by an IoU above {loss.limit:g}"
+        if loss.stage == Stage.NO_MAXIMUM:
+            why = f"only the best of {loss.limit:g} x {loss.limit:g} cells is kept"
         twice = loss.suppressor.iou >= report.thresholds.fg_iou_thresh
         other = " That one overlaps the object as well, but counts for another." if twice else ""
-        return f"{had}, {score}, was suppressed by {which}, {by}: they overlap by an IoU above {loss.limit:g}.{other}"
+        return f"{had}, {score}, was suppressed by {which}, {by}: {why}.{other}"
     if loss.stage in (Stage.BEYOND_CANDIDATES, Stage.BEYOND_DETECTIONS):
         return f"{had}, {score}, was not among the best {loss.limit:g}."
     if loss.stage == Stage.CLAIMED:

@@ -12,7 +12,8 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from torch import Tensor
 
 from detinv.detectors.heads.assigning import assign_rows
-from detinv.detectors.heads.predictions import DensePredictions, Predictions
+from detinv.detectors.heads.peaks import highest_around
+from detinv.detectors.heads.predictions import DenseHead, DensePredictions, Predictions
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.layout import Layout
@@ -24,9 +25,10 @@ _OVERLAP = 0.1
 class Crowding(StrEnum):
     """What an object shares with others; the first that is true of it.
 
-    SUPPRESSED: its IoU with an object of its class is above that of suppression. NO_ROW: of the rows that can have its
-    box, others need all. SAME_ROW: the row that stands for it stands for another object as well. SOME_ROWS: it shares
-    other rows. OVERLAPS: its IoU with another object is above 0.1.
+    SUPPRESSED: its IoU with an object of its class is above that of suppression, or the row of such an object is so
+    near that only one of both can be a local maximum. NO_ROW: of the rows that can have its box, others need all.
+    SAME_ROW: the row that stands for it stands for another object as well. SOME_ROWS: it shares other rows. OVERLAPS:
+    its IoU with another object is above 0.1.
     """
 
     SUPPRESSED = "overlaps one of its class too much"
@@ -54,13 +56,15 @@ def crowding(predictions: Predictions, layout: Layout) -> list[Crowding]:
     others = ~torch.eye(len(layout), dtype=torch.bool, device=boxes.device)
     iou = pairwise_iou(boxes, boxes)
     same_row = some_rows = torch.zeros(len(layout), dtype=torch.bool, device=boxes.device)
+    close = iou > post.suppression
     if dense.head.assigner is not None:
         rows, best = _rows_alone(dense, layout)
         shared = rows.float() @ rows.float().T > 0
         same_row, some_rows = ((best[:, None] == best) & others).any(1), (shared & others).any(1)
+        close = close | _beside(dense.head, best)
     kinds = torch.stack(
         [
-            ((iou > post.suppression) & (labels[:, None] == labels) & others).any(1),
+            (close & (labels[:, None] == labels) & others).any(1),
             _without_row(dense.head.codec.expresses(boxes[None], dense.head.anchors)[0]).to(boxes.device),
             same_row,
             some_rows,
@@ -81,6 +85,16 @@ def _rows_alone(dense: DensePredictions, layout: Layout) -> tuple[Bool[Tensor, "
         rows.append(found.owner[0] == 0)
         best.append(found.candidates[0, 0, 0])
     return torch.stack(rows), torch.stack(best)
+
+
+def _beside(head: DenseHead, rows: Int64[Tensor, " object"]) -> Bool[Tensor, "object other"]:
+    """Return of which pairs of different cells only the better one can be a local maximum."""
+    if head.post.peak_kernel is None:
+        return torch.zeros(len(rows), len(rows), dtype=torch.bool, device=rows.device)
+    at = torch.zeros(1, len(head.anchors), len(rows), device=rows.device)
+    at[0, rows, torch.arange(len(rows), device=rows.device)] = 1.0
+    around, _ = highest_around(at, head.grids, head.post.peak_kernel)
+    return (around[0, rows] > 0) & (rows[:, None] != rows)
 
 
 def _without_row(able: Bool[Tensor, "object row"]) -> Bool[Tensor, " object"]:

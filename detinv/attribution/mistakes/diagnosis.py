@@ -180,6 +180,8 @@ _ADVICE = {
     "preset.objective.weights.cls or for more steps.",
     Stage.LOW_SCORE: "Box and class are there, with too low a score: ask for more steps, or more of the classes, with "
     "a larger preset.objective.weights.cls.",
+    Stage.NO_MAXIMUM: "Cells beside theirs suppress them: a layout whose objects of one class lie farther apart can "
+    "be reported in full.",
     Stage.SUPPRESSED: "Their neighbours suppress them: a layout whose objects overlap less can be reported in full.",
 }
 

@@ -25,6 +25,7 @@ class Stage(StrEnum):
     NO_ROW = "no row had its box"
     OTHER_CLASS = "another class won"
     LOW_SCORE = "score too low"
+    NO_MAXIMUM = "no local maximum"
     BEYOND_CANDIDATES = "beyond the top-k before suppression"
     TOO_SMALL = "box too small"
     SUPPRESSED = "suppressed"
@@ -35,6 +36,7 @@ class Stage(StrEnum):
 _OF_FATE = {
     Fate.LOW_SCORE: Stage.LOW_SCORE,
     Fate.OTHER_CLASS: Stage.OTHER_CLASS,
+    Fate.NO_MAXIMUM: Stage.NO_MAXIMUM,
     Fate.BEYOND_CANDIDATES: Stage.BEYOND_CANDIDATES,
     Fate.TOO_SMALL: Stage.TOO_SMALL,
     Fate.SUPPRESSED: Stage.SUPPRESSED,
@@ -85,11 +87,11 @@ class Loss:
         nearest: the candidate that came nearest to finding it: of those that had its box the one that came furthest; of
             the others, the one of highest IoU. None where a second stage received no region at all.
         winner: where another class won, the candidate of that class.
-        suppressor: where it was suppressed, by which candidate.
+        suppressor: where it was suppressed, or was no local maximum, by which candidate.
         anchor: where the proposal is missing, the fate of the anchor that had its box and came furthest in the proposal
             head; None where no anchor had it.
-        limit: the constant of the post-processing that it did not meet: the score threshold, the IoU of suppression, or
-            the number of candidates or detections.
+        limit: the constant of the post-processing that it did not meet: the score threshold, the side of the max
+            pooling in cells, the IoU of suppression, or the number of candidates or detections.
     """
 
     stage: Stage
@@ -136,13 +138,14 @@ class Losses:
         nearest, stage = self._candidate(number, row, label), _OF_FATE[Fate(furthest)]
         limit = {
             Stage.LOW_SCORE: trace.post.score_thresh,
+            Stage.NO_MAXIMUM: trace.post.peak_kernel,
             Stage.BEYOND_CANDIDATES: trace.post.topk_candidates,
             Stage.SUPPRESSED: trace.post.nms_thresh,
             Stage.BEYOND_DETECTIONS: trace.post.detections_per_image,
         }.get(stage)
         if stage == Stage.OTHER_CLASS:
             return Loss(stage, nearest, self._candidate(number, row, nearest.best_label))
-        if stage == Stage.SUPPRESSED:
+        if stage in (Stage.NO_MAXIMUM, Stage.SUPPRESSED):
             by = trace.suppressor(nearest.number)
             classes = trace.scores.shape[1]
             return Loss(stage, nearest, suppressor=self._candidate(number, by // classes, by % classes), limit=limit)

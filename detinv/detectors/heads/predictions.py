@@ -16,6 +16,7 @@ from torch import Tensor
 
 from detinv.detectors.heads.assigners import Assigner
 from detinv.detectors.heads.codec import BoxCodec
+from detinv.detectors.heads.peaks import grid_shapes
 from detinv.detectors.heads.scoring import Scoring
 
 
@@ -26,7 +27,7 @@ class PostProcessing:
     Args:
         score_thresh: candidates whose score is not above it are dropped.
         nms_thresh: IoU above which the lower-scored of two boxes is suppressed, for each ...; None for heads that give
-            one row per object and need no suppression (set prediction, one-to-one heads).
+            one row per object and need no suppression (set prediction, one-to-one heads), or have `peak_kernel` only.
         topk_candidates: largest number of candidates (pairs of row and class) kept before suppression, for each ...
         detections_per_image: largest number of detections returned.
         topk_per: ... "level", "class" or whole "image".
@@ -37,6 +38,11 @@ class PostProcessing:
         suppress_per: ... "class", or "level" as proposal heads do.
         class_offset: pixels by which the boxes of each class are shifted so that one suppression serves all classes,
             in libraries that do so. Large coordinates are rounded, which can change the outcome of close calls.
+        peak_kernel: side, in cells, of a max pooling of the scores of each class on each level; only rows whose score
+            equals the pooled one are candidates of the class, as in CenterNet. For heads with one row for each cell.
+
+    Raises:
+        ValueError: unless `peak_kernel` is odd and at least 3.
     """
 
     score_thresh: float
@@ -50,10 +56,20 @@ class PostProcessing:
     drop_empty: bool = False
     suppress_per: Literal["class", "level"] = "class"
     class_offset: float | None = None
+    peak_kernel: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.peak_kernel is not None and (self.peak_kernel < 3 or self.peak_kernel % 2 == 0):
+            raise ValueError(f"peak_kernel must be odd and at least 3, got {self.peak_kernel}")
+
+    @property
+    def suppresses(self) -> bool:
+        """Return whether rows suppress others at all; else every row above the threshold is reported."""
+        return self.nms_thresh is not None or self.peak_kernel is not None
 
     @property
     def suppression(self) -> float:
-        """Return `nms_thresh` as a number, infinite for heads without suppression."""
+        """Return `nms_thresh` as a number, infinite where it is None."""
         return math.inf if self.nms_thresh is None else self.nms_thresh
 
 
@@ -72,7 +88,9 @@ class DenseHead:
         strides: pixels from one cell to the next of each level; None where only the anchors say so, see `strides_on`.
 
     Raises:
-        ValueError: when the levels do not add up to the rows, or strides are not given for each of them.
+        ValueError: when the levels do not add up to the rows, or strides are not given for each of them; of a head that
+            keeps local maxima, also when it has no assigner, not one row for each cell of a grid, or classes whose
+            scores cannot be changed one at a time.
     """
 
     anchors: Float[Tensor, "anchor 4"]
@@ -88,6 +106,18 @@ class DenseHead:
             raise ValueError(f"levels of {self.level_sizes} rows, but {len(self.anchors)} anchors")
         if self.strides is not None and len(self.strides) != len(self.level_sizes):
             raise ValueError(f"{len(self.level_sizes)} levels need as many strides, got {self.strides}")
+        if self.post.peak_kernel is not None:
+            if self.assigner is None:
+                raise ValueError("peak_kernel is a suppression, and a head with suppression needs an assigner")
+            if self.scoring.activation != "sigmoid" or self.scoring.objectness:
+                raise ValueError(f"peak_kernel needs a sigmoid for each class and no objectness, got {self.scoring}")
+            # Also tells whether the rows lie on grids, before a step depends on it.
+            _ = self.grids
+
+    @cached_property
+    def grids(self) -> tuple[tuple[int, int], ...]:
+        """Return (rows, columns) of each level's cells, for heads with one row for each cell."""
+        return grid_shapes(self.anchors, self.level_sizes)
 
     @cached_property
     def levels(self) -> Int64[Tensor, " anchor"]:
@@ -219,6 +249,9 @@ class RoIPredictions:
         mask_logits: class-specific mask logits at the given regions only.
         sources: row of the proposal head from which each of the detector's own proposals was decoded; None if the
             adapter does not know.
+
+    Raises:
+        ValueError: when `post` has a `peak_kernel`.
     """
 
     rois: Float[Tensor, "batch roi 4"]
@@ -231,6 +264,10 @@ class RoIPredictions:
     post: PostProcessing
     mask_logits: Float[Tensor, "batch object class side side"] | None = None
     sources: Int64[Tensor, "batch proposal"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.post.peak_kernel is not None:
+            raise ValueError("peak_kernel is for rows that are cells of a grid; regions of a second stage are not")
 
     def detach(self) -> "RoIPredictions":
         """Return the same numbers without gradient."""

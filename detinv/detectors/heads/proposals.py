@@ -53,9 +53,14 @@ def propose(predictions: DensePredictions, limits: Float[Tensor, "batch 2"], by_
         limits: (width, height) of each image, to which its boxes are clipped.
         by_logit: whether levels are ranked by logits, as in Detectron2, or by their sigmoids, as in torchvision, where
             sigmoids that round to the same number tie.
+
+    Raises:
+        ValueError: for a head that keeps local maxima.
     """
     head = predictions.head
     post = head.post
+    if post.peak_kernel is not None:
+        raise ValueError("proposals are suppressed by their overlap only; leave peak_kernel out")
     rounds = None if predictions.logits.device.type == "cpu" else _ACCELERATOR_ROUNDS
     boxes, scores, sources = [], [], []
     start = 0

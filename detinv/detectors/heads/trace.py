@@ -16,7 +16,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
-from detinv.detectors.heads.predictions import DensePredictions, PostProcessing, RoIPredictions
+from detinv.detectors.heads.peaks import highest_around
+from detinv.detectors.heads.predictions import DenseHead, DensePredictions, PostProcessing, RoIPredictions
 from detinv.layouts.boxes import clip, pairwise_iou
 
 
@@ -27,17 +28,19 @@ class Fate(IntEnum):
     """Its score was not above the threshold."""
     OTHER_CLASS = 1
     """Its row counts for its best class only, and that is another one."""
-    BEYOND_CANDIDATES = 2
+    NO_MAXIMUM = 2
+    """A cell around it had a higher score of its class."""
+    BEYOND_CANDIDATES = 3
     """It was not among the candidates of highest score that suppression considers."""
-    TOO_SMALL = 3
+    TOO_SMALL = 4
     """A side of its box was too short."""
-    SUPPRESSED = 4
+    SUPPRESSED = 5
     """A candidate of higher score overlapped it too much."""
-    BEYOND_DETECTIONS = 5
+    BEYOND_DETECTIONS = 6
     """It was not among the best that are reported for an image."""
-    EMPTY = 6
+    EMPTY = 7
     """Its box had no area inside the image."""
-    REPORTED = 7
+    REPORTED = 8
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Trace:
         placed: boxes that it compared, of each considered candidate.
         groups: only candidates of one group suppress each other.
         post: the constants.
+        highest: for each candidate, the row of the highest score of its class among the cells around it, where only
+            local maxima are kept.
     """
 
     boxes: Float[Tensor, "row box_class 4"]
@@ -63,6 +68,7 @@ class Trace:
     placed: Float[Tensor, "candidate 4"]
     groups: Int64[Tensor, " candidate"]
     post: PostProcessing
+    highest: Int64[Tensor, "row class"] | None = None
 
     def cpu(self) -> "Trace":
         """Return the trace on the CPU."""
@@ -81,10 +87,16 @@ class Trace:
     def suppressor(self, candidate: int) -> int:
         """Return the candidate that suppressed a suppressed one: the best of those kept that overlap it too much.
 
+        Of one that is no local maximum, it is the best of the cells around it, which need not have been kept.
+
         Raises:
             ValueError: when the candidate was not suppressed.
         """
-        if int(self.fates.flatten()[candidate]) != Fate.SUPPRESSED:
+        fate, classes = int(self.fates.flatten()[candidate]), self.scores.shape[1]
+        if fate == Fate.NO_MAXIMUM:
+            assert self.highest is not None
+            return int(self.highest.flatten()[candidate]) * classes + candidate % classes
+        if fate != Fate.SUPPRESSED:
             raise ValueError(f"candidate {candidate} was not suppressed")
         place = int((self.considered == candidate).nonzero()[0])
         rivals = self.kept[self.groups[self.kept] == self.groups[place]]
@@ -108,7 +120,7 @@ def trace_dense(
     """
     post = _at(predictions.head.post, score_thresh)
     boxes, scores = predictions.boxes()[image], predictions.scores()[image]
-    return _trace(boxes[:, None], scores, scores, size, post, predictions.head.levels)
+    return _trace(boxes[:, None], scores, scores, size, post, predictions.head)
 
 
 @torch.no_grad()
@@ -138,9 +150,7 @@ def trace_proposals(predictions: DensePredictions, roi: RoIPredictions, image: i
     if roi.sources is None:
         raise ValueError("the adapter does not say from which rows its proposals came")
     boxes, scores = predictions.boxes()[image], predictions.scores()[image]
-    found = _trace(
-        boxes[:, None], scores, predictions.logits[image], size, predictions.head.post, predictions.head.levels
-    )
+    found = _trace(boxes[:, None], scores, predictions.logits[image], size, predictions.head.post, predictions.head)
     # Scores that round to one number tie, and libraries settle ties in different ways; the proposals are known.
     fates = found.fates.clone().flatten()
     chosen = roi.sources[image][roi.valid[image, : roi.sources.shape[1]]]
@@ -159,20 +169,26 @@ def _trace(
     ranks: Float[Tensor, "row class"] | None,
     size: tuple[int, int],
     post: PostProcessing,
-    levels: Int64[Tensor, " row"] | None,
+    head: DenseHead | None,
 ) -> Trace:
     """Run the declared steps, one after the other, and note for each candidate the last that it reached.
 
     Args:
         ranks: by which the best candidates are chosen; None where all take part, in the order of their numbers.
-        levels: of each row; None where there are none.
+        head: to which the rows belong; None for regions.
     """
     classes = scores.shape[1]
+    levels = None if head is None else head.levels
     allowed = scores > post.score_thresh
     fates = torch.where(allowed, Fate.OTHER_CLASS, Fate.LOW_SCORE)
     if post.best_class_only:
         allowed = allowed & torch.zeros_like(allowed).scatter(1, scores.argmax(1, keepdim=True), True)
     flat = fates.flatten()
+    highest = None
+    if head is not None and post.peak_kernel is not None:
+        flat[allowed.flatten()] = Fate.NO_MAXIMUM
+        pooled, rows = (found[0] for found in highest_around(scores[None], head.grids, post.peak_kernel))
+        allowed, highest = allowed & (scores == pooled), rows
     flat[allowed.flatten()] = Fate.BEYOND_CANDIDATES
     pairs = allowed.flatten().nonzero()[:, 0] if ranks is None else _best(ranks, allowed, levels, post)
     flat[pairs] = Fate.TOO_SMALL
@@ -193,7 +209,7 @@ def _trace(
         best = best[((clipped[best, 2:] - clipped[best, :2]) > 0).all(1)]
     flat[pairs[best]] = Fate.REPORTED
     reported = boxes if post.clip == "never" else clip(boxes, limits.expand(*boxes.shape[:2], 2))
-    return Trace(reported, scores, flat.view_as(fates), pairs, kept, placed, groups, post)
+    return Trace(reported, scores, flat.view_as(fates), pairs, kept, placed, groups, post, highest)
 
 
 def _best(

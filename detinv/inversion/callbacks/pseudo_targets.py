@@ -112,7 +112,7 @@ class PseudoTargets(pl.Callback):
                 proposals=self.rule.proposals(dense, layouts, self._assign(name, dense, layouts)),
                 roi=self.rule.roi(predictions.roi, layouts),
             )
-        if dense.head.post.nms_thresh is not None:
+        if dense.head.post.suppresses:
             return Targets(dense=self.rule.dense(dense, layouts, self._assign(name, dense, layouts)))
         self._matched.add(name)
         if predictions.encoder is None:

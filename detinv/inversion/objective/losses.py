@@ -111,7 +111,7 @@ def dense_terms(
         terms[name] = _mean_of_rows(
             entropy * targets.quality_weights * row_weights, targets.quality_weights, targets, options
         )
-    one_to_one = head.post.nms_thresh is None
+    one_to_one = not head.post.suppresses
     if predictions.bins is not None or one_to_one or options.deltas:
         code = head.codec.encode(targets.box_targets, head.anchors[targets.rows])
         if predictions.bins is not None:

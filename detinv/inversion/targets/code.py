@@ -12,6 +12,7 @@ from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
 from detinv.inputs.ranges import check_range
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
 from detinv.inversion.targets.shared import (
+    beneath_objects,
     best_candidates,
     centerness,
     class_onehot,
@@ -29,6 +30,8 @@ class CodeRule:
 
     One stage: rows that training assigns to an object get its class and box. Of the others, those whose score exceeds
     `score_thresh` get class and box of the object that they overlap by `match_iou_thresh`, or background.
+    In a head that keeps local maxima, rows on the slope of an object's row need not report anything else, see
+    `beneath_objects`; and where there is no other suppression, a second row of an object is background, too.
     Two stages: proposals and regions are labelled as in training, but weighted instead of sampled.
 
     Args:
@@ -75,11 +78,18 @@ class CodeRule:
         rows = top_rows(rank, predictions.head.level_sizes, topk)
         live = take(rank, rows) > threshold
         owner = take(assignment.owner, rows)
+        class_weights = live[..., None].float().expand(-1, -1, predictions.num_classes)
+        post = predictions.head.post
+        if post.peak_kernel is not None:
+            beneath = take(beneath_objects(predictions, layouts, assignment.owner, assignment.strength), rows)
+            class_weights = class_weights.masked_fill(beneath & (owner < 0)[..., None], 0)
 
         iou = pairwise_iou(predictions.boxes(rows), layouts.boxes).masked_fill(~layouts.valid[:, None], -1)
         highest, nearest = iou.max(-1)
-        matched = torch.where(live & (highest >= self.match_iou_thresh), nearest, -1)
-        matched = torch.where(owner >= 0, owner, matched)
+        matched = owner
+        if post.nms_thresh is not None:
+            matched = torch.where(live & (highest >= self.match_iou_thresh), nearest, -1)
+            matched = torch.where(owner >= 0, owner, matched)
         foreground = matched >= 0
         slot = matched.clamp(min=0)
         box_targets = take(layouts.boxes, slot)
@@ -106,7 +116,7 @@ class CodeRule:
         return DenseTargets(
             rows=rows,
             class_targets=class_targets,
-            class_weights=live[..., None].float().expand(-1, -1, predictions.num_classes),
+            class_weights=class_weights,
             box_targets=box_targets,
             box_weights=box_weights,
             quality_targets=quality_targets,

@@ -11,7 +11,15 @@ from detinv.detectors.heads.assigners import Assignment
 from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
 from detinv.inputs.ranges import check_range
 from detinv.inversion.targets.base import DenseTargets, ProposalTargets, RoITargets
-from detinv.inversion.targets.shared import class_onehot, is_chosen, roi_targets, slot_of, take, top_rows
+from detinv.inversion.targets.shared import (
+    beneath_objects,
+    class_onehot,
+    is_chosen,
+    roi_targets,
+    slot_of,
+    take,
+    top_rows,
+)
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.matching import distinct_best
@@ -24,7 +32,8 @@ class PaperRule:
     A candidate of class k above the threshold is covered, and unconstrained, if an object of class k overlaps its box
     by more than the suppression threshold: the object's own candidate, with a score of 1, suppresses it. Candidates
     that are not covered get the target 0 for that class. Inference on the targets therefore gives exactly the layout,
-    and need not be run, unless two objects of one class overlap by more than the suppression threshold.
+    and need not be run, unless two objects of one class overlap by more than the suppression threshold. In a head that
+    keeps local maxima, whatever lies on the slope of an object's row is covered as well, see `beneath_objects`.
 
     Args:
         score_thresh: threshold of inference, in (0, 1).
@@ -60,6 +69,10 @@ class PaperRule:
         slot = slot.clamp(min=0)
         iou = pairwise_iou(predictions.boxes(rows), layouts.boxes)
         covered = _covered(iou, layouts, scores.shape[-1], predictions.head.post.suppression)
+        if predictions.head.post.peak_kernel is not None:
+            everywhere = torch.arange(scores.shape[1], device=scores.device).expand(len(scores), -1)
+            owner = slot_of(everywhere, best, layouts.valid)
+            covered = covered | take(beneath_objects(predictions, layouts, owner), rows)
         uncovered = (take(scores, rows) > threshold) & ~covered
         quality_weights = foreground
         if predictions.head.scoring.objectness:

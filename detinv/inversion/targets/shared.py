@@ -6,6 +6,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from detinv.detectors.heads.assigners import Assignment
+from detinv.detectors.heads.peaks import summits
 from detinv.detectors.heads.predictions import DensePredictions, RoIPredictions
 from detinv.inversion.targets.base import RoITargets
 from detinv.layouts.batch import LayoutBatch
@@ -64,6 +65,31 @@ def best_candidates(
     wanted = layouts.labels[:, :, None, None].expand(-1, -1, count, 1)
     logits = logits.gather(3, wanted)[..., 0].masked_fill(~assignment.candidates_valid, -torch.inf)
     return assignment.candidates.gather(2, logits.argmax(2, keepdim=True))[..., 0]
+
+
+def beneath_objects(
+    predictions: DensePredictions,
+    layouts: LayoutBatch,
+    owner: Int64[Tensor, "batch anchor"],
+    strength: Float[Tensor, "batch anchor"] | None = None,
+) -> Bool[Tensor, "batch anchor class"]:
+    """Return which pairs of row and class the objects' rows suppress in a head that keeps local maxima.
+
+    From such a row, going to the highest cell of the window again and again leads to a row of an object of the class.
+    All cells on the way are such rows as well, so what suppresses it stays, whatever is asked of other rows. Cells of
+    equal scores are not told apart.
+
+    Args:
+        owner: object slot whose class each row is to report, or -1 for a row whose scores are as predicted.
+        strength: scores that the rows of objects are to have, in (0, 1]; by default 1.
+    """
+    head, owned = predictions.head, owner >= 0
+    assert head.post.peak_kernel is not None
+    wanted = class_onehot(take(layouts.labels, owner.clamp(min=0)), predictions.num_classes, owned)
+    if strength is not None:
+        wanted = wanted * strength[..., None]
+    scores = torch.where(owned[..., None], wanted.log(), predictions.log_scores())
+    return wanted.gather(1, summits(scores, head.grids, head.post.peak_kernel)) > 0
 
 
 def centerness(
