@@ -85,11 +85,15 @@ def beneath_objects(
     """
     head, owned = predictions.head, owner >= 0
     assert head.post.peak_kernel is not None
-    wanted = class_onehot(take(layouts.labels, owner.clamp(min=0)), predictions.num_classes, owned)
+    # Only the classes of the objects matter, one map for each slot.
+    labels = layouts.labels[:, None].expand(-1, owner.shape[1], -1)
+    wanted = ((take(layouts.labels, owner.clamp(min=0))[..., None] == labels) & owned[..., None]).float()
     if strength is not None:
         wanted = wanted * strength[..., None]
-    scores = torch.where(owned[..., None], wanted.log(), predictions.log_scores())
-    return wanted.gather(1, summits(scores, head.grids, head.post.peak_kernel)) > 0
+    predicted = head.scoring.log_scores(predictions.logits.gather(2, labels), predictions.quality_logits)
+    scores = torch.where(owned[..., None], wanted.log(), predicted)
+    beneath = wanted.gather(1, summits(scores, head.grids, head.post.peak_kernel)) > 0
+    return (beneath.float() @ class_onehot(layouts.labels, predictions.num_classes, layouts.valid)) > 0
 
 
 def centerness(

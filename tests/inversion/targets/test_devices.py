@@ -41,6 +41,7 @@ HEADS = {
     "task-aligned": (TaskAlignedAssigner(), DistanceCodec(), Scoring()),
     "softmax": (AnchorAssigner(), DeltaCodec(), Scoring("softmax", background=True)),
     "objectness": (AnchorAssigner(), DeltaCodec(), Scoring(quality_power=1.0, objectness=True)),
+    "maxima": (AnchorAssigner(), DeltaCodec(), Scoring()),
     "matched": (None, DeltaCodec(), Scoring()),
     "matched softmax": (None, DeltaCodec(), Scoring("softmax", background=True)),
 }
@@ -63,6 +64,8 @@ def dense(kind, classes=3):
     steps = [(x, y, side) for side in (8, 16) for y in range(0, 64, side) for x in range(0, 64, side)]
     anchors = torch.tensor([[x, y, x + side, y + side] for x, y, side in steps], dtype=torch.float32)
     post = POST if assigner is not None else replace(POST, nms_thresh=None)
+    if kind == "maxima":
+        post = replace(POST, nms_thresh=None, peak_kernel=3)
     quality = scoring.quality_power > 0
     return DensePredictions(
         2 * torch.randn(2, 80, classes + int(scoring.background), generator=generator),
