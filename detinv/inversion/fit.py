@@ -11,6 +11,7 @@ from pytorch_lightning.plugins.environments import ClusterEnvironment, Lightning
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from detinv.errors import ConfigError
+from detinv.inputs.printable import quoted
 from detinv.inversion.callbacks.loss_scaling import LossScaling
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
@@ -24,6 +25,16 @@ from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Layout
 from detinv.runtime.processes import for_one_process
 from detinv.runtime.quiet import quiet_lightning
+
+_STEPS = "an inversion takes the number of steps that the option steps says"
+_ALONE = "it would make an image depend on the others of its batch; write an optimizer of your own instead"
+# Arguments that would leave images unfinished, or have no effect, without a word.
+_REFUSED = {
+    **dict.fromkeys(("max_steps", "min_steps", "max_epochs", "min_epochs", "max_time"), _STEPS),
+    **dict.fromkeys(("limit_train_batches", "overfit_batches", "fast_dev_run", "accumulate_grad_batches"), _STEPS),
+    "gradient_clip_val": _ALONE,
+    "logger": "choose the loggers of a run by logger=NAME, or from Python by loggers=[...]",
+}
 
 
 def fit_batch(
@@ -41,7 +52,7 @@ def fit_batch(
     """Invert one batch of layouts that share a canvas, in the ensemble's frame; see `invert` for the other arguments.
 
     Args:
-        callbacks: run after those that set the targets and update the pixels.
+        callbacks: run after those that set the targets and update the pixels, and after the Trainer's own arguments'.
         guards: run between those two.
         slots: object slots of each layout; the last bits of an image depend on their number.
         checkpoint: to continue from, of the same batch.
@@ -64,7 +75,12 @@ def fit_batch(
     targets = PseudoTargets(preset.rule, preset.matching, preset.every_n_steps)
     # Sums divided among threads would depend on the batch; only the network, see there, is worth several threads.
     with cpu_threads(1):
-        fit_module(module, trainer_arguments, [targets, *guards, PixelUpdates(preset.updates), *callbacks], checkpoint)
+        fit_module(
+            module,
+            trainer_arguments,
+            [targets, *guards, PixelUpdates(preset.updates), *listed(trainer_arguments.get("callbacks")), *callbacks],
+            checkpoint,
+        )
     return module
 
 
@@ -76,7 +92,11 @@ def fit_module(
 ) -> None:
     """Take all of the module's steps, or those that remain after `checkpoint`.
 
+    Args:
+        callbacks: all of them; those among `trainer_arguments` are not added.
+
     Raises:
+        ConfigError: when a callback ended the run before its last step.
         KeyboardInterrupt: when interrupted, or asked to terminate.
     """
     scaling = [LossScaling()] if _is_float16(trainer_arguments) else []
@@ -98,6 +118,19 @@ def fit_module(
             raise
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if trainer.global_step < module.steps:
+        # Such images would be taken for finished ones.
+        raise ConfigError(
+            f"trainer: a callback ended the run after step {trainer.global_step} of {module.steps}; to have fewer, "
+            "choose steps"
+        )
+
+
+def check_trainer(arguments: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an argument of Lightning's Trainer that an inversion cannot follow."""
+    for name in sorted(_REFUSED.keys() & arguments.keys()):
+        if arguments[name] is not None and arguments[name] is not False:
+            raise ConfigError(f"trainer.{name}={quoted(arguments[name])}: leave it out; {_REFUSED[name]}")
 
 
 def make_trainer(arguments: Mapping[str, Any], **fixed: Any) -> pl.Trainer:
@@ -107,9 +140,10 @@ def make_trainer(arguments: Mapping[str, Any], **fixed: Any) -> pl.Trainer:
     of one overflows, and on a CPU Lightning would use bfloat16 instead.
 
     Raises:
-        ConfigError: for arguments that Lightning does not accept.
+        ConfigError: for arguments that Lightning does not accept, and those that an inversion cannot follow.
     """
-    plugins = _listed(arguments.get("plugins"))
+    check_trainer(arguments)
+    plugins = listed(arguments.get("plugins"))
     if for_one_process(arguments) and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
         # What SLURM's variables say of further tasks would be taken for processes of this Trainer.
         plugins.append(LightningEnvironment())
@@ -135,8 +169,9 @@ def _is_float16(arguments: Mapping[str, Any]) -> bool:
     return str(arguments.get("precision")) == "16-mixed"
 
 
-def _listed(plugins: Any) -> list[Any]:
-    return [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+def listed(given: Any) -> list[Any]:
+    """Return plugins or callbacks as a list; Lightning's Trainer takes a single one as well."""
+    return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
 
 
 def device_of(trainer_arguments: Mapping[str, Any]) -> torch.device:

@@ -1,37 +1,48 @@
 """Checks of an inversion's input, made before anything is loaded onto a device or written."""
 
+import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 
 from detinv.detectors.acceleration.compile import check_mode
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import ConfigError, LayoutError
-from detinv.inversion.fit import make_trainer
+from detinv.inputs.printable import quoted
+from detinv.inversion.fit import check_trainer, make_trainer
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.layouts.layout import Layout
 from detinv.types import PRECISIONS, canonical_precision
 
 
 def check_options(
-    steps: int,
-    batch_size: int,
-    log_images_every_n_steps: int,
+    steps: object,
+    batch_size: object,
+    log_images_every_n_steps: object,
     trainer: Mapping[str, object],
     compile_mode: object = None,
     allow_tf32: object = None,
+    seed: object = 0,
 ) -> None:
     """Raise ConfigError for unusable values, and for arguments that Lightning's Trainer does not accept."""
     check_precision(trainer.get("precision", PRECISIONS[0]))
     check_mode(compile_mode)
     if not isinstance(allow_tf32, bool | None):
         raise ConfigError(f"allow_tf32={allow_tf32}: choose true, false or null")
-    if log_images_every_n_steps < 1:
-        raise ConfigError(f"log_images_every_n_steps={log_images_every_n_steps}: choose at least 1")
-    if steps < 0:
-        raise ConfigError(f"steps={steps}: choose 0 or more")
-    if batch_size < 1:
-        raise ConfigError(f"batch_size={batch_size}: choose at least 1")
+    _check_whole("log_images_every_n_steps", log_images_every_n_steps, 1)
+    _check_whole("steps", steps, 0)
+    _check_whole("batch_size", batch_size, 1)
+    # 1.0 would draw other numbers than 1, and be taken for the same when a run is resumed.
+    _check_whole("seed", seed)
+    check_trainer(trainer)
     if trainer.get("devices", 1) in (1, "1") and trainer.get("num_nodes", 1) == 1:
         make_trainer(trainer)
+
+
+def _check_whole(name: str, value: object, least: float = -math.inf) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ConfigError(f"{name}={quoted(value)}: choose a whole number")
+    if value < least:
+        raise ConfigError(f"{name}={value}: choose {least} or more")
 
 
 def check_precision(precision: object, name: str = "trainer.precision") -> None:

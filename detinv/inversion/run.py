@@ -71,7 +71,8 @@ def invert(
             every figure.
         seed: of start images and views; each layout draws its own numbers from it.
         batch_size: most images optimised together; it does not change any image. Halved when memory runs out.
-        trainer: arguments of `pytorch_lightning.Trainer`, such as `precision` or `accelerator`. With `devices` or
+        trainer: arguments of `pytorch_lightning.Trainer`, such as `precision`, `accelerator` or `callbacks`, which see
+            the pixels after every update; of what they change, `folder` knows nothing. With `devices` or
             `num_nodes` above 1 the program runs once for each device, and every process returns the whole result.
         loggers: Lightning loggers; they are not closed. One that fails is not used again.
         log_images_every_n_steps: between two grids of current images in the loggers.
@@ -105,7 +106,7 @@ def invert(
         asked = source
     layouts = [layout.resized(ensemble.network_size(layout.image_size)) for layout in asked]
     check_layouts(layouts, ensemble)
-    check_options(steps, batch_size, log_images_every_n_steps, trainer or {}, compile_mode, allow_tf32)
+    check_options(steps, batch_size, log_images_every_n_steps, trainer or {}, compile_mode, allow_tf32, seed)
     ensemble.compiled(compile_mode)
     before, home = _hashes(ensemble), ensemble.pixel_mean.device
     team = start_processes(trainer or {})
