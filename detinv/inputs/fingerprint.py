@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from detinv.errors import ConfigError
 from detinv.inputs.own_code import own_code
 from detinv.inputs.path_modules import as_written
+from detinv.inputs.program_code import code_parts, of_program, program_code
 
 LENGTH = 16
 """Hexadecimal digits of a hash."""
@@ -29,7 +30,8 @@ def settings_hash(settings: object) -> str:
 
     A part with values that do not matter, such as a cache, leaves them out of its `__getstate__`. Cached properties do
     not count. Functions and classes count by their names, and where they are not installed by the code of their module;
-    lambdas and inner functions by their code and the values they enclose.
+    those of the program itself by their own code, see `program_code`; lambdas and inner functions by their code and the
+    values they enclose.
 
     Raises:
         ConfigError: when there is a value whose content cannot be read, naming its type.
@@ -97,12 +99,7 @@ def _beyond_its_name(function: Any) -> list[Any]:
     if not isinstance(function, types.FunctionType) or "<" not in function.__qualname__:
         return []
     enclosed = [cell.cell_contents for cell in function.__closure__ or ()]
-    return [_code(function.__code__), function.__defaults__, function.__kwdefaults__, enclosed]
-
-
-def _code(code: types.CodeType) -> list[Any]:
-    constants = [_code(one) if isinstance(one, types.CodeType) else one for one in code.co_consts]
-    return [code.co_code, code.co_names, constants]
+    return [code_parts(function.__code__), function.__defaults__, function.__kwdefaults__, enclosed]
 
 
 def _state(value: Any) -> Any:
@@ -139,5 +136,7 @@ def _array(value: Tensor | np.ndarray) -> list[Any]:
 def _name(value: Any) -> str:
     module = getattr(value, "__module__", None)
     name = as_written(f"{module}.{value.__qualname__}")
+    if of_program(value):
+        return f"{name} {hashlib.sha256(repr(_described(program_code(value), ())).encode()).hexdigest()[:LENGTH]}"
     code = own_code(module) if isinstance(module, str) else None
     return name if code is None else f"{name} {code[:LENGTH]}"
