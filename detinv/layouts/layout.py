@@ -30,7 +30,7 @@ class Layout:
 
     Raises:
         LayoutError: naming the object, when a box is not finite, reversed, empty or outside the image, a label is
-            negative, or sizes do not agree.
+            negative, a type does not fit, or sizes do not agree.
     """
 
     boxes: Float[Tensor, "object 4"]
@@ -42,13 +42,17 @@ class Layout:
 
     def __post_init__(self) -> None:
         height, width = self.image_size
-        if height < 1 or width < 1:
-            raise LayoutError(f"layout {self.id}: image size {height} x {width} is not positive")
+        if height < 1 or width < 1 or height % 1 or width % 1:
+            raise LayoutError(f"layout {self.id}: image size {height} x {width} must be whole pixels, at least 1 x 1")
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4 or self.labels.shape != self.boxes.shape[:1]:
             raise LayoutError(
                 f"layout {self.id}: boxes must be (objects, 4) with one label each, got "
                 f"{tuple(self.boxes.shape)} and {tuple(self.labels.shape)}"
             )
+        for name, given in (("labels", self.labels), ("masks", self.masks)):
+            if given is not None and len(given) and given.is_floating_point():
+                expected = "whole numbers" if name == "labels" else "true or false"
+                raise LayoutError(f"layout {self.id}: {name} must be {expected}, got {given.dtype}")
         for row, (box, label) in enumerate(zip(self.boxes.tolist(), self.labels.tolist(), strict=True)):
             problem = box_problem(box, height, width)
             if label < 0:
@@ -56,10 +60,11 @@ class Layout:
             if problem:
                 raise LayoutError(f"layout {self.id}: object {row}: {problem}")
         # Whatever the program's default type is; what was made in inference mode could not be used in a loss.
+        object.__setattr__(self, "image_size", (int(height), int(width)))
         object.__setattr__(self, "boxes", own_tensor(self.boxes).float())
-        object.__setattr__(self, "labels", own_tensor(self.labels))
+        object.__setattr__(self, "labels", own_tensor(self.labels).long())
         if self.masks is not None:
-            object.__setattr__(self, "masks", own_tensor(self.masks))
+            object.__setattr__(self, "masks", own_tensor(self.masks).bool())
         if self.masks is not None and self.masks.shape != (len(self.labels), height, width):
             raise LayoutError(
                 f"layout {self.id}: masks must be {(len(self.labels), height, width)}, got {tuple(self.masks.shape)}"
@@ -128,17 +133,18 @@ class Layout:
         Args:
             image_size: (height, width); the two axes may scale differently.
         """
-        if image_size == self.image_size:
-            return self
         height, width = image_size
+        if (height, width) == self.image_size:
+            return self
         factor_y, factor_x = height / self.image_size[0], width / self.image_size[1]
         boxes = self.boxes * self.boxes.new_tensor([factor_x, factor_y, factor_x, factor_y])
         limit = boxes.new_tensor([width, height, width, height])
         boxes = torch.minimum(boxes.clamp(min=0), limit)
         masks = self.masks
         if masks is not None:
-            masks = torch.nn.functional.interpolate(masks[None].float(), size=image_size, mode="nearest-exact")[0] > 0.5
-        return replace(self, boxes=boxes, image_size=image_size, masks=masks)
+            size = (height, width)
+            masks = torch.nn.functional.interpolate(masks[None].float(), size=size, mode="nearest-exact")[0] > 0.5
+        return replace(self, boxes=boxes, image_size=(height, width), masks=masks)
 
 
 class Rounding(NamedTuple):

@@ -76,7 +76,8 @@ class Member(nn.Module):
         if not self._foreign:
             return image, layouts
         height, width = layouts.image_sizes[0]
-        size = self.detector.network_size((height, width))
+        own_height, own_width = self.detector.network_size((height, width))
+        size = (own_height, own_width)
         image = image[..., :height, :width]
         if size != (height, width):
             image = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
