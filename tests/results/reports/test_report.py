@@ -59,6 +59,20 @@ def test_report_is_well_formed_and_complete(sample: Callable[..., InversionResul
     assert page.tags.count("figure") == 12 and page.tags.count("image") == 3
 
 
+def test_report_says_which_images_were_stopped_early_or_are_missing(sample: Callable[..., InversionResult]) -> None:
+    result = sample(2)
+    troubled = result.layouts[1].id
+    metrics = {
+        **result.metrics,
+        "stopped": {troubled: "loss term 'cls' is <not> finite"},
+        "missing": {"gone": "too large"},
+    }
+    text = " ".join(_Page(render_report(replace(result, metrics=metrics), "", "a run")).words)
+    assert f"{troubled}: loss term 'cls' is <not> finite" in text and "gone: too large" in text
+    assert text.count("stopped early") == 1
+    assert "topped early" not in " ".join(_Page(render_report(result, "", "a run")).words)
+
+
 def test_report_asks_for_nothing_from_elsewhere(sample: Callable[..., InversionResult]) -> None:
     text = render_report(sample(2), "a: 1", "a run")
     page = _Page(text)
