@@ -142,6 +142,8 @@ class Job:
                 if self.archive is not None:
                     self.archive.keep(batch, result)
             self._done.interrupted |= bool(waiting) and self._is_asked_to_stop()
+        # Some write only every hundred steps.
+        self.dashboard.tell(lambda logger: logger.save())
         if self.archive is not None:
             self.archive.flush()
 

@@ -18,6 +18,7 @@ from detinv.inversion.preset import Preset, load_preset, preset_name_for
 from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.resume.archive import Archive
 from detinv.inversion.resume.fingerprint import detector_code, detector_hash
+from detinv.layouts.fitting import network_frame
 from detinv.layouts.layout import Layout
 from detinv.layouts.sources import LayoutSource, layouts_for
 from detinv.results.io.versions import versions
@@ -74,7 +75,7 @@ def invert(
         trainer: arguments of `pytorch_lightning.Trainer`, such as `precision`, `accelerator` or `callbacks`, which see
             the pixels after every update; of what they change, `folder` knows nothing. With `devices` or
             `num_nodes` above 1 the program runs once for each device, and every process returns the whole result.
-        loggers: Lightning loggers; they are not closed. One that fails is not used again.
+        loggers: Lightning loggers; told to save at the end, but not closed. One that fails is not used again.
         log_images_every_n_steps: between two grids of current images in the loggers.
         progress: show a progress bar.
         folder: where finished images and the state of the running batch are saved: the same call continues where an
@@ -104,7 +105,10 @@ def invert(
         asked: Sequence[Layout] = layouts_for(source, ensemble)
     else:
         asked = source
-    layouts = [layout.resized(ensemble.network_size(layout.image_size)) for layout in asked]
+    layouts = [
+        layout.resized(network_frame(ensemble.network_size, layout.image_size, f"layout {layout.id}"))
+        for layout in asked
+    ]
     check_layouts(layouts, ensemble)
     check_options(steps, batch_size, log_images_every_n_steps, trainer or {}, compile_mode, allow_tf32, seed)
     ensemble.compiled(compile_mode)

@@ -1,12 +1,15 @@
 """Batches that memory does not suffice for: what is tried next, and that nothing of the failed step is left by then."""
 
+import csv
 import gc
 import weakref
 from collections.abc import Sequence
 
 import pytest
 import torch
+from pytorch_lightning.loggers import CSVLogger
 
+from detinv.errors import LayoutError
 from detinv.inversion import job
 from detinv.inversion.run import invert
 from detinv.layouts.layout import Layout
@@ -91,3 +94,16 @@ def test_other_errors_end_the_job(monkeypatch, error: Exception):
     monkeypatch.setattr(job, "fit_batch", broken)
     with pytest.raises(type(error)):
         invert(tiny_detector("retinanet"), [empty("a")], **OPTIONS)
+
+
+def test_a_logger_has_written_everything_at_the_end(tmp_path):
+    """Lightning's CSVLogger keeps up to a hundred steps in memory."""
+    logger = CSVLogger(tmp_path)
+    invert(tiny_detector("retinanet"), [empty("a")], loggers=[logger], **OPTIONS)
+    with open(f"{logger.log_dir}/metrics.csv", encoding="utf-8") as file:
+        assert [row["step"] for row in csv.DictReader(file) if row["loss/total"]] == ["0"]
+
+
+def test_a_layout_that_would_be_resized_to_nothing_is_named():
+    with pytest.raises(LayoutError, match="layout thin: an image of 5000 x 1 pixels is too narrow"):
+        invert(tiny_detector("retinanet"), [empty("thin", (1, 5000))], **OPTIONS)
