@@ -103,3 +103,16 @@ def test_a_detector_that_no_gradient_can_pass_is_refused():
         detector = tiny_detector("retinanet")
     with pytest.raises(DetectorError, match="built within torch.inference_mode"):
         detinv.invert(detector, [], steps=0, trainer=CPU)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_detector_that_was_converted_is_refused(dtype):
+    detector = tiny_detector("retinanet").to(dtype)
+    calls = {
+        "invert": lambda: detinv.invert(detector, [], steps=0, trainer=CPU),
+        "attribute": lambda: detinv.attribute(detector, []),
+        "explain_errors": lambda: detinv.explain_errors(detector, [], []),
+    }
+    for call in calls.values():
+        with pytest.raises(DetectorError, match=f"was converted to {dtype}; .*load it again"):
+            call()

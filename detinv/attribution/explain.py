@@ -18,7 +18,7 @@ from detinv.attribution.load import as_method
 from detinv.attribution.methods.activations import CanvasMap, Job, activation_maps
 from detinv.attribution.methods.base import AbstractMethod, ActivationMethod, ImageMethod
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.load import load_detector
+from detinv.detectors.load import as_detector
 from detinv.errors import ConfigError, LayoutError
 from detinv.inputs.images import eight_bit_images
 from detinv.inputs.torch_settings import usual_torch
@@ -64,7 +64,7 @@ def attribute(
         DetectorError: for a question that the detector cannot be asked.
         LayoutError: for a box outside its image, or a label that is not one of the detector's classes.
     """
-    detector = load_detector(detector) if isinstance(detector, str) else detector
+    detector = as_detector(detector)
     if (boxes is None) != (labels is None):
         raise ConfigError("boxes and labels: give both, or neither to explain the detector's own detections")
     asked = as_questions(questions, against, detector.class_names)

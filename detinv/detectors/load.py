@@ -66,6 +66,28 @@ def build_detector(node: Any) -> AbstractDetector:
     return detector
 
 
+def as_detector(given: AbstractDetector | str) -> AbstractDetector:
+    """Return the detector that a caller gives, or load the one of that name.
+
+    Raises:
+        DetectorError: when it was converted to another type than float32, or built where no gradient can pass it; see
+            `load_detector` for names.
+    """
+    if isinstance(given, str):
+        return load_detector(given)
+    name = type(given).__name__
+    if any(weights.is_inference() for weights in given.parameters()):
+        raise DetectorError(
+            f"{name} was built within torch.inference_mode(), so that no gradient can pass it; build it outside"
+        )
+    if given.pixel_mean.dtype != torch.float32:
+        raise DetectorError(
+            f"{name} was converted to {given.pixel_mean.dtype}; images are float32, so load it again and leave it as "
+            "it is (invert takes trainer={'precision': 'bf16-mixed'})"
+        )
+    return given
+
+
 def _check_attributes(detector: AbstractDetector) -> None:
     """Check what subclasses set in `__init__`; where it is missing, a later error would be about something else."""
     for name, (fits, expected) in _ATTRIBUTES.items():

@@ -11,7 +11,7 @@ from detinv.attribution.mistakes.kinds import Judged, Kind, Thresholds, judge
 from detinv.attribution.mistakes.replay import replay_image
 from detinv.attribution.mistakes.stages import Candidate, Loss, Losses
 from detinv.detectors.base import AbstractDetector
-from detinv.detectors.load import load_detector
+from detinv.detectors.load import as_detector
 from detinv.errors import LayoutError
 from detinv.inputs.images import eight_bit_images
 from detinv.inputs.torch_settings import usual_torch
@@ -137,7 +137,7 @@ def explain_errors(
 
     Source: see `judge`.
     """
-    detector = load_detector(detector) if isinstance(detector, str) else detector
+    detector = as_detector(detector)
     thresholds = Thresholds(fg_iou_thresh, bg_iou_thresh, score_thresh)
     images = eight_bit_images(images)
     if len(truth) != len(images) or (crowds is not None and len(crowds) != len(images)):

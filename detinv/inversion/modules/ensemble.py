@@ -18,7 +18,7 @@ from detinv.detectors.acceleration.compile import check_mode
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
 from detinv.detectors.colours import checked_colours
-from detinv.detectors.load import build_detector, load_detector
+from detinv.detectors.load import as_detector, build_detector
 from detinv.errors import ConfigError, DetectorError
 from detinv.inversion.modules.network import Network
 from detinv.layouts.batch import LayoutBatch, canvas_size
@@ -243,11 +243,7 @@ def as_ensemble(detector: "AbstractDetector | str | Ensemble | Sequence[Abstract
         while name in loaded:
             number += 1
             name = f"{stem}-{number}"
-        loaded[name] = load_detector(one) if isinstance(one, str) else one
-        if any(weights.is_inference() for weights in loaded[name].parameters()):
-            raise DetectorError(
-                f"{name} was built within torch.inference_mode(), so that no gradient can pass it; build it outside"
-            )
+        loaded[name] = as_detector(one)
     return Ensemble(loaded)
 
 
