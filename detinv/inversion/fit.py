@@ -131,6 +131,11 @@ def check_trainer(arguments: Mapping[str, Any]) -> None:
     for name in sorted(_REFUSED.keys() & arguments.keys()):
         if arguments[name] is not None and arguments[name] is not False:
             raise ConfigError(f"trainer.{name}={quoted(arguments[name])}: leave it out; {_REFUSED[name]}")
+    for one in listed(arguments.get("callbacks")):
+        if not isinstance(one, pl.Callback):
+            raise ConfigError(
+                f"trainer.callbacks: {quoted(one)} is not one of Lightning's callbacks; give them from Python"
+            )
 
 
 def make_trainer(arguments: Mapping[str, Any], **fixed: Any) -> pl.Trainer:

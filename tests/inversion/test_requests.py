@@ -106,6 +106,11 @@ def test_a_trainer_cannot_leave_images_unfinished(given, devices):
         check_options(**{**FINE, "trainer": {"accelerator": "cpu", "devices": devices, **given}})
 
 
+def test_what_is_no_callback_is_named():
+    with pytest.raises(ConfigError, match="trainer.callbacks: 'watch' is not one of Lightning's callbacks"):
+        check_options(**{**FINE, "trainer": {"accelerator": "cpu", "callbacks": ["watch"]}})
+
+
 class Watch(pl.Callback):
     """Counts steps, and takes the image of each; asks to stop after `last` steps."""
 

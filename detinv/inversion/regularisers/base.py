@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from detinv.errors import ConfigError
 from detinv.inputs.ranges import check_range
 
 
@@ -49,5 +50,16 @@ def regulariser_terms(
     pixels: Float[Tensor, "batch 3 height width"],
     mask: Float[Tensor, "batch 1 height width"],
 ) -> dict[str, Float[Tensor, " batch"]]:
-    """Compute all regularisers that have a weight, by name; see `AbstractRegulariser.__call__`."""
-    return {name: one(pixels, mask) for name, one in regularisers.items() if one.weight}
+    """Compute all regularisers that have a weight, by name; see `AbstractRegulariser.__call__`.
+
+    Raises:
+        ConfigError: when one does not give one value per image.
+    """
+    terms = {name: one(pixels, mask) for name, one in regularisers.items() if one.weight}
+    for name, value in terms.items():
+        if value.shape != pixels.shape[:1]:
+            raise ConfigError(
+                f"preset.regularisers.{name}: it gives a tensor of shape {list(value.shape)} for {len(pixels)} images; "
+                f"give one value per image, a tensor of shape [{len(pixels)}]"
+            )
+    return terms

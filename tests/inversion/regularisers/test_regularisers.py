@@ -1,5 +1,7 @@
 """Priors on images against plain references and their properties."""
 
+from dataclasses import dataclass
+
 import kornia
 import pytest
 import torch
@@ -100,3 +102,18 @@ def test_one_without_weight_is_left_out():
     assert regulariser_terms({"a": TotalVariation(0.0), "b": AlphaNorm(1.0)}, *padded((8, 8))).keys() == {"b"}
     with pytest.raises(ConfigError, match="weight=-1"):
         TotalVariation(-1.0)
+
+
+@dataclass(frozen=True)
+class OfTheBatch(AbstractRegulariser):
+    """The mistake that is most easily made: a mean over all images."""
+
+    def __call__(self, pixels, mask):
+        return pixels.square().mean() if self.weight == 1 else pixels.square().mean((1, 2))
+
+
+@pytest.mark.parametrize(("weight", "shape"), [(1, r"\[\]"), (2, r"\[2, 4\]")])
+def test_one_that_does_not_give_a_value_per_image_is_named(weight, shape):
+    pixels = torch.rand(2, 3, 4, 4)
+    with pytest.raises(ConfigError, match=rf"preset.regularisers.mine: .* shape {shape} for 2 images; give one value"):
+        regulariser_terms({"mine": OfTheBatch(weight)}, pixels, torch.ones(2, 1, 4, 4))
