@@ -85,7 +85,7 @@ def foreign(node):
         (foreign(detector_node("shapes_fcos")), [], "trust_config=true"),
         ({**detector_node("shapes_fcos"), "trust_weights": True}, [], "'trust_weights' may not be set by a file"),
         (detector_node("shapes_fcos"), ["detector=[shapes_fcos,shapes_retinanet]"], "detector: choose one"),
-        (detector_node("shapes_fcos"), ["score_thresh=2"], "score_thresh=2: must lie in 0 ... 1"),
+        (detector_node("shapes_fcos"), ["score_thresh=2"], "score_thresh=2: choose at least 0, at most 1"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path, capsys, detector, words, said):

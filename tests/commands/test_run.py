@@ -124,7 +124,7 @@ def test_another_run_is_refused_in_the_same_folder(finished, word, problem, caps
             ["run", "table1_transfer", "experiment._target_=builtins.dict", "trust_config=true"],
             ["builtins.dict is not an experiment"],
         ),
-        (["run", "table1_transfer", "batch_size=0"], ["batch_size=0: choose at least 1"]),
+        (["run", "table1_transfer", "batch_size=0"], ["batch_size=0: choose 1 or more"]),
         (["run", "table1_transfer", "layout.world=plane"], ["unknown world 'plane'; did you mean 'plain'?"]),
     ],
 )

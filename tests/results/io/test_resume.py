@@ -88,7 +88,6 @@ def test_a_configuration_that_cannot_be_read_is_one_line(folder: Path, text: str
     [
         {"preset": {"_target_": "detinv.inversion.recipe.Recipe", "steps": 3}},
         {"protocol": {"_target_": "detinv.experiments.transfer.Transfer", "joint": False}},
-        {"experiment": {"_target_": "detinv.experiments.paper.gallery.Gallery", "shown": 8}},
         {"preset": {"objective": {"weights": {"total_variation": 1e-7}}}},
     ],
 )

@@ -26,7 +26,9 @@ def test_text_in_elements_attributes_and_macros_is_escaped_once() -> None:
     fragment = render_macro("tables.html", "table", content=table)
     assert fragment.count(ESCAPED) == 2 and 'style="background:&#34;&gt;&lt;b&gt;"' in fragment
     # A fragment inserted into another template is not escaped again.
-    layout = render_markup("layout.html", id=HOSTILE, verdicts=[], figures=[], columns=4, width=1, height=1)
+    layout = render_markup(
+        "layout.html", id=HOSTILE, verdicts=[], stopped=False, figures=[], columns=4, width=1, height=1
+    )
     assert f"<h3>{ESCAPED}</h3>" in layout and "<section" in layout
 
 
