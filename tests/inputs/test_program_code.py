@@ -80,20 +80,23 @@ def before(tmp_path_factory):
     return hashed(tmp_path_factory.mktemp("before"))
 
 
+# Each starts a process of its own, which takes seconds; those that are like others are slow tests.
 @pytest.mark.parametrize(
     ("old", "new"),
     [
         ("FACTOR, UNUSED, COLOURS, CALLS = 1,", "FACTOR, UNUSED, COLOURS, CALLS = 2,"),
-        ("[1.0, 0.0]", "[1.0, 0.5]"),
-        ("return FACTOR * value", "return FACTOR / value"),
+        pytest.param("[1.0, 0.0]", "[1.0, 0.5]", marks=pytest.mark.slow),
+        pytest.param("return FACTOR * value", "return FACTOR / value", marks=pytest.mark.slow),
         ("value - 1", "value - 2"),
         ("return 7", "return 8"),
-        ("limit = 3", "limit = 4"),
-        ("weight / 2", "weight / 4"),
-        ("weight / 3", "weight / 4"),
-        ("by=2", "by=3"),
+        pytest.param("limit = 3", "limit = 4", marks=pytest.mark.slow),
+        pytest.param("weight / 2", "weight / 4", marks=pytest.mark.slow),
+        pytest.param("weight / 3", "weight / 4", marks=pytest.mark.slow),
+        pytest.param("by=2", "by=3", marks=pytest.mark.slow),
         ("pixels *= 0.5", "pixels *= 0.6"),
-        ("super().__init__()\n\ndef", "super().__init__()\n        self.eval()\n\ndef"),
+        pytest.param(
+            "super().__init__()\n\ndef", "super().__init__()\n        self.eval()\n\ndef", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_change_of_what_is_used_counts(old, new, before, tmp_path):
@@ -108,9 +111,9 @@ def test_a_change_of_a_module_that_is_imported_counts(before, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("# by how much", "# which is a factor"),
+        pytest.param("# by how much", "# which is a factor", marks=pytest.mark.slow),
         ("UNUSED, COLOURS, CALLS = 1, 1,", "UNUSED, COLOURS, CALLS = 1, 2,"),
-        ("print(before)", "print(before)\nprint(end='')"),
+        pytest.param("print(before)", "print(before)\nprint(end='')", marks=pytest.mark.slow),
         ("\ndef again", "\n\n\ndef again"),
     ],
 )
