@@ -14,6 +14,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
 from detinv.detectors.colours import COCO_COLOURS, checked_colours
 from detinv.errors import DetectorError
+from detinv.inputs.numbers import is_count
 from detinv.inputs.path_modules import as_written
 from detinv.inputs.printable import one_line, quoted
 from detinv.inputs.torch_settings import usual_torch
@@ -102,18 +103,14 @@ def _are_names(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(name, str) for name in value)
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
 _ATTRIBUTES: dict[str, tuple[Callable[[object], bool], str]] = {
     "class_names": (_are_names, "the names of the classes"),
     "pixel_mean": (
         lambda value: isinstance(value, torch.Tensor) and value.shape == (3,),
         "red, green and blue in [0, 1], with register_buffer",
     ),
-    "size_divisor": (_is_count, "a whole number of pixels, at least 1"),
-    "detections_per_image": (_is_count, "a whole number, at least 1"),
+    "size_divisor": (is_count, "a whole number of pixels, at least 1"),
+    "detections_per_image": (is_count, "a whole number, at least 1"),
 }
 """What an attribute must be, and the same in words."""
 
