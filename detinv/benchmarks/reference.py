@@ -49,8 +49,6 @@ def check_reference(detector: AbstractDetector, layout: Layout) -> None:
     Raises:
         ConfigError: if the detector is not a RetinaNet on the CPU.
     """
-    if detector.device.type != "cpu":
-        raise ConfigError("the plain loop runs on the CPU; use device=cpu")
     with torch.no_grad():
         reference_loss(detector, layout, torch.zeros(3, *layout.image_size))
 
@@ -69,7 +67,6 @@ def reference_steps(detector: AbstractDetector, layout: Layout, start: Image) ->
     Raises:
         ConfigError: if the detector is not a RetinaNet on the CPU.
     """
-    check_reference(detector, layout)
     network = copy.deepcopy(detector).requires_grad_(True)
     image = start.clone().requires_grad_()
     mean = network.pixel_mean[:, None, None]
@@ -100,7 +97,13 @@ def reference_start(detector: AbstractDetector, layout: Layout, seed: int) -> Im
 
 
 def reference_loss(detector: AbstractDetector, layout: Layout, image: Image) -> Float[Tensor, ""]:
-    """Compute the loss that a step descends, with gradient."""
+    """Compute the loss that a step descends, with gradient.
+
+    Raises:
+        ConfigError: if the detector is not a RetinaNet on the CPU.
+    """
+    if detector.device.type != "cpu":
+        raise ConfigError("the plain loop runs on the CPU; use device=cpu")
     height, width = layout.image_size
     below, right = canvas_size([layout.image_size], detector.size_divisor)
     canvas = F.pad(image, (0, right - width, 0, below - height))
