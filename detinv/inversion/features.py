@@ -12,7 +12,7 @@ from detinv.detectors.feature_layers import FeatureLayer
 from detinv.detectors.features import read_features
 from detinv.inversion.callbacks.loss_recorder import LossRecorder
 from detinv.inversion.callbacks.pixel_updates import PixelUpdates
-from detinv.inversion.fit import fit_module, listed
+from detinv.inversion.fit import fit_module
 from detinv.inversion.modules.base import AbstractPixelModule, OptimizerFactory, StepOutcome
 from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.objective.losses import Terms
@@ -145,11 +145,7 @@ def invert_features(
         preset.precondition if detector.trained_on_photographs else None,
     )
     with quiet_lightning():
-        fit_module(
-            module,
-            trainer or {},
-            [PixelUpdates(preset.updates), *listed((trainer or {}).get("callbacks")), LossRecorder()],
-        )
+        fit_module(module, trainer or {}, [PixelUpdates(preset.updates)], [LossRecorder()])
     # Lightning moves what it trained to the CPU.
     detector.to(home)
     return module.images()

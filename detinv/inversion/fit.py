@@ -75,36 +75,34 @@ def fit_batch(
     targets = PseudoTargets(preset.rule, preset.matching, preset.every_n_steps)
     # Sums divided among threads would depend on the batch; only the network, see there, is worth several threads.
     with cpu_threads(1):
-        fit_module(
-            module,
-            trainer_arguments,
-            [targets, *guards, PixelUpdates(preset.updates), *listed(trainer_arguments.get("callbacks")), *callbacks],
-            checkpoint,
-        )
+        fit_module(module, trainer_arguments, [targets, *guards, PixelUpdates(preset.updates)], callbacks, checkpoint)
     return module
 
 
 def fit_module(
     module: AbstractPixelModule,
     trainer_arguments: Mapping[str, object],
-    callbacks: Sequence[pl.Callback],
+    updates: Sequence[pl.Callback],
+    callbacks: Sequence[pl.Callback] = (),
     checkpoint: Path | None = None,
 ) -> None:
     """Take all of the module's steps, or those that remain after `checkpoint`.
 
     Args:
-        callbacks: all of them; those among `trainer_arguments` are not added.
+        updates: callbacks that set targets and update the pixels; those of the Trainer's arguments follow.
+        callbacks: run last.
 
     Raises:
         ConfigError: when one of the Trainer arguments' callbacks ended the run before its last step.
         KeyboardInterrupt: when interrupted, or asked to terminate.
     """
     scaling = [LossScaling()] if _is_float16(trainer_arguments) else []
+    own = _listed(trainer_arguments.get("callbacks"))
     trainer = make_trainer(
         trainer_arguments,
         max_steps=module.steps,
         max_epochs=1,
-        callbacks=[*scaling, *callbacks],
+        callbacks=[*scaling, *updates, *own, *callbacks],
     )
     if module.steps:
         try:
@@ -118,8 +116,8 @@ def fit_module(
             raise
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if trainer.global_step < module.steps and listed(trainer_arguments.get("callbacks")):
-        # Such images would be taken for finished ones. Callbacks of our own, as in a benchmark, end runs on purpose.
+    if own and trainer.global_step < module.steps:
+        # Such images would be taken for finished ones. Other callbacks, as in a benchmark, end runs on purpose.
         raise ConfigError(
             f"trainer: a callback ended the run after step {trainer.global_step} of {module.steps}; to have fewer, "
             "choose steps"
@@ -131,7 +129,7 @@ def check_trainer(arguments: Mapping[str, Any]) -> None:
     for name in sorted(_REFUSED.keys() & arguments.keys()):
         if arguments[name] is not None and arguments[name] is not False:
             raise ConfigError(f"trainer.{name}={quoted(arguments[name])}: leave it out; {_REFUSED[name]}")
-    for one in listed(arguments.get("callbacks")):
+    for one in _listed(arguments.get("callbacks")):
         if not isinstance(one, pl.Callback):
             raise ConfigError(
                 f"trainer.callbacks: {quoted(one)} is not one of Lightning's callbacks; give them from Python"
@@ -148,7 +146,7 @@ def make_trainer(arguments: Mapping[str, Any], **fixed: Any) -> pl.Trainer:
         ConfigError: for arguments that Lightning does not accept, and those that an inversion cannot follow.
     """
     check_trainer(arguments)
-    plugins = listed(arguments.get("plugins"))
+    plugins = _listed(arguments.get("plugins"))
     if for_one_process(arguments) and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
         # What SLURM's variables say of further tasks would be taken for processes of this Trainer.
         plugins.append(LightningEnvironment())
@@ -174,7 +172,7 @@ def _is_float16(arguments: Mapping[str, Any]) -> bool:
     return str(arguments.get("precision")) == "16-mixed"
 
 
-def listed(given: Any) -> list[Any]:
+def _listed(given: Any) -> list[Any]:
     """Return plugins or callbacks as a list; Lightning's Trainer takes a single one as well."""
     return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
 
