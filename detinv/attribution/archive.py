@@ -41,14 +41,14 @@ class AttributionArchive:
             (folder / name).mkdir(exist_ok=True)
 
     def key(self, image: UInt8[Tensor, "3 height width"], objects: ExplainedObjects, asked: str = "") -> str:
-        """Return what identifies an image's maps: its pixels, its objects, their masks and the settings.
+        """Return what identifies an image's maps: its pixels, its objects, their scores and masks, and the settings.
 
         Args:
             asked: what else they depend on, such as the number of the image, with which seeds are mixed.
         """
         digest = hashlib.sha256((self._settings + asked).encode())
         masks = [] if objects.masks is None else [objects.masks]
-        for tensor in (image, objects.boxes, objects.labels, *masks):
+        for tensor in (image, objects.boxes, objects.labels, objects.scores, *masks):
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
         return digest.hexdigest()

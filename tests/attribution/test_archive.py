@@ -23,6 +23,7 @@ def test_the_key_changes_with_everything_that_maps_depend_on(tmp_path):
         archive.key(image + 1, objects, "image 0"),
         archive.key(image, replace(objects, boxes=boxes + 1), "image 0"),
         archive.key(image, replace(objects, labels=labels + 1), "image 0"),
+        archive.key(image, replace(objects, scores=objects.scores / 2), "image 0"),
         archive.key(image, replace(objects, masks=masks), "image 0"),
         archive.key(image, replace(objects, masks=~masks), "image 0"),
         # Seeds of random methods are mixed with it.
