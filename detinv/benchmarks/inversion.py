@@ -20,6 +20,7 @@ from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.preset import Preset
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import average_precision
+from detinv.runtime.devices import trainer_on
 from detinv.runtime.quiet import quiet_lightning
 
 _DECIMALS = 4
@@ -84,9 +85,8 @@ def by_preset(detector: AbstractDetector, preset: Preset, steps: int) -> Contest
 
     def run(layouts: Sequence[Layout], goal: Goal, seed: int) -> list[Progress]:
         watch = _Watch(layouts, goal)
-        accelerator = "gpu" if detector.device.type == "cuda" else "cpu"
         with quiet_lightning():
-            fit_batch(as_ensemble(detector), layouts, preset, steps, seed, {"accelerator": accelerator}, [watch])
+            fit_batch(as_ensemble(detector), layouts, preset, steps, seed, trainer_on(detector.device), [watch])
         return watch.found
 
     return run

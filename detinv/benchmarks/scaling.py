@@ -21,6 +21,7 @@ from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.preset import Preset
 from detinv.layouts.layout import Layout
+from detinv.runtime.devices import trainer_on
 from detinv.runtime.quiet import quiet_lightning
 
 # Untimed first steps: caches fill, and processes start at different times.
@@ -153,12 +154,10 @@ def timed_run(
 ) -> tuple[float, float]:
     """Run one inversion and return when its timed steps began and ended, in seconds since the epoch."""
     span = _Span(barrier)
-    accelerator = "gpu" if detector.device.type == "cuda" else "cpu"
     with quiet_lightning():
         callbacks = [LossRecorder(), span]
-        fit_batch(
-            as_ensemble(detector), layouts, preset, _WARMUP + steps, seed, {"accelerator": accelerator}, callbacks
-        )
+        trainer = trainer_on(detector.device)
+        fit_batch(as_ensemble(detector), layouts, preset, _WARMUP + steps, seed, trainer, callbacks)
     return span.begun, span.ended
 
 

@@ -23,6 +23,7 @@ from detinv.inversion.modules.base import AbstractPixelModule
 from detinv.inversion.modules.ensemble import as_ensemble
 from detinv.inversion.preset import Preset
 from detinv.layouts.layout import Layout
+from detinv.runtime.devices import trainer_on
 from detinv.runtime.quiet import quiet_lightning
 
 BARE, ACCELERATED = "unmodified", "accelerated"
@@ -106,8 +107,7 @@ def fit_turns(
     Returns:
         Seconds of the first step.
     """
-    accelerator = "gpu" if detector.device.type == "cuda" else "cpu"
-    trainer = {"accelerator": accelerator, "precision": precision}
+    trainer = {**trainer_on(detector.device), "precision": precision}
     ensemble, first = as_ensemble(detector).compiled(compile_mode), FirstStep()
     with quiet_lightning():
         fit_batch(ensemble, layouts, preset, steps, seed, trainer, (), [first, LossRecorder(), turns])

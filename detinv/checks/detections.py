@@ -20,6 +20,7 @@ from detinv.inversion.targets.matching import HungarianRule
 from detinv.inversion.targets.paper import PaperRule
 from detinv.inversion.targets.substitute import substitute
 from detinv.layouts.layout import Detections, Layout
+from detinv.runtime.devices import trainer_on
 
 _MANY = 8
 
@@ -28,7 +29,6 @@ def inverts_layouts(trial: AdapterTrial) -> Finding:
     """A few steps towards layouts with no, one and many objects lower the loss; their images join the trial's."""
     size = trial.sizes[0]
     layouts = [replace(trial.layout(size, count), id=f"layout{count}") for count in (0, 1, _MANY)]
-    accelerator = "gpu" if trial.detector.device.type == "cuda" else "cpu"
     result = invert(
         trial.detector,
         layouts,
@@ -36,7 +36,7 @@ def inverts_layouts(trial: AdapterTrial) -> Finding:
         steps=trial.steps,
         seed=trial.seed,
         batch_size=len(layouts),
-        trainer={"accelerator": accelerator},
+        trainer=trainer_on(trial.detector.device),
         progress=False,
     )
     trial.images += result.images

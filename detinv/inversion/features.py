@@ -130,7 +130,6 @@ def invert_features(
     """
     ensemble = as_ensemble(detector)
     batch = LayoutBatch.collate(layouts, detector.size_divisor)
-    home = detector.device
     wanted = _on_layout_canvas(detector, images, batch)
     module = FeatureInversion(
         ensemble,
@@ -146,8 +145,6 @@ def invert_features(
     )
     with quiet_lightning():
         fit_module(module, trainer or {}, [PixelUpdates(preset.updates)], [LossRecorder()])
-    # Lightning moves what it trained to the CPU.
-    detector.to(home)
     return module.images()
 
 

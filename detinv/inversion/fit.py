@@ -88,6 +88,8 @@ def fit_module(
 ) -> None:
     """Take all of the module's steps, or those that remain after `checkpoint`.
 
+    Afterwards the detectors are on the device where they were.
+
     Args:
         updates: callbacks that set targets and update the pixels; those of the Trainer's arguments follow.
         callbacks: run last.
@@ -104,6 +106,7 @@ def fit_module(
         max_epochs=1,
         callbacks=[*scaling, *updates, *own, *callbacks],
     )
+    home = module.ensemble.pixel_mean.device
     if module.steps:
         try:
             trainer.fit(module, step_loader(module.steps), ckpt_path=checkpoint, weights_only=True)
@@ -114,6 +117,9 @@ def fit_module(
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from error
             raise
+        finally:
+            # Lightning leaves what it trained on the CPU, and what failed anywhere.
+            module.ensemble.to(home)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if own and trainer.global_step < module.steps:

@@ -1,4 +1,6 @@
-"""Devices by name."""
+"""Devices by name, and in the words of Lightning's Trainer."""
+
+from typing import Any
 
 import torch
 
@@ -18,3 +20,10 @@ def usable_device(name: str) -> torch.device:
         first_line = str(error).strip().splitlines()[0]
         raise ConfigError(f"device={name}: {first_line}; use device=cpu") from error
     return device
+
+
+def trainer_on(device: torch.device) -> dict[str, Any]:
+    """Return the arguments with which Lightning's Trainer runs a module on `device`, and not on another GPU."""
+    if device.type == "cuda":
+        return {"accelerator": "gpu", "devices": [device.index or 0]}
+    return {"accelerator": device.type}

@@ -8,6 +8,7 @@ from detinv.benchmarks.turns import STEP, Turns, ratio
 from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Layout
 from tests.fakes import FAMILIES, tiny_detector
+from tests.pretended_gpu import GPU, PretendedGpu
 
 LAYOUTS = [
     Layout(torch.tensor([[4.0, 6.0, 30.0, 28.0], [32.0, 30.0, 60.0, 62.0]]), torch.tensor([0, 2]), (64, 64), "two"),
@@ -67,6 +68,25 @@ def test_step_tells_both_floors():
     assert set(found["seconds"]) == {"step", "unmodified", "accelerated"}
     for name in ("step_to_unmodified", "step_to_accelerated", "unmodified_to_accelerated"):
         assert 0 < found[name]["low"] <= found[name]["median"] <= found[name]["high"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_detector_is_measured_on_its_gpu_as_often_as_one_likes():
+    detector, seen = tiny_detector("retinanet"), []
+    with PretendedGpu():
+        detector.to(GPU)
+        for layouts in (LAYOUTS[:1], LAYOUTS):
+            fit_turns(Turns({"device": lambda module: seen.append(module.device)}, 1), detector, layouts, PRESET, 1, 0)
+    assert seen == [GPU, GPU] and detector.device == GPU
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_figures_of_a_gpu_are_there():
+    detector = tiny_detector("retinanet")
+    with PretendedGpu():
+        found = bench_step(detector.to(GPU), LAYOUTS, PRESET, rounds=2, steps_per_round=1, warmup=0)
+    assert found["peak_bytes"] is not None and "idle_share" in found
 
 
 def test_floors_have_the_precision_of_the_steps():

@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch.profiler import ProfilerActivity
 
 GPU = torch.device("cuda", 0)
 _PROPERTIES = SimpleNamespace(name="pretended", total_memory=2**36, multi_processor_count=1, major=9, minor=0)
@@ -33,6 +34,7 @@ _ANSWERS: dict[str, Any] = {
     "torch.cuda.is_current_stream_capturing": False,
     "torch.accelerator.current_stream": SimpleNamespace(is_capturing=lambda: False),
     "torch._C._cuda_clearCublasWorkspaces": None,
+    "torch.autograd.profiler._supported_activities": {ProfilerActivity.CPU, ProfilerActivity.CUDA},
     "lightning_fabric.accelerators.cuda.num_cuda_devices": 1,
     "lightning_fabric.accelerators.cuda.is_cuda_available": True,
     "pytorch_lightning.accelerators.cuda.num_cuda_devices": 1,
