@@ -46,7 +46,9 @@ def run(config: DictConfig, build: Build) -> None:
     device = usable_device(config.device)
     check_dashboard(config)
     with start_processes({"accelerator": device.type, "devices": config.processes}) as team:
-        _run(config, build, team, torch.device(device.type, team.device) if device.type == "cuda" else device)
+        # Several processes have a GPU each; one runs where it was told to.
+        own = device.type == "cuda" and team.count > 1
+        _run(config, build, team, torch.device(device.type, team.device) if own else device)
 
 
 def _run(config: DictConfig, build: Build, team: Processes, device: torch.device) -> None:

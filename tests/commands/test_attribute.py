@@ -17,6 +17,7 @@ from detinv.commands import attribute
 from detinv.detectors.load import load_detector
 from detinv.errors import DetinvError
 from detinv.results.io.files import write_json, write_png
+from detinv.runtime.processes import Processes
 from detinv.worlds.part import PartWorld
 from detinv.zoo.weights import bundled_weights
 
@@ -32,6 +33,17 @@ def written(tmp_path_factory) -> Path:
     out_dir = tmp_path_factory.mktemp("attribute") / "out"
     assert run(out_dir) == 0
     return out_dir
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 0)])
+def test_one_process_explains_on_the_gpu_it_was_told_and_several_have_one_each(count, expected, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(attribute, "usable_device", torch.device)
+    monkeypatch.setattr(attribute, "start_processes", lambda _: Processes(count=count, device=0))
+    monkeypatch.setattr(Processes, "gather", lambda self, value: [value])
+    monkeypatch.setattr(attribute, "_run", lambda config, build, team, device: seen.append(device))
+    assert run(tmp_path / "out", "device=cuda:1", f"processes={count}") == 0
+    assert seen == [torch.device("cuda", expected)]
 
 
 def test_everything_is_written(written: Path):
