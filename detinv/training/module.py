@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from detinv.errors import ConfigError
 
 _RANDOM_STATE = "torch_random_state"
+_DEVICE_RANDOM_STATE = "device_random_state"
 MADE_FROM = "made_from"
 """Entry of a checkpoint: what the run depends on."""
 
@@ -19,7 +20,8 @@ class DetectorTraining(pl.LightningModule):
     """Minimises the sum of a torchvision detector's own training losses.
 
     AdamW with a linear warm-up over the first twentieth of the steps, then a cosine to zero. Checkpoints include the
-    state of the CPU's random number generator, with which two-stage detectors sample their training examples.
+    state of the random number generators, with which two-stage detectors sample their training examples: the CPU's, and
+    that of the device.
 
     Args:
         model: any of torchvision's detection models.
@@ -43,6 +45,7 @@ class DetectorTraining(pl.LightningModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.made_from = dict(made_from or {})
+        self._device_random_state: dict[str, Tensor] = {}
 
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> Tensor:
         """Return the sum of the model's losses for one batch of images and targets in torchvision's format.
@@ -65,11 +68,19 @@ class DetectorTraining(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[_RANDOM_STATE] = torch.get_rng_state()
+        if self.device.type != "cpu":
+            checkpoint[_DEVICE_RANDOM_STATE] = {self.device.type: torch.get_device_module(self.device).get_rng_state()}
         checkpoint[MADE_FROM] = self.made_from
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if _RANDOM_STATE in checkpoint:
             torch.set_rng_state(checkpoint[_RANDOM_STATE].cpu())
+        self._device_random_state = checkpoint.get(_DEVICE_RANDOM_STATE, {})
+
+    def on_train_start(self) -> None:
+        # Checkpoints are loaded before the device is known; one of another kind of device says nothing of this one.
+        if self.device.type in self._device_random_state:
+            torch.get_device_module(self.device).set_rng_state(self._device_random_state[self.device.type].cpu())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)

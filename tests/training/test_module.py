@@ -55,3 +55,23 @@ def test_a_loss_that_is_not_finite_ends_the_training():
     module.model.weight.data.fill_(1e30)
     with pytest.raises(ConfigError, match="diverged: b is not finite at step 0; choose a smaller learning_rate"):
         module.training_step(([torch.zeros(3, 4, 4)], [{}]), 0)
+
+
+def test_random_numbers_of_the_device_go_on_where_they_were(monkeypatch):
+    module, checkpoint = DetectorTraining(TwoLosses(), steps=10), {}
+    numbers = {"now": torch.tensor([7], dtype=torch.uint8)}
+    monkeypatch.setattr("torch.cuda.get_rng_state", lambda: numbers["now"])
+    monkeypatch.setattr("torch.cuda.set_rng_state", lambda state: numbers.update(now=state))
+    on_gpu = property(lambda self: torch.device("cuda", 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(DetectorTraining, "device", on_gpu)
+        module.on_save_checkpoint(checkpoint)
+    numbers["now"] = torch.tensor([1], dtype=torch.uint8)
+    resumed = DetectorTraining(TwoLosses(), steps=10)
+    # Lightning loads a checkpoint before it moves the module.
+    resumed.on_load_checkpoint(checkpoint)
+    resumed.on_train_start()
+    assert numbers["now"].item() == 1
+    monkeypatch.setattr(DetectorTraining, "device", on_gpu)
+    resumed.on_train_start()
+    assert numbers["now"].item() == 7
