@@ -40,7 +40,12 @@ class IdleTime(AbstractStepCallback):
             now(module.device)
             self._profile.stop()
             events = self._profile.events() or []
-            kernels = [event.time_range for event in events if event.device_type == DeviceType.CUDA]
+            # Regions with a name, such as "Optimizer.step", have a range on the GPU as well, with the pauses in them.
+            kernels = [
+                event.time_range
+                for event in events
+                if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+            ]
             self.found = {
                 "idle_share": idle_share([(one.start, one.end) for one in kernels]),
                 "kernels_per_step": len(kernels) / self.steps,
