@@ -29,12 +29,20 @@ def label_of(name: str, class_names: Sequence[str], where: str) -> int:
     Raises:
         LayoutError: for an unknown name, suggesting the nearest one of the detector's.
     """
+    number = known_label(name, class_names)
+    if number is None:
+        hint = suggestion(name, class_names)
+        raise LayoutError(f"{where}: unknown class {quoted(name)}{hint} (the detector knows {listed(class_names)})")
+    return number
+
+
+def known_label(name: str, class_names: Sequence[str]) -> int | None:
+    """Return the number of the class `name` as `label_of` does; None for a name that the detector does not know."""
     for match in (lambda known: known == name, lambda known: _canonical(known) == _canonical(name)):
         for number, known in enumerate(class_names):
             if match(known):
                 return number
-    hint = suggestion(name, class_names)
-    raise LayoutError(f"{where}: unknown class {quoted(name)}{hint} (the detector knows {listed(class_names)})")
+    return None
 
 
 def listed(class_names: Sequence[str]) -> str:

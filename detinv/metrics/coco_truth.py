@@ -1,6 +1,6 @@
 """An annotation file as COCO's evaluation uses it: with crowds, its own areas and boxes, and its own ids."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,13 @@ from detinv.inputs.notes import say_once
 from detinv.inputs.printable import quoted
 from detinv.layouts.coco import annotated_box, annotation_name, given_area, load_coco
 from detinv.layouts.coco_file import WRITTEN_ID, read_coco
+from detinv.layouts.labels import known_label
 from detinv.layouts.layout import Layout
 from detinv.layouts.segmentations import rasterised
 from detinv.metrics.coco_ap import coco_ground_truth, encoded_mask
+
+Labels = Mapping[int, int | None]
+"""The detector's class, by the file's category; None for categories that the detector does not know."""
 
 
 @dataclass(frozen=True)
@@ -47,58 +51,58 @@ def load_annotated(annotations: str | Path, class_names: Sequence[str]) -> Annot
     Crowds of classes that the detector does not know are left out, and segmentations that cannot be read.
 
     Raises:
-        LayoutError: also when a crowd has no proper box, and when two categories of one name both have objects, as
+        LayoutError: also when a crowd has no proper box, and when two categories of one class both have objects, as
             results can name only one of them.
     """
     path = Path(annotations)
     coco = read_coco(path)
-    category_ids = _category_ids(path, coco, class_names)
+    labels = {number: known_label(category["name"], class_names) for number, category in coco.cats.items()}
+    category_ids = _category_ids(path, coco, class_names, labels)
     layouts = load_coco(path, class_names, masks_needed=False)
     images = [coco.imgs[image_id] for image_id in sorted(coco.imgs)]
-    crowds = [_crowds(path, coco, image, class_names, layouts) for image in images]
+    crowds = [_crowds(path, coco, image, labels, layouts) for image in images]
     return AnnotatedImages(
         layouts,
         crowds,
-        _truth(coco, images, layouts, crowds, class_names),
+        _truth(coco, images, layouts, crowds, class_names, labels),
         [image["file_name"] for image in images],
         [image[WRITTEN_ID] for image in images],
         category_ids,
     )
 
 
-def _category_ids(path: Path, coco: COCO, class_names: Sequence[str]) -> list[Any]:
+def _category_ids(path: Path, coco: COCO, class_names: Sequence[str], labels: Labels) -> list[Any]:
     beyond = max(coco.cats, default=0) + 1
     used = {entry["category_id"] for entry in coco.dataset["annotations"]}
     ids = []
     for label, name in enumerate(class_names):
-        same = [number for number, category in coco.cats.items() if category["name"] == name]
+        same = [number for number, other in labels.items() if other == label]
         # Roboflow lists a data set's own name as a category without objects, next to a class of that name.
         with_objects = [number for number in same if number in used]
         if len(with_objects) > 1:
             raise LayoutError(
-                f"{path}: categories {with_objects[0]} and {with_objects[1]} are both called {quoted(name)} and both "
-                "have objects, but results can name only one of them; give their objects one category"
+                f"{path}: categories {with_objects[0]} and {with_objects[1]} are both called {quoted(name)}, by this "
+                "or another name, and both have objects, but results can name only one of them; give their objects "
+                "one category"
             )
-        chosen = (with_objects or same or [None])[0]
+        chosen = next(iter(with_objects or same), None)
         ids.append(beyond + label if chosen is None else coco.cats[chosen][WRITTEN_ID])
     return ids
 
 
-def _crowds(path: Path, coco: COCO, image: dict[str, Any], class_names: Sequence[str], layouts: list[Layout]) -> Layout:
+def _crowds(path: Path, coco: COCO, image: dict[str, Any], labels: Labels, layouts: list[Layout]) -> Layout:
     """Return the crowds of an image, with masks if any layout has some."""
-    entries = [
-        entry
-        for entry in coco.imgToAnns[image["id"]]
-        if entry.get("iscrowd", 0) and coco.cats[entry["category_id"]]["name"] in class_names
-    ]
+    crowds = [entry for entry in coco.imgToAnns[image["id"]] if entry.get("iscrowd", 0)]
+    known = [(entry, labels[entry["category_id"]]) for entry in crowds]
+    entries = [entry for entry, label in known if label is not None]
     boxes = [annotated_box(path, entry, image) for entry in entries]
-    labels = [class_names.index(coco.cats[entry["category_id"]]["name"]) for entry in entries]
+    numbers = [label for _, label in known if label is not None]
     size = (image["height"], image["width"])
     masks = None
     if entries and any(layout.masks is not None for layout in layouts):
         masks = torch.stack([_crowd_mask(path, entry, box, size) for entry, box in zip(entries, boxes, strict=True)])
     name = Path(image["file_name"]).stem
-    return Layout(torch.tensor(boxes).reshape(-1, 4), torch.tensor(labels, dtype=torch.int64), size, name, masks)
+    return Layout(torch.tensor(boxes).reshape(-1, 4), torch.tensor(numbers, dtype=torch.int64), size, name, masks)
 
 
 def _crowd_mask(
@@ -123,6 +127,7 @@ def _truth(
     layouts: Sequence[Layout],
     crowds: Sequence[Layout],
     class_names: Sequence[str],
+    labels: Labels,
 ) -> dict[str, Any]:
     """Return the file's annotations, numbered as in `coco_ground_truth`.
 
@@ -133,7 +138,7 @@ def _truth(
         entries = coco.imgToAnns[image["id"]]
         for is_crowd, group in ((0, layout), (1, crowd)):
             known = [entry for entry in entries if int(entry.get("iscrowd") or 0) == is_crowd]
-            known = [entry for entry in known if coco.cats[entry["category_id"]]["name"] in class_names]
+            known = [entry for entry in known if labels[entry["category_id"]] is not None]
             for row, (entry, label) in enumerate(zip(known, group.labels.tolist(), strict=True)):
                 annotation = {
                     "id": len(annotations) + 1,

@@ -179,6 +179,17 @@ def test_two_categories_of_one_name_that_both_have_objects_are_refused(tmp_path:
         load_annotated(tmp_path / "a.json", NAMES)
 
 
+def test_categories_may_have_another_name_of_the_detectors_class(tmp_path: Path):
+    """As in a file that calls a couch a sofa: objects and crowds count, and results have the file's own category."""
+    some = content()
+    some["categories"][0]["name"] = "sofa"
+    (tmp_path / "a.json").write_text(json.dumps(some))
+    names = ("couch", "dog", "cat")
+    assert [len(crowd) for crowd in load_annotated(tmp_path / "a.json", names).crowds] == [1, 1, 0]
+    assert load_annotated(tmp_path / "a.json", names).category_ids[:2] == [1, 18]
+    assert agree(tmp_path / "a.json", names, 0)["objects"] == 4
+
+
 def test_a_crowd_without_a_proper_box_is_refused(tmp_path: Path):
     some = content()
     some["annotations"][1]["bbox"] = [1, 2, 0, 4]
