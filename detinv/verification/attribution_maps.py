@@ -52,12 +52,14 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
         in the patch, divided by the patch's share of the box; "other", whether the maximum lies in another object's
         patch. "random": the same hits for networks with random weights.
         "context": "class", "contrast" and "mirrored", whether the maximum lies on the companion, for the class, for
-        the contrast with the look-alike, and for that contrast opposite the companion; "there" and "opposite", shares
-        of the contrast's energy; "alone", whether the maximum of a class without companion lies in its own box.
+        the contrast with the look-alike, and for that contrast opposite the companion, where that place is in the
+        image; "there" and "opposite", shares of the contrast's energy, of the same objects; "alone", whether the
+        maximum of a class without companion lies in its own box.
         "sides": by side, whether the maximum is nearest to that edge.
         "outline": distance of the class's maximum from the object's outline in pixels, negative outside.
         "causes": whether the class goes with an exchanged "patch" and stays when the "body" is exchanged; whether the
-        contrast falls by half without the "companion", and whether that of a class without one ("hoop") does not.
+        contrast falls by half without the "companion", and whether that of a class without one ("hoop") does not, in
+        scenes where the companions of others are taken away.
     """
     count, seed = setup.sample_sizes[GROUP].count, 7 + setup.seed
     method = load_method("default")
@@ -161,21 +163,28 @@ def _context(
             there, mirrored = beside
             rows["class"].append(in_box(there, maximum(of_class), _COMPANION_MARGIN))
             rows["contrast"].append(in_box(there, maximum(heat), _COMPANION_MARGIN))
-            rows["mirrored"].append(in_box(mirrored, maximum(heat), _COMPANION_MARGIN))
-            rows["there"].append(energy_share(heat, inside_box(there, size)))
-            rows["opposite"].append(energy_share(heat, inside_box(mirrored, size)))
+            if mirrored is not None:
+                rows["mirrored"].append(in_box(mirrored, maximum(heat), _COMPANION_MARGIN))
+                rows["there"].append(energy_share(heat, inside_box(there, size)))
+                rows["opposite"].append(energy_share(heat, inside_box(mirrored, size)))
             causes["companion"].append(
                 not _keeps(detector, question, found.scene, hidden.scene(found.number), found.objects)
             )
         elif name == "hoop" and len(causes["hoop"]) < count // 3:
-            question = Question("contrast", names.index(LOOK_ALIKES[name]))
-            causes["hoop"].append(_keeps(detector, question, found.scene, hidden.scene(found.number), found.objects))
+            question, after = Question("contrast", names.index(LOOK_ALIKES[name])), hidden.scene(found.number)
+            if differ(found.scene, after):
+                causes["hoop"].append(_keeps(detector, question, found.scene, after, found.objects))
         elif name == _ALONE and len(rows["alone"]) < count // 3:
             (heat,) = _heats(detector, method, found.scene, found.objects, [Question("contrast")])
             rows["alone"].append(in_box(found.box, maximum(heat), _COMPANION_MARGIN))
         if len(rows["class"]) >= count and min(len(causes["hoop"]), len(rows["alone"])) >= count // 3:
             break
     return rows, causes
+
+
+def differ(before: Scene, after: Scene) -> bool:
+    """Tell whether anything was changed in a scene: where nothing was, a contrast that stays shows nothing."""
+    return not torch.equal(before.image, after.image)
 
 
 @torch.no_grad()

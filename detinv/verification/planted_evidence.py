@@ -83,10 +83,11 @@ def patch_box(box: Box) -> Box:
     )
 
 
-def companion_boxes(found: FoundObject, names: Sequence[str]) -> tuple[Box, Box] | None:
+def companion_boxes(found: FoundObject, names: Sequence[str]) -> tuple[Box, Box | None] | None:
     """Return the box of an object's companion in the world `context`, and its mirror image beyond the object.
 
-    None for an object that has no companion.
+    None for an object that has no companion. A mirror image whose centre lies outside the image is None: no map could
+    point there.
     """
     planted = COMPANIONS.get(names[int(found.scene.layout.labels[found.planted])])
     if planted is None:
@@ -102,7 +103,9 @@ def companion_boxes(found: FoundObject, names: Sequence[str]) -> tuple[Box, Box]
             aside = abs(u0 + u1 - x0 - x1) / 2 if upright else abs(v0 + v1 - y0 - y1) / 2
             if _GAP[0] <= gap <= _GAP[1] and aside <= _ASIDE:
                 mirrored = (u0, y0 + y1 - v1, u1, y0 + y1 - v0) if upright else (x0 + x1 - u1, v0, x0 + x1 - u0, v1)
-                return (u0, v0, u1, v1), mirrored
+                height, width = layout.image_size
+                centre = (mirrored[0] + mirrored[2]) / 2, (mirrored[1] + mirrored[3]) / 2
+                return (u0, v0, u1, v1), mirrored if in_box((0, 0, width, height), centre, 0) else None
     return None
 
 

@@ -7,8 +7,12 @@ import torch
 
 import detinv
 from detinv.attribution.core.measures import energy_share, inside_box, maximum, nearest_edge
+from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.load import load_method, method_names
-from detinv.verification.planted_evidence import in_box, patch_box
+from detinv.verification.attribution_maps import differ
+from detinv.verification.planted_evidence import FoundObject, companion_boxes, in_box, patch_box
+from detinv.worlds.context import ContextWorld
+from detinv.worlds.counterfactual import HiddenCompanions
 from detinv.worlds.part import PartWorld
 from detinv.worlds.plain import PlainWorld
 from tests.attribution.hand_set import EVIDENCE, SIDE, HandSetDetector
@@ -112,3 +116,27 @@ def test_the_default_finds_each_side_at_its_edge(name: str):
     right = [nearest_edge(maximum(one.heat()), one.box) == one.question for one in found]
     assert len(right) >= 12
     assert sum(right) >= 0.85 * len(right)
+
+
+def test_no_control_looks_at_a_place_outside_the_image():
+    """A map cannot point there, so that such a control would pass whatever the map."""
+    world = ContextWorld(seed=7)
+    names, mirrored = world.class_names, []
+    for scene in map(world.scene, range(40)):
+        for planted in range(len(scene.layout)):
+            box, label = scene.layout.boxes[planted, None], scene.layout.labels[planted, None]
+            objects = ExplainedObjects(box, label, torch.ones(1), torch.tensor([0]))
+            beside = companion_boxes(FoundObject(0, scene, objects, planted), names)
+            if beside is not None:
+                mirrored.append(beside[1])
+    inside = [box for box in mirrored if box is not None]
+    assert 0 < len(inside) < len(mirrored)
+    assert all(0 <= box[k] + box[k + 2] <= 256 for box in inside for k in range(2))
+
+
+def test_scenes_without_companions_are_told_from_those_that_lose_some():
+    world, hidden = ContextWorld(seed=7), HiddenCompanions(seed=7)
+    companions = {world.class_names.index(one.name) for one in world.companions.values()}
+    for number in range(12):
+        scene = world.scene(number)
+        assert differ(scene, hidden.scene(number)) == bool(companions & set(scene.layout.labels.tolist()))

@@ -65,20 +65,21 @@ def measure(name: str, world_name: str, methods: Sequence[str], seed: int, count
             else:
                 there, mirrored = beside
                 kind = one.question
-                row = {
-                    "hit": in_box(there, point, COMPANION_MARGIN),
-                    "mirrored": in_box(mirrored, point, COMPANION_MARGIN),
-                    "there": energy_share(heat, inside_box(there, size)),
-                    "opposite": energy_share(heat, inside_box(mirrored, size)),
-                }
+                row = {"hit": in_box(there, point, COMPANION_MARGIN)}
+                if mirrored is not None:
+                    row |= {
+                        "mirrored": in_box(mirrored, point, COMPANION_MARGIN),
+                        "there": energy_share(heat, inside_box(there, size)),
+                        "opposite": energy_share(heat, inside_box(mirrored, size)),
+                    }
             results.setdefault((one.method, kind), []).append(row)
     for (method, kind), rows in results.items():
         line = f"{name}, {method}, {kind}: {share([row['hit'] for row in rows])}"
         if "energy" in rows[0]:
             line += f"; energy in the patch over its share of the box {mean([row['energy'] for row in rows]):.1f}"
-        if "mirrored" in rows[0]:
-            ratio = mean([row["there"] for row in rows]) / mean([row["opposite"] for row in rows])
-            line += f"; mirrored {share([row['mirrored'] for row in rows])}; energy there over mirrored {ratio:.1f}"
+        if both := [row for row in rows if "mirrored" in row]:
+            ratio = mean([row["there"] for row in both]) / mean([row["opposite"] for row in both])
+            line += f"; mirrored {share([row['mirrored'] for row in both])}; energy there over mirrored {ratio:.1f}"
         print(line, flush=True)
 
 
