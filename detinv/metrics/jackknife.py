@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain
+from statistics import mean
 
 import numpy as np
 from scipy.stats import t
@@ -30,3 +32,19 @@ def jackknife_interval(value: float, without: Sequence[float], level: float = 0.
     error = math.sqrt((groups - 1) / groups * float(np.square(left_out - left_out.mean()).sum()))
     reach = float(t.ppf((1 + level) / 2, groups - 1)) * error
     return Interval(value, value - reach, value + reach)
+
+
+def grouped_mean_interval(groups: Sequence[Sequence[float]], level: float = 0.95) -> Interval:
+    """Return the mean of all values with its jackknife interval, for values that are independent between groups only.
+
+    The objects of one image are such a group: they were optimised together. See `jackknife_interval`.
+
+    Args:
+        groups: the values of each; NaN with an infinite interval where there is no value at all.
+        level: of confidence, in (0, 1).
+    """
+    kept = [group for group in groups if len(group)]
+    if not kept:
+        return Interval(math.nan, -math.inf, math.inf)
+    without = [mean(chain(*kept[:number], *kept[number + 1 :])) for number in range(len(kept))] if len(kept) > 1 else []
+    return jackknife_interval(mean(chain(*kept)), without, level)

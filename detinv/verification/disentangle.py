@@ -6,7 +6,7 @@ from typing import Any
 from detinv.experiments.paper.disentangle import Disentangle
 from detinv.metrics.intervals import Interval
 from detinv.verification.claim import Claim, as_interval, borne_out_claim, share_claim, with_interval
-from detinv.verification.evidence import LEAST_RESAMPLED, Range, borne_out, mean_power, not_contradicted
+from detinv.verification.evidence import Range, borne_out, mean_power, not_contradicted
 from detinv.verification.setup import VerificationSetup
 
 _GROUP = "disentangle"
@@ -106,7 +106,7 @@ def levels(
         chance: class accuracy of guessing, in [0, 1].
     """
     iou = as_interval(conditions[_REG]["box_iou"])
-    power = mean_power(iou, Range(least=_FOUND), _NOT_FOUND) if objects >= LEAST_RESAMPLED else 0.0
+    power = mean_power(iou, Range(least=_FOUND), _NOT_FOUND, objects)
     correct = {part: round(objects * as_interval(conditions[part]["class_accuracy"]).value) for part in (_CLS, _REG)}
     return [
         Claim(

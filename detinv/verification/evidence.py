@@ -24,7 +24,7 @@ LEAST_POWER = 0.8
 """Below this probability of finding a violation, not finding one means nothing."""
 
 LEAST_RESAMPLED = 8
-"""A bootstrap of fewer units than these is far too sure: of a single one, its interval has no width at all."""
+"""A bootstrap or jackknife of fewer units than these is far too sure: of a single one, a bootstrap has no width."""
 
 
 class Verdict(StrEnum):
@@ -116,13 +116,17 @@ def share_power(trials: int, allowed: Range, violation: float, level: float = LE
     return float(binom.pmf(failing, trials, violation).sum())
 
 
-def mean_power(interval: Interval, allowed: Range, violation: float) -> float:
+def mean_power(interval: Interval, allowed: Range, violation: float, units: int) -> float:
     """Return about how probably `not_contradicted` fails if the true mean is `violation`, by the normal approximation.
 
     Args:
         interval: what was measured, at `LEVEL`; its width stands for the spread under the violation, too.
         violation: a mean that is not allowed.
+        units: what the interval was made from, by resampling or leaving out. Fewer than `LEAST_RESAMPLED` have no
+            power: where all of them are 0, the interval has no width, and says nothing of the spread.
     """
+    if units < LEAST_RESAMPLED:
+        return 0.0
     distance = max(allowed.least - violation, violation - allowed.most)
     z = float(norm.ppf((1 + LEVEL) / 2))
     error = (interval.high - interval.low) / (2 * z)

@@ -9,7 +9,6 @@ from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.paper.transfer import NOISE, REAL, Transfer
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
-from detinv.metrics.intervals import Interval
 from detinv.metrics.jackknife import jackknife_interval
 from detinv.metrics.recall import object_recall
 from detinv.verification.claim import Claim, borne_out_claim, with_interval
@@ -108,20 +107,29 @@ def noise(ap: Mapping[str, float], without: Mapping[str, Sequence[float]], n: st
         ap, without: of each judging detector.
     """
     worst = max(ap, key=ap.__getitem__)
-    measured = jackknife_interval(ap[worst], without[worst])
     return at_most_claim(
-        f"{_GROUP}/noise", "no detector finds the layout's objects in start noise", measured, _NOISE, n, worst
+        f"{_GROUP}/noise",
+        "no detector finds the layout's objects in start noise",
+        ap[worst],
+        without[worst],
+        _NOISE,
+        n,
+        worst,
     )
 
 
-def at_most_claim(name: str, statement: str, measured: Interval, most: float, n: str, judge: str) -> Claim:
+def at_most_claim(
+    name: str, statement: str, ap: float, without: Sequence[float], most: float, n: str, judge: str
+) -> Claim:
     """Return the claim that an AP is small.
 
     Args:
-        measured, most: in percent.
+        ap, most: in percent.
+        without: the AP with each group of layouts left out.
         judge: the detector whose AP it is.
     """
-    power = mean_power(measured, Range(most=most), _NOISE_VIOLATION)
+    measured = jackknife_interval(ap, without)
+    power = mean_power(measured, Range(most=most), _NOISE_VIOLATION, len(without))
     return Claim(
         name,
         statement,
@@ -148,7 +156,7 @@ def real(ap: Mapping[str, float], without: Mapping[str, Sequence[float]], own: M
     # The one whose interval lies farthest from 0.
     worst = max(gaps, key=lambda label: max(gaps[label].low, -gaps[label].high))
     allowed = Range(-_REAL, _REAL)
-    power = min(mean_power(gap, allowed, _REAL_VIOLATION) for gap in gaps.values())
+    power = min(mean_power(gap, allowed, _REAL_VIOLATION, len(without[label])) for label, gap in gaps.items())
     return Claim(
         f"{_GROUP}/real",
         "real images are detected as well as any others",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from detinv.metrics.jackknife import jackknife_interval
+from detinv.metrics.jackknife import grouped_mean_interval, jackknife_interval
 
 
 def test_interval_of_a_mean_is_students():
@@ -35,3 +35,10 @@ def test_groups_without_a_value_are_left_out():
 @pytest.mark.parametrize("without", [[], [3.0], [float("nan"), 3.0]])
 def test_fewer_than_two_groups_say_nothing(without):
     assert jackknife_interval(3.0, without) == (3.0, -math.inf, math.inf)
+
+
+def test_values_of_one_group_count_as_one():
+    means = np.random.default_rng(3).normal(5, 2, size=12).tolist()
+    low, high = t.interval(0.95, 11, np.mean(means), np.std(means, ddof=1) / math.sqrt(12))
+    assert grouped_mean_interval([[one] * 7 for one in means]) == pytest.approx((np.mean(means), low, high))
+    assert grouped_mean_interval([[], [1.0, 2.0]]) == (1.5, -math.inf, math.inf)

@@ -17,6 +17,7 @@ from detinv.verification.evidence import (
     share,
     share_power,
 )
+from detinv.verification.transfer import at_most_claim
 
 HOLDS, FAILS, UNDECIDED = Verdict.HOLDS, Verdict.FAILS, Verdict.UNDECIDED
 AT_MOST_A_TENTH = Range(most=0.1)
@@ -109,16 +110,22 @@ def test_mean_power_is_how_often_a_violation_fails():
     error, allowed, violation = 0.1, Range(most=0.0), 0.25
     means = generator.normal(violation, error, size=4000)
     failing = np.mean(means - 1.96 * error > 0)
-    assert mean_power(Interval(0.0, -0.196, 0.196), allowed, violation) == pytest.approx(failing, abs=0.03)
+    assert mean_power(Interval(0.0, -0.196, 0.196), allowed, violation, 24) == pytest.approx(failing, abs=0.03)
 
 
-@pytest.mark.parametrize(("interval", "power"), [
-    ((0.0, 0.0, 0.0), 1.0),
-    ((0.0, -math.inf, math.inf), 0.0),
-    ((math.nan, math.nan, math.nan), 0.0),
+@pytest.mark.parametrize(("interval", "units", "power"), [
+    ((0.0, 0.0, 0.0), 8, 1.0),
+    ((0.0, 0.0, 0.0), 7, 0.0),
+    ((0.0, -math.inf, math.inf), 8, 0.0),
+    ((math.nan, math.nan, math.nan), 8, 0.0),
 ])  # fmt: skip
-def test_mean_power_without_a_usable_spread(interval, power):
-    assert mean_power(Interval(*interval), Range(most=1.0), 20.0) == power
+def test_mean_power_without_a_usable_spread(interval, units, power):
+    assert mean_power(Interval(*interval), Range(most=1.0), 20.0, units) == power
+
+
+def test_two_images_without_a_detection_do_not_pass_a_control():
+    assert at_most_claim("noise", "nothing is found", 0.0, [0.0, 0.0], 1.0, "2 layouts", "one").verdict is UNDECIDED
+    assert at_most_claim("noise", "nothing is found", 0.0, [0.0] * 8, 1.0, "8 layouts", "one").verdict is HOLDS
 
 
 def test_difference_of_proportions_is_newcombes():

@@ -51,7 +51,10 @@ def as_the_paper_says() -> dict[str, Any]:
     named = {part: {"class_accuracy": mean(value)} for part, value in (("cls", 0.6), ("reg", 0.05), ("noise", 0.0))}
     judges = {LABEL: 0.9, "yolox_nano": 0.5, "fastestdet": 0.4}
     read = {
-        kind: {judge: [factor * value + 0.01 * (k % 3) for k in range(30)] for judge, value in judges.items()}
+        kind: {
+            judge: [[factor * value + 0.01 * ((k + n) % 3) for n in (0, 0, 1)] for k in range(10)]
+            for judge, value in judges.items()
+        }
         for kind, factor in (("own", 1.0), ("random", 0.02), ("noise", 0.0))
     }
     transfer = {"AP": {LABEL: dict.fromkeys(judges, 40.0)}, "recall": {LABEL: read}}
@@ -83,7 +86,7 @@ def as_the_paper_says() -> dict[str, Any]:
 def test_what_the_others_find_in_the_photographs_is_said_beside_what_they_find_in_the_images():
     measured = as_the_paper_says()["photographs"]
     without = REAL_GROUPS["photographs"].decide(measured)[0].measured
-    measured["recall"][LABEL]["real"] = {LABEL: [0.9], "yolox_nano": [0.5], "fastestdet": [0.1]}
+    measured["recall"][LABEL]["real"] = {LABEL: [[0.9]], "yolox_nano": [[0.5]], "fastestdet": [[0.1]]}
     found = REAL_GROUPS["photographs"].decide(measured)[0].measured
     assert found == without.replace("0.02 random", "0.02 random, 0.30 photographs") != without
 
@@ -97,6 +100,16 @@ def test_every_claim_holds_where_all_is_as_the_paper_says():
     assert {name for name, verdict in found.items() if verdict is not Verdict.HOLDS} == set()
     assert as_the_paper_says().keys() == REAL_GROUPS.keys()
     assert len(found) == sum(len(REAL_GROUPS[name].decide(one)) for name, one in as_the_paper_says().items())
+
+
+def test_objects_of_one_image_count_as_one():
+    """Of three images one is read and two are not, by however many objects: no difference that more images bear out."""
+    measured = as_the_paper_says()["transfer"]
+    own = measured["recall"][LABEL]["own"]
+    for judge in own:
+        own[judge] = [[0.9] * 10, [0.0] * 10, [0.0] * 10]
+    measured["recall"][LABEL]["random"] = {judge: [[0.0] * 10] * 3 for judge in own}
+    assert REAL_GROUPS["transfer"].decide(measured)[0].verdict is Verdict.UNDECIDED
 
 
 def nothing_is_seen(measured):
@@ -143,7 +156,7 @@ def images_exchanged(measured):
     for group in ("transfer", "photographs"):
         kinds = measured[group]["recall"][LABEL]
         kinds["own"], kinds["random"], kinds["noise"] = kinds["random"], kinds["own"], kinds["own"]
-        kinds["own"][LABEL] = [0.0] * 30
+        kinds["own"][LABEL] = [[0.0] * 3] * 10
 
 
 def textures_of_no_use(measured):
