@@ -27,6 +27,8 @@ from detinv.layouts.layout import Detections
 _IMAGES = 4
 # Share of the detections that must agree for a mistake to be the cause.
 _ALL = 0.98
+# Difference of scores that rounding may make.
+_ROUNDING = 1e-6
 _ACTIVATIONS: tuple[Literal["sigmoid", "softmax"], ...] = ("sigmoid", "softmax")
 
 Change = Callable[[Predictions, tuple[int, int]], Predictions]
@@ -249,6 +251,12 @@ class _Recoded:
 def _in_common(ours: Sequence[Detections], own: Sequence[Detections]) -> str:
     """Return where to look, from what the two have in common."""
     by_box, by_score = agreement(ours, own, scores=False), agreement(ours, own, boxes=False)
+    alike, count = sum(map(_with_a_twin, own)), sum(map(len, own))
+    if alike > count / 2 and by_box.matched < _ALL * by_box.total:
+        return (
+            f"{alike} of {count} detections have the score of another one, so that rounding decides which of them are "
+            "kept: try trained weights, or photographs (images=FOLDER)"
+        )
     if by_score.matched >= _ALL * by_score.total:
         return f"classes and scores agree, boxes do not: {_of_boxes(by_score)}"
     if by_box.matched >= _ALL * by_box.total:
@@ -259,6 +267,12 @@ def _in_common(ours: Sequence[Detections], own: Sequence[Detections]) -> str:
     if by_score.matched > by_box.matched and by_score.matched > few / 2:
         return f"most classes and scores agree, boxes do not: {_of_boxes(by_score)}"
     return "neither boxes nor scores agree: look at what forward() does to the pixels before the network"
+
+
+def _with_a_twin(found: Detections) -> int:
+    """Return how many detections share their score, but for rounding, with another one."""
+    close = (found.scores[:, None] - found.scores[None]).abs() <= _ROUNDING
+    return int((close.sum(1) > 1).sum())
 
 
 def _of_boxes(found: Agreement) -> str:

@@ -29,7 +29,10 @@ def gradient_reaches_pixels(trial: AdapterTrial) -> Finding:
         predictions = trial.predict(pixels.requires_grad_(), layouts)
         if not tried and (cut := _without_gradient(predictions, pixels)):
             names = " and ".join(cut)
-            advice = f"no gradient comes back through {names}: look for detach(), no_grad() or rounding on the way"
+            advice = (
+                f"no gradient comes back through {names}: look for detach(), no_grad() or rounding on the way, and for "
+                "a last layer whose weights are all zero, as they may be before training"
+            )
             return Finding(False, f"none through {names}", advice)
         (gradient,) = torch.autograd.grad(_combination(predictions, trial.generator), pixels)
         inside = gradient[0, :, : size[0], : size[1]]

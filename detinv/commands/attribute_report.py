@@ -119,8 +119,10 @@ def _placement_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             )
             for row in rows
         ],
-        "Of the explained object's own box. Compactness: mean distance of the energy from the maximum, in half "
-        "diagonals of the box. A map that is zero everywhere has neither energy nor compactness, and is left out.",
+        "A map is brightest where, by its method, the answer depends most on what the photograph shows. Maximum in "
+        "box: of how many maps this place lies in the explained object's own box. Energy in box: the share of a map's "
+        "brightness in there. Compactness: mean distance of the energy from the maximum, in half diagonals of the box. "
+        "A map that is zero everywhere has neither energy nor compactness, and is left out.",
     )
 
 

@@ -177,8 +177,16 @@ def annotated_box(path: Path, entry: dict[str, Any], image: dict[str, Any]) -> l
     out = max(abs(value - inside) for value, inside in zip(box, clipped, strict=True))
     problem = box_problem(clipped if out <= _ROUNDING else box, height, width)
     if problem:
-        raise LayoutError(f"{where}: {problem}; its x, y, width, height are {given}")
+        raise LayoutError(f"{where}: {problem}; its x, y, width, height are {given}{_advice(given, width, height)}")
     return clipped
+
+
+def _advice(given: list[float], width: int, height: int) -> str:
+    """Return what to do about a box x, y, width, height that leaves its image, told from its numbers."""
+    x, y, right, bottom = given
+    if 0 <= x < right <= width and 0 <= y < bottom <= height:
+        return "; if they are x0, y0, x1, y1, write width and height as COCO does; if not, clip the box to its image"
+    return "; clip the box to its image"
 
 
 def given_area(entry: dict[str, Any]) -> float | None:

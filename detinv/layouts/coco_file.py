@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from detinv.errors import LayoutError
 from detinv.inputs.contents import HEAD, described
-from detinv.inputs.numbers import is_image_size, whole
+from detinv.inputs.numbers import is_coordinate, is_image_size, whole
 from detinv.inputs.printable import is_text, quoted, reason_of
 
 # Nanoseconds after which another change of a file shows in its time, however coarse the clock of the file system.
@@ -34,7 +34,7 @@ def read_coco(path: Path) -> COCO:
 
     Raises:
         LayoutError: for a missing file, broken JSON, missing keys or sections, doubled image or category ids, or an
-            annotation of an image or category that the file does not list.
+            annotation of an image or category that the file does not list, or boxes that are fractions of their image.
     """
     try:
         status = path.stat()
@@ -89,12 +89,24 @@ def _indexed(path: Path) -> COCO:
             raise LayoutError(f"{where}: category {unknown} is not among the file's categories")
         if annotation.get("iscrowd") not in (None, 0, 1):
             raise LayoutError(f"{where}: iscrowd {quoted(annotation['iscrowd'])} must be 0 or 1")
+    if annotations and all(_within_a_pixel(annotation["bbox"]) for annotation in annotations):
+        raise LayoutError(
+            f"{path}: every box lies within the first pixel of its image, so they are fractions of it, as "
+            f"{quoted(annotations[0]['bbox'])}; COCO's are in pixels: multiply x and width by the image's width, y and "
+            "height by its height"
+        )
     coco = COCO()
     coco.dataset = content
     # pycocotools reports its progress with print.
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
+
+
+def _within_a_pixel(box: Any) -> bool:
+    """Return whether a box x, y, width, height would be a speck in the corner, were its numbers pixels."""
+    numbers = isinstance(box, list) and len(box) == 4 and all(map(is_coordinate, box))
+    return numbers and min(box) >= 0 and min(box[2:]) > 0 and max(box) <= 1
 
 
 def _parsed(path: Path) -> Any:

@@ -270,3 +270,15 @@ def test_rows_that_are_not_those_of_the_anchors(right):
     found = tried(columns_are_the_classes, with_mistake(right, one_less))
     assert found.holds is False
     assert "one row for each anchor" in found.advice
+
+
+def test_scores_that_are_all_the_same_are_no_fault_of_the_boxes(right):
+    """As in a network that was hardly trained: what suppression keeps is chance, and the adapter is right."""
+
+    class Undecided(type(right)):
+        def detect(self, images):
+            found = super().detect(images)
+            return [replace(one, boxes=one.boxes + 3, scores=torch.full_like(one.scores, 0.3)) for one in found]
+
+    undecided = Undecided(right.network, right.class_names, right.image_size, right.score_thresh, right.nms_thresh)
+    assert "rounding decides" in tried(raw_predictions_are_the_inference, undecided).advice

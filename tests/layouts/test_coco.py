@@ -179,7 +179,8 @@ def test_unknown_category_matters_only_where_it_occurs(load):
         ([2, 2, "3", 4], "four finite numbers"),
         (None, "four finite numbers"),
         ([10, 2, 12, 4], "outside its image of 20 x 20"),
-        ([-1.5, 2, 12, 4], "outside its image"),
+        ([-1.5, 2, 12, 4], "outside its image.*clip the box"),
+        ([12, 2, 18, 14], "outside its image.*if they are x0, y0, x1, y1"),
         ([20, 2, 0.5, 4], "reversed or empty"),
     ],
 )
@@ -226,6 +227,7 @@ def test_bad_segmentation_is_named(load, segmentation, problem):
         (content(annotations=[annotation(1, 4, 5, [0, 0, 1, 1])]), r"annotations\[0\]: image 4 is not among"),
         (content(annotations=[annotation(1, 3, 6, [0, 0, 1, 1])]), r"annotations\[0\]: category 6 is not among"),
         (content(categories=[{"id": 5}]), r"categories\[0\]: 'name' is missing"),
+        (content(annotations=[annotation(1, 3, 5, [0.1, 0.1, 0.4, 0.2])]), "every box .* fractions .* multiply x"),
     ],
 )
 def test_broken_file_is_named(load, data, problem):

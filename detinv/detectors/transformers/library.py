@@ -192,7 +192,8 @@ def load_network(weights: str, revision: str, trust_weights: bool) -> tuple[nn.M
             if family is None:
                 raise DetectorError(
                     f"{weights}: its {_CONFIGURATION} says model_type {configuration.model_type!r}, for which there is "
-                    f"no adapter (there are: {', '.join(FAMILIES)})"
+                    f"no adapter (there are: {', '.join(FAMILIES)}); docs/bring-your-own-detector.md shows how to "
+                    "write one"
                 )
             network, report = getattr(transformers, family.model).from_pretrained(
                 folder,
