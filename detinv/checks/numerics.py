@@ -24,9 +24,11 @@ def batch_equals_single_images(trial: AdapterTrial) -> Finding:
         for one, other in zip(together, comparable_outputs(trial.predict(*single)), strict=True):
             worst = max(worst, _relative(one[number], other[0]))
     leak = float(gradient[1].abs().max())
-    return Finding(
-        worst < _BATCH_TOLERANCE and leak == 0, f"relative difference {worst:.1e}, gradient across {leak:.1g}"
-    )
+    measured = f"relative difference {worst:.1e}, gradient across {leak:.1g}"
+    if worst < _BATCH_TOLERANCE and leak == 0:
+        return Finding(True, measured)
+    advice = "an image's outputs depend on the others: look for statistics over the batch, as of BatchNorm in training"
+    return Finding(False, measured, advice)
 
 
 def bfloat16_is_close(trial: AdapterTrial) -> Finding:
@@ -39,9 +41,17 @@ def bfloat16_is_close(trial: AdapterTrial) -> Finding:
             rounded = comparable_outputs(trial.predict(pixels, layouts))
     kinds = {str(output.dtype) for output in rounded}
     if kinds != {"torch.float32"}:
-        return Finding(False, f"outputs must be float32, got {', '.join(sorted(kinds))}")
+        advice = "call float() on what forward() returns"
+        return Finding(False, f"outputs must be float32, got {', '.join(sorted(kinds))}", advice)
     worst = max(_relative(a, b) for a, b in zip(rounded, exact, strict=True))
-    return Finding(worst < _BF16_TOLERANCE, f"relative difference {worst:.2g}")
+    measured = f"relative difference {worst:.2g}"
+    if worst < _BF16_TOLERANCE:
+        return Finding(True, measured)
+    advice = (
+        "this concerns only trainer.precision=bf16-mixed: compute the head in float32 (torch.autocast(..., "
+        "enabled=False)), or keep the default precision"
+    )
+    return Finding(False, measured, advice)
 
 
 def _relative(a: Tensor, b: Tensor) -> float:

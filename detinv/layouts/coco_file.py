@@ -106,7 +106,7 @@ def _indexed(path: Path) -> COCO:
 def _within_a_pixel(box: Any) -> bool:
     """Return whether a box x, y, width, height would be a speck in the corner, were its numbers pixels."""
     numbers = isinstance(box, list) and len(box) == 4 and all(map(is_coordinate, box))
-    return numbers and min(box) >= 0 and min(box[2:]) > 0 and max(box) <= 1
+    return numbers and bool(min(box) >= 0 and min(box[2:]) > 0 and max(box) <= 1)
 
 
 def _parsed(path: Path) -> Any:

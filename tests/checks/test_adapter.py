@@ -102,6 +102,11 @@ def test_what_is_broken_is_found(kind, claim):
     assert holds is False, measured
 
 
+@pytest.mark.parametrize(("kind", "claim"), [("batch", batch_equals_single_images), ("bfloat16", bfloat16_is_close)])
+def test_a_failed_claim_about_numbers_says_what_to_change(kind, claim):
+    assert claim(trial(Broken(kind))).advice
+
+
 def test_a_pixel_is_reached_if_any_of_several_images_brings_it_a_gradient():
     class Choosing(Broken):
         def forward(self, pixels, image_sizes=None, regions=None) -> Predictions:

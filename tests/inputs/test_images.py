@@ -1,0 +1,33 @@
+"""Photographs that a program hands over: of another kind, they are refused with the way to convert them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detinv.errors import ConfigError
+from detinv.inputs.images import eight_bit_images
+
+RGB = torch.zeros(3, 4, 6, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ([Image.new("RGBA", (6, 4))], r"images\[0\]: .*pil_to_tensor\(image.convert\('RGB'\)\)"),
+        ([RGB, np.zeros((4, 6, 3), np.uint8)], r"images\[1\]: .*permute\(2, 0, 1\)"),
+        (["photo.jpg"], "decode_image"),
+        ([RGB / 255], r"by \(255 \* image\).round"),
+        ([RGB.float() + 200], r"by image.round\(\).byte"),
+        ([RGB.permute(1, 2, 0)], r"by image.permute\(2, 0, 1\)"),
+        (RGB, "images: expected a list of images, got a Tensor"),
+        (Image.new("RGB", (6, 4)), "images: expected a list of images, got a Image"),
+    ],
+)
+def test_other_images_are_refused_with_their_conversion(given, problem):
+    with pytest.raises(ConfigError, match=problem):
+        eight_bit_images(given)
+
+
+def test_images_of_a_generator_are_not_lost():
+    assert len(eight_bit_images(image for image in [RGB, RGB])) == 2
