@@ -18,6 +18,11 @@ def experiment_dir() -> Path:
     return config_dir().parent / "experiments"
 
 
+def states_of_files() -> tuple[tuple[str, int], ...]:
+    """Return path and time of the last change, in ns, of every file of configuration groups."""
+    return tuple(sorted((str(path), path.stat().st_mtime_ns) for path in config_dir().rglob("*.yaml")))
+
+
 def choices(folder: Path, group: str) -> tuple[str, ...]:
     """List the names in a group of `folder`, sorted; none if there is no such group."""
     return tuple(sorted(path.stem for path in (folder / group).glob("*.yaml")))

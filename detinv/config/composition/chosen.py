@@ -64,6 +64,14 @@ def chooses(group: str, chosen: Mapping[str, str]) -> bool:
     return any(str(key).split("/")[-1] == group for entry in defaults if isinstance(entry, Mapping) for key in entry)
 
 
+def lies_elsewhere(group: str, choice: str) -> bool:
+    """Tell whether a choice, or one of a list of them, is registered with Hydra and no file of detinv's groups."""
+    from hydra.core.config_store import ConfigStore
+
+    registered = ConfigStore.instance().repo.get(group, {})
+    return group == EXPERIMENT or any(f"{name}.yaml" in registered for name in names_in(choice))
+
+
 def check_choice(command: str, group: str, choice: str) -> None:
     """Raise ConfigError for a choice that a group does not have; see `store_experiment` for those of experiments."""
     if group == EXPERIMENT:

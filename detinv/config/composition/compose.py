@@ -4,6 +4,7 @@ Hydra neither changes the working directory nor sets up logging here. Everything
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from detinv.config.composition.chosen import (
     check_choice,
     chooses,
     chosen_groups,
+    lies_elsewhere,
     registered,
     store_experiment,
     unknown_choice,
@@ -20,7 +22,7 @@ from detinv.config.composition.chosen import (
 from detinv.config.composition.kinds import check_kinds, check_numbers, check_read, flat_values
 from detinv.config.composition.out_dir import dated_folder
 from detinv.config.composition.texts import as_typed
-from detinv.config.folders import config_dir
+from detinv.config.folders import config_dir, states_of_files
 from detinv.config.renamed import current_words
 from detinv.config.words import unreadable
 from detinv.errors import ConfigError
@@ -59,7 +61,7 @@ def compose_config(
     check_decisions(OmegaConf.to_container(base), chosen.get(EXPERIMENT, "configuration"))
     known = flat_values(base)
     own = [_left_out(word, known) for word in overrides if word not in choosing]
-    # A composition takes a fifth of a second, and without further words it would be the same one.
+    # Without further words it would be the same composition.
     config = _compose(command, [*choosing, *as_typed(command, own, known)], chosen) if own else base.copy()
     # Lists of detectors, and whether real ones are verified, are options, not choices.
     if suited := _suited_preset(command, config, chosen):
@@ -108,12 +110,29 @@ def _chosen_base(command: str, overrides: Sequence[str]) -> tuple[list[str], dic
         check_choice(command, group, choice)
     store_experiment(command, chosen)
     choosing = [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen]
-    base = _compose(command, choosing, chosen)
+    base = _compose_choices(command, choosing, chosen)
     if suited := _suited_preset(command, base, chosen):
         choosing.append(f"{_PRESET}={suited}")
         chosen[_PRESET] = suited
-        base = _compose(command, choosing, chosen)
+        base = _compose_choices(command, choosing, chosen)
     return choosing, chosen, base
+
+
+def _compose_choices(command: str, choosing: Sequence[str], chosen: Mapping[str, str]) -> "DictConfig":
+    """Compose a command with choices of groups alone, again only if one lies elsewhere or a file has changed.
+
+    It takes a fifth of a second, and a sweep, an experiment or a notebook asks for the same choices many times.
+    """
+    if any(lies_elsewhere(group, choice) for group, choice in chosen.items()):
+        return _compose(command, choosing, chosen)
+    return _composed_of_files(command, tuple(choosing), tuple(chosen.items()), states_of_files()).copy()
+
+
+@lru_cache(maxsize=64)
+def _composed_of_files(
+    command: str, choosing: tuple[str, ...], chosen: tuple[tuple[str, str], ...], states: tuple[tuple[str, int], ...]
+) -> "DictConfig":
+    return _compose(command, choosing, dict(chosen))
 
 
 def _suited_preset(command: str, config: "DictConfig", chosen: Mapping[str, str]) -> str | None:

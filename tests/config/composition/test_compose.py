@@ -1,5 +1,6 @@
 """What a command is run with: a complete configuration, experiments by name, and help that knows every value."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from omegaconf import OmegaConf
 
 import detinv
 from detinv import cli
-from detinv.config import folders
+from detinv.config import folders, hydra_context
 from detinv.config import help as command_help
 from detinv.config.composition.chosen import chosen_groups
 from detinv.config.composition.compose import compose_config, composed_values
@@ -22,6 +23,19 @@ from detinv.zoo.weights import bundled_weights
 
 def test_none_switches_a_value_off():
     assert compose_config("train", ["gradient_clip=null"]).gradient_clip is None
+
+
+def test_choices_are_composed_anew_when_a_file_has_changed_and_belong_to_the_caller(monkeypatch, tmp_path):
+    folder = tmp_path / "configs"
+    shutil.copytree(config_dir(), folder)
+    for module in (folders, hydra_context):
+        monkeypatch.setattr(module, "config_dir", lambda: folder)
+    config = compose_config("train")
+    config.gradient_clip, before = 123, config.gradient_clip
+    assert compose_config("train").gradient_clip == before
+    file = folder / "train.yaml"
+    file.write_text(file.read_text().replace("\ngradient_clip:", "\ngradient_clip: 77  #"))
+    assert compose_config("train").gradient_clip == 77
 
 
 @pytest.fixture
