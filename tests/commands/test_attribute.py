@@ -98,7 +98,8 @@ def test_another_photograph_of_the_same_name_is_explained_anew(tmp_path: Path):
     for number in range(2):
         scene = PartWorld(seed=9).scene(number)
         Image.fromarray(scene.image.permute(1, 2, 0).numpy()).save(path)
-        assert run(tmp_path / "out", f"images={tmp_path / 'images'}") == 0
+        words = (f"images={tmp_path / 'images'}", "questions=[class]", "max_detections=1")
+        assert run(tmp_path / "out", *words) == 0
         maps.append((tmp_path / "out" / "maps" / "a.npz").read_bytes())
     assert maps[0] != maps[1]
 

@@ -21,7 +21,9 @@ def small_words(name, prefix="detector"):
     return f"{prefix}.options.image_size={size}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name == "fastestdet" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_the_name_alone_is_enough(name, tmp_path):
     words = ["steps=2", "trainer.accelerator=cpu", "logger=none", f"out_dir={tmp_path}"]
     assert main(["invert", f"detector={name}", small_words(name), *words]) == 0
@@ -34,6 +36,7 @@ def test_the_name_alone_is_enough(name, tmp_path):
     assert config["layout"]["path"] == "sample"
 
 
+@pytest.mark.slow
 def test_two_of_them_share_an_image(tmp_path):
     words = ["steps=2", "trainer.accelerator=cpu", "logger=none", "layout=sample:farm", f"out_dir={tmp_path}"]
     members = ["yolox_nano", "nanodet_m"]

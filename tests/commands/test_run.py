@@ -173,6 +173,7 @@ def test_a_mistake_found_on_the_way_can_be_mended_in_the_same_folder(tmp_path, c
     assert numbers(tmp_path / "out")["numbers"]["layouts"] == 1
 
 
+@pytest.mark.slow
 def test_an_edited_layout_file_gives_other_images_in_the_same_folder(tmp_path, capsys):
     """The experiment's own `layout.count` is for scenes of a world: a file has all its layouts."""
     path, out_dir = tmp_path / "mine.yaml", tmp_path / "out"

@@ -112,6 +112,7 @@ def test_a_job_made_from_a_file_that_changed_is_not_passed_over(monkeypatch, tmp
     assert times_run(Path("study")) == times
 
 
+@pytest.mark.slow
 def test_the_record_is_kept_as_jobs_end(monkeypatch, tmp_path):
     seen = []
 
