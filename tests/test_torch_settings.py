@@ -44,6 +44,9 @@ def everything(name: str) -> list[torch.Tensor]:
 
 
 def set_to(what: str):
+    if what == "float64 and inference_mode":
+        torch.set_default_dtype(torch.float64)
+        return torch.inference_mode()
     if what in ("inference_mode", "no_grad"):
         return getattr(torch, what)()
     if what == "default_device":
@@ -56,8 +59,9 @@ def set_to(what: str):
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("shapes_retinanet", "float64"),
-        ("shapes_retinanet", "inference_mode"),
+        ("shapes_retinanet", "float64 and inference_mode"),
+        pytest.param("shapes_retinanet", "float64", marks=pytest.mark.slow),
+        pytest.param("shapes_retinanet", "inference_mode", marks=pytest.mark.slow),
         pytest.param("shapes_retinanet", "no_grad", marks=pytest.mark.slow),
         pytest.param("shapes_retinanet", "bfloat16", marks=pytest.mark.slow),
         pytest.param("shapes_retinanet", "default_device", marks=pytest.mark.slow),

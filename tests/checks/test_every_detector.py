@@ -9,7 +9,8 @@ from detinv.errors import DetectorError
 from detinv.inversion.preset import load_preset
 
 SIZES = ((96, 128), (112, 96))
-FIRST = ("shapes_retinanet", "nanodet_m")
+# The bundled RetinaNet's contract is that of the tiny one in test_adapter.py, where the command checks an FCOS as well.
+FIRST = ("nanodet_m",)
 
 
 def small(node):
@@ -55,7 +56,9 @@ def test_every_registered_detector_keeps_the_contract(name):
     detector = loaded(name)
     # Targets move with the image, so the first few steps may raise the loss; small networks can take more of them.
     steps = 16 if sum(value.numel() for value in detector.parameters()) < 1e7 else 6
-    found = check_adapter(detector, load_preset(), SIZES, steps=steps)
+    # Detectors that stretch images see the same of both.
+    sizes = {detector.network_size(size): size for size in SIZES}
+    found = check_adapter(detector, load_preset(), tuple(sizes.values()), steps=steps)
     broken = [verdict for verdict in found if verdict.holds is False]
     assert not broken, broken
     shown = {verdict.claim for verdict in found if verdict.holds}

@@ -56,7 +56,7 @@ def test_relative_error_against_a_plain_loop():
     assert relative_error([torch.ones(1, 4)], [torch.zeros(1, 4)]).tolist() == [4]
 
 
-@pytest.mark.parametrize("layer", ["p3", "p4"])
+@pytest.mark.parametrize("layer", ["p3", pytest.param("p4", marks=pytest.mark.slow)])
 def test_the_error_falls_by_half_and_weights_stay(layer):
     before = weight_hash(detector("retinanet"))
     start = errors("retinanet", layer, invert("retinanet", layer, steps=0))

@@ -1,5 +1,6 @@
 """A step needs no float64 on the device: Apple's GPUs have none, and `accelerator: auto` chooses them."""
 
+import itertools
 from contextlib import nullcontext
 from unittest.mock import Mock
 
@@ -61,20 +62,15 @@ def test_the_device_refuses():
             torch.zeros(1, dtype=torch.float64).to(DEVICE)
 
 
-@pytest.mark.parametrize(
-    ("family", "preset"),
-    [
-        *((family, "default") for family in (*FAMILIES, "ssd")),
-        ("retinanet", "fast"),
-        ("maskrcnn", "paper"),
-        *(
-            pytest.param(family, preset, marks=pytest.mark.slow)
-            for family in (*FAMILIES, "ssd")
-            for preset in ("paper", "fast")
-            if (family, preset) not in (("retinanet", "fast"), ("maskrcnn", "paper"))
-        ),
-    ],
-)
+def cases() -> list:
+    """Every family with every preset; all but one or two of each are slow tests."""
+    quick = {(family, "default") for family in ("retinanet", "fcos", "fasterrcnn", "ssd")}
+    quick |= {("retinanet", "fast"), ("maskrcnn", "paper")}
+    every = itertools.product((*FAMILIES, "ssd"), ("default", "paper", "fast"))
+    return [pytest.param(*case, marks=() if case in quick else pytest.mark.slow) for case in every]
+
+
+@pytest.mark.parametrize(("family", "preset"), cases())
 def test_a_training_step_with_all_callbacks_needs_no_float64(monkeypatch, family: str, preset: str):
     monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: nullcontext())
     chosen, detector = load_preset(preset), tiny_detector(family)

@@ -23,8 +23,8 @@ LAYOUTS = [
 
 
 def case(name: str):
-    """Presets of other families differ in their rules, and `fast` in two numbers, which other tests run."""
-    slow = name == "fast" or (name.startswith("code_") and "mask" not in name)
+    """Presets of other families differ in their rules; `fast`, `default` and `photographs` are run by other tests."""
+    slow = name in ("fast", "default", "photographs") or (name.startswith("code_") and "mask" not in name)
     return pytest.param(name, marks=pytest.mark.slow) if slow else name
 
 
@@ -51,7 +51,7 @@ def test_presets_differ_in_what_their_names_say():
 def test_the_preset_suits_what_the_detector_was_trained_on(photographs: bool, name: str):
     detector = tiny_detector("retinanet")
     detector.trained_on_photographs = photographs
-    options = {"steps": 2, "trainer": {"accelerator": "cpu"}, "progress": False}
+    options = {"steps": 1, "trainer": {"accelerator": "cpu"}, "progress": False}
     own, said = invert(detector, LAYOUTS[:1], **options), invert(detector, LAYOUTS[:1], name, **options)
     assert torch.equal(own.images[0], said.images[0])
 
@@ -70,11 +70,12 @@ def test_a_preset_has_its_own_number_of_steps():
     assert [load_preset(name).steps for name in ("default", "fast", "code_fcos")] == [200, 120, 1000]
     preset = replace(load_preset("fast"), steps=2)
     options = {"trainer": {"accelerator": "cpu"}, "progress": False}
-    own = invert(tiny_detector("fcos"), LAYOUTS, preset, **options)
-    said = invert(tiny_detector("fcos"), LAYOUTS, preset, steps=2, **options)
-    other = invert(tiny_detector("fcos"), LAYOUTS, preset, steps=1, **options)
-    assert all(torch.equal(a, b) for a, b in zip(own.images, said.images, strict=True))
-    assert not torch.equal(own.images[0], other.images[0])
+    detector = tiny_detector("fcos")
+    own, said, other = (
+        invert(detector, LAYOUTS[:1], preset, **steps, **options).images[0]
+        for steps in ({}, {"steps": 2}, {"steps": 1})
+    )
+    assert torch.equal(own, said) and not torch.equal(own, other)
 
 
 def test_an_unknown_preset_suggests_the_nearest():

@@ -123,7 +123,7 @@ class Watch(pl.Callback):
         trainer.should_stop = self.steps == self.last
 
 
-@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("alone", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_callbacks_of_ones_own_see_every_step_as_it_will_be_kept(alone):
     watch, detector = Watch(), tiny_detector("retinanet")
     options = {"steps": 3, "progress": False}

@@ -55,7 +55,11 @@ def run(*callbacks: pl.Callback, optimizer=None):
 OPTIMIZERS = [None, partial(torch.optim.Adam, lr=0.01), partial(torch.optim.SGD, lr=0.01, momentum=0.9)]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["normalised", "adam", "sgd"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [OPTIMIZERS[0], *(pytest.param(one, marks=pytest.mark.slow) for one in OPTIMIZERS[1:])],
+    ids=["normalised", "adam", "sgd"],
+)
 def test_the_neighbour_never_notices(optimizer):
     clean, spoilt = Watch(), Watch()
     run(clean, optimizer=optimizer)

@@ -120,7 +120,7 @@ def test_a_gradient_of_zero_stays_zero():
 
 def test_a_joint_inversion_is_read_by_all_and_judged_by_each():
     ensemble = both()
-    result = invert(ensemble, [layout("x"), layout("y")], steps=6, **OPTIONS)
+    result = invert(ensemble, [layout("x"), layout("y")], steps=2, **OPTIONS)
     assert list(result.member_detections) == ["a", "b"]
     terms = set(result.losses[0]) - {"step", "batch", "total"}
     assert terms == {f"{name}/{term}" for name in "ab" for term in ("cls", "reg", "positive")} | {"b/centerness"}
@@ -142,8 +142,8 @@ def test_the_image_is_not_that_of_either_detector_alone():
 
 
 def test_a_group_of_one_is_the_detector_itself():
-    one = invert(tiny_detector("fcos"), [layout()], steps=4, **OPTIONS)
-    group = invert([tiny_detector("fcos")], [layout()], steps=4, **OPTIONS)
+    one = invert(tiny_detector("fcos"), [layout()], steps=2, **OPTIONS)
+    group = invert([tiny_detector("fcos")], [layout()], steps=2, **OPTIONS)
     assert torch.equal(one.images[0], group.images[0])
 
 

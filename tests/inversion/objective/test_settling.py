@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -17,23 +18,31 @@ from detinv.layouts.layout import Layout
 from tests.fakes import tiny_detector
 
 LAYOUT = Layout(torch.tensor([[4.0, 6.0, 30.0, 28.0]]), torch.tensor([1]), (64, 64), "one")
-BEGIN, STEPS = 3, 6
+BEGIN, STEPS = 3, 5
 
 
-def image(settling: Settling | None, schedule=lambda step, steps: 1.0, **changes) -> torch.Tensor:
+def constant(step: int, steps: int) -> float:
+    return 1.0
+
+
+def ended(step: int, steps: int) -> float:
+    return float(step < BEGIN)
+
+
+@cache
+def image(settling: Settling | None, schedule=constant, **changes) -> torch.Tensor:
     preset = replace(load_preset("default"), settling=settling, schedule=schedule, **changes)
     options = {"steps": STEPS, "trainer": {"accelerator": "cpu"}, "progress": False}
     return invert(tiny_detector("retinanet"), [LAYOUT], preset, **options).images[0]
 
 
-@pytest.mark.parametrize("options", [{"final": 0.1}, {"shapes_every": 2}, {"background_rows": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [{"final": 0.1}, {"shapes_every": 2}, pytest.param({"background_rows": 1}, marks=pytest.mark.slow)],
+)
 def test_only_the_last_steps_are_others(options: dict):
     settling = Settling(BEGIN / STEPS, **options)
     assert not torch.equal(image(settling), image(None))
-
-    def ended(step: int, steps: int) -> float:
-        return float(step < BEGIN)
-
     assert torch.equal(image(settling, ended), image(None, ended))
 
 

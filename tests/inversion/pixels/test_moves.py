@@ -22,7 +22,7 @@ def test_what_is_shifted_out_of_the_canvas_is_gone(shift: tuple[int, int]):
 
 
 def test_a_scaled_image_shows_the_nearest_pixels():
-    images = torch.randn(3, 2, 11, 14, dtype=torch.float64, requires_grad=True)
+    images = torch.randn(3, 2, 11, 14, dtype=torch.float64)
     scales = torch.tensor([[1.25, 1.25], [-0.8, 0.8], [-1.0, 1.0]])
     limits = torch.tensor([[14.0, 11.0], [9.0, 10.0], [14.0, 11.0]])
     shown = scale_images(images, scales, limits)
@@ -35,4 +35,10 @@ def test_a_scaled_image_shows_the_nearest_pixels():
                 expected = images[image, :, row, column] if inside else torch.zeros(2, dtype=torch.float64)
                 assert torch.equal(shown[image, :, y, x], expected)
     assert torch.equal(shown[2], images[2].flip(-1))
+
+
+def test_the_gradient_of_a_scaled_image():
+    images = torch.randn(3, 1, 5, 7, dtype=torch.float64, requires_grad=True)
+    scales = torch.tensor([[1.25, 1.25], [-0.8, 0.8], [-1.0, 1.0]])
+    limits = torch.tensor([[7.0, 5.0], [5.0, 4.0], [7.0, 5.0]])
     assert torch.autograd.gradcheck(lambda value: scale_images(value, scales, limits), images)

@@ -109,7 +109,10 @@ def test_a_candidate_that_is_sure_enough_is_left_alone(family):
     assert not any(gradient(output).any() for output in outputs.values())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    ["retinanet", "fasterrcnn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fcos", "maskrcnn"))],
+)
 def test_the_target_probability_rises(family):
     detector, layout = tiny_detector(family), LAYOUTS[0]
     preset = load_preset("default")
