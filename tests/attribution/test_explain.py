@@ -17,7 +17,6 @@ from detinv.errors import ConfigError, DetectorError, LayoutError
 from tests.attribution.hand_set import HandSetDetector
 from tests.fakes import block_image, tiny_detector
 
-FAMILIES = ("retinanet", "fcos", "fasterrcnn", "maskrcnn", "ssd")
 BOXES = [torch.tensor([[4.0, 6.0, 40.0, 50.0], [20.0, 8.0, 60.0, 30.0]])]
 LABELS = [torch.tensor([0, 2])]
 SMALL = {
@@ -35,7 +34,10 @@ def given(detector, image, **options):
     return detinv.attribute(detector, [image], BOXES, LABELS, **options)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("retinanet", "fasterrcnn")), "fcos", "maskrcnn", "ssd"],
+)
 def test_all_methods_of_features_run_on_every_family(family: str):
     detector, image = tiny_detector(family), block_image((64, 64))
     objects = annotated_objects(detector, image, BOXES[0], LABELS[0])

@@ -128,7 +128,7 @@ def stays_a_text(key: str, text: str) -> None:
 
 
 def test_some_command_lines(fuzz, run):
-    fuzz(15, ANY, run, MOST_MEMORY)
+    fuzz(10, ANY, run, MOST_MEMORY)
 
 
 @pytest.mark.slow

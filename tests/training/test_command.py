@@ -87,25 +87,29 @@ def test_a_detector_with_a_name_of_its_own_is_found_by_its_options():
     assert command_of("model=shapes_fcos", "detector.name=mine") == "detinv train model=shapes_fcos detector.name=mine"
 
 
-def test_a_finished_run_is_only_measured_again(tmp_path, capsys):
-    assert train(tmp_path) == 0
-    first = load_file(tmp_path / "shapes_retinanet.safetensors")
-    metrics = (tmp_path / "metrics.json").read_text()
-    capsys.readouterr()
-    assert train(tmp_path) == 0
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a finished run."""
+    out_dir = tmp_path_factory.mktemp("trained")
+    assert train(out_dir) == 0
+    return out_dir
+
+
+def test_a_finished_run_is_only_measured_again(trained, capsys):
+    first = load_file(trained / "shapes_retinanet.safetensors")
+    metrics = (trained / "metrics.json").read_text()
+    assert train(trained) == 0
     assert "measuring only" in capsys.readouterr().out
-    again = load_file(tmp_path / "shapes_retinanet.safetensors")
+    again = load_file(trained / "shapes_retinanet.safetensors")
     assert all(torch.equal(again[name], value) for name, value in first.items())
-    assert (tmp_path / "metrics.json").read_text() == metrics
+    assert (trained / "metrics.json").read_text() == metrics
 
 
-def test_a_folder_of_another_training_is_refused(tmp_path, capsys):
-    assert train(tmp_path) == 0
-    card = (tmp_path / "shapes_retinanet.md").read_text()
-    capsys.readouterr()
-    assert train(tmp_path, "seed=5") == 2
+def test_a_folder_of_another_training_is_refused(trained, capsys):
+    card = (trained / "shapes_retinanet.md").read_text()
+    assert train(trained, "seed=5") == 2
     assert "seed was 0, is 5; choose another out_dir" in capsys.readouterr().err
-    assert (tmp_path / "shapes_retinanet.md").read_text() == card
+    assert (trained / "shapes_retinanet.md").read_text() == card
 
 
 def test_a_training_that_diverges_is_one_line_and_leaves_no_weights(tmp_path, capsys):

@@ -50,7 +50,7 @@ class StoppingSource(SceneSource):
 
 
 # Two-stage detectors draw the samples they learn from at random: their runs continue exactly only if that does.
-@pytest.mark.parametrize("build", [build_retinanet, build_fasterrcnn])
+@pytest.mark.parametrize("build", [pytest.param(build_retinanet, marks=pytest.mark.slow), build_fasterrcnn])
 def test_a_continued_run_equals_an_uninterrupted_one(build, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()

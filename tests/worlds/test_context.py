@@ -17,7 +17,7 @@ OUTLINE = {
 def layouts():
     """Lists of (class, box)."""
     world = ContextWorld(seed=51)
-    found = [world.scene(index).layout for index in range(800)]
+    found = [world.scene(index).layout for index in range(560)]
     return [
         [(NAMES[label], box) for label, box in zip(layout.labels.tolist(), layout.boxes.tolist(), strict=True)]
         for layout in found

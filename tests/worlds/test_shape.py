@@ -15,20 +15,25 @@ def single():
     return [(world.class_names[int(scene.layout.labels[0])], scene) for scene in scenes]
 
 
+@pytest.fixture(scope="module")
+def directions(single):
+    """(class, direction of the texture) of the same objects."""
+    return [(name, inner_orientation(scene.image, scene.layout.boxes[0])) for name, scene in single]
+
+
 def test_outline_is_the_class(single):
     assert all(outline_of(scene.layout.masks[0], tuple(SHAPES)) == name for name, scene in single[:150])
 
 
-def test_direction_of_the_texture_says_nothing_about_the_class(single):
-    pairs = [(name, quarter(inner_orientation(scene.image, scene.layout.boxes[0]))) for name, scene in single]
+def test_direction_of_the_texture_says_nothing_about_the_class(directions):
+    pairs = [(name, quarter(degrees)) for name, degrees in directions]
     assert {direction for _, direction in pairs} == {"0", "45", "90", "135", "none"}
     assert independent(pairs)
 
 
-def test_plain_s_directions_are_met_by_chance(single):
+def test_plain_s_directions_are_met_by_chance(directions):
     """Directions that the class names have in `plain` are as frequent with all other classes."""
     hits, expected = 0, 0.0
-    directions = [(name, inner_orientation(scene.image, scene.layout.boxes[0])) for name, scene in single]
     for name, planted in PlainWorld.planted_orientations.items():
         own = [apart(degrees, planted) <= 15 for other, degrees in directions if other == name]
         rest = [apart(degrees, planted) <= 15 for other, degrees in directions if other != name]

@@ -1,5 +1,7 @@
 """All maps of an image are measured, a few of them in memory at a time."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -18,6 +20,7 @@ BOXES = torch.tensor([[4.0, 6.0, 40.0, 50.0], [20.0, 8.0, 60.0, 30.0], [2.0, 2.0
 
 def test_measures_of_one_object_at_a_time_are_those_of_all_together(monkeypatch):
     detector, image, preset = tiny_detector("fcos"), block_image((64, 64)), load_preset("default")
+    preset = replace(preset, perturbation=replace(preset.perturbation, steps=5))
     objects = annotated_objects(detector, image, BOXES, torch.tensor([0, 2, 1]))
     questions = as_questions(["class", "left"], None, detector.class_names)
     explained = explain_image(detector, image, objects, questions, {"odam": load_method("odam")})

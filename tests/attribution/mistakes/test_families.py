@@ -7,7 +7,16 @@ from tests.fakes import block_image, in_float64, tiny_detector
 from tests.lost_objects import assert_lost_by_score
 
 
-@pytest.mark.parametrize("name", ["retinanet", "fcos", "ssd", "fasterrcnn", *coco_detectors.NAMES])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("retinanet", "fcos", "ssd", "fasterrcnn"),
+        *(
+            name if name == "fastestdet" else pytest.param(name, marks=pytest.mark.slow)
+            for name in coco_detectors.NAMES
+        ),
+    ],
+)
 def test_what_a_threshold_drops_was_lost_by_its_score(name: str):
     tiny = name not in coco_detectors.NAMES
     detector = in_float64(tiny_detector(name, image_size=(64, 96))) if tiny else coco_detectors.small(name)

@@ -108,8 +108,8 @@ def old_names(state, architecture):
 
 
 def _case(name):
-    """Second versions, and the Mask R-CNN of fifty layers, are slow tests."""
-    large = name.endswith("_v2") or name == "maskrcnn_resnet50_fpn"
+    """Second versions, and all but the smallest R-CNN, are slow tests."""
+    large = name.endswith("_v2") or ("rcnn" in name and name != SMALL_RCNN)
     return pytest.param(name, marks=pytest.mark.slow) if large else name
 
 
@@ -251,7 +251,7 @@ def test_configurations_are_named_as_in_the_library():
         assert node.get("frozen_eps", 0.0) == 0.0
 
 
-@pytest.mark.parametrize("name", ["retinanet_resnet50_fpn", SMALL_RCNN])
+@pytest.mark.parametrize("name", [pytest.param("retinanet_resnet50_fpn", marks=pytest.mark.slow), SMALL_RCNN])
 def test_frozen_normalisation_may_have_another_epsilon(name):
     modules = list(small(name, frozen_eps=1e-3).modules())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in modules)
@@ -271,8 +271,8 @@ def test_nothing_is_frozen_in_the_second_versions():
 @pytest.mark.parametrize(
     ("name", "num_columns", "first"),
     [
-        (SMALL_RCNN, 4, 1),
         (SSDLITE, 4, 1),
+        pytest.param(SMALL_RCNN, 4, 1, marks=pytest.mark.slow),
         pytest.param("retinanet_resnet50_fpn", 4, 1, marks=pytest.mark.slow),
         pytest.param("retinanet_resnet50_fpn", 3, 0, marks=pytest.mark.slow),
     ],

@@ -7,12 +7,8 @@ from detinv.detectors.torchvision.random_weights import class_layers, randomise_
 from detinv.zoo.weights import weight_hash
 from tests.fakes import block_image
 
-NAMES = (
-    "ssdlite320_mobilenet_v3_large",
-    "fasterrcnn_mobilenet_v3_large_320_fpn",
-    "maskrcnn_resnet50_fpn",
-    "fcos_resnet50_fpn",
-)
+NAMES = ("ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn", "fcos_resnet50_fpn")
+CASES = [*NAMES, pytest.param("maskrcnn_resnet50_fpn", marks=pytest.mark.slow)]
 
 
 def plain(name):
@@ -25,7 +21,7 @@ def features(model, seed):
     return list(found.values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 def test_features_neither_vanish_nor_explode_and_tell_images_apart(name):
     model = plain(name)
     randomise_weights(model)
@@ -53,7 +49,7 @@ def test_weights_are_the_same_every_time_and_no_hook_is_left():
     assert not any(module._forward_pre_hooks for module in first.modules())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 def test_dead_columns_are_low_whatever_is_seen(name):
     model = plain(name)
     randomise_weights(model, dead=[2, 5])

@@ -136,6 +136,7 @@ def test_layouts_without_masks_leave_mask_conditions_out(tmp_path):
     assert set(numbers["differences"]) == {"cls - reg", "cls - reg, rpn off"}
 
 
+@pytest.mark.slow
 def test_the_images_differ_by_the_terms_that_are_there(tmp_path):
     bench = bench_of(
         tmp_path, ["fasterrcnn", "retinanet"], ExperimentSetup, steps=2, trainer={"accelerator": "cpu"}, batch_size=2

@@ -43,7 +43,7 @@ def test_offsets_are_grouped_with_the_most_frequent_class_first():
     assert [(name, len(mine)) for name, mine in by_name(found).items()] == [("cap", 2), ("foot", 1)]
 
 
-@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize("once", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run_reports_both_axes_with_their_tests(tmp_path, once):
     bench = bench_of(tmp_path, ["fcos"])
     findings = Position(OBJECTS, once=once, least=1).run(bench)

@@ -176,8 +176,8 @@ def test_a_run_that_is_repeated_makes_nothing_again(tmp_path):
 def test_a_detector_of_other_weights_is_looked_at_again(tmp_path):
     first, second = Reddish(), Reddish()
     second.weight = torch.nn.Parameter(torch.ones(1), requires_grad=False)
-    Texture(Paint([51, 204, 102])).run(bench_of(tmp_path, {"one": first}))
-    Texture(Paint([51, 204, 102])).run(bench_of(tmp_path, {"one": second}))
+    Texture(Paint([51, 204, 102]), examples=0).run(bench_of(tmp_path, {"one": first}))
+    Texture(Paint([51, 204, 102]), examples=0).run(bench_of(tmp_path, {"one": second}))
     assert len(second.seen) == len(first.seen) > 0
 
 

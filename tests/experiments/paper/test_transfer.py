@@ -56,7 +56,8 @@ def test_a_judge_with_other_class_numbers_finds_the_same(tmp_path):
 
 def test_rows_are_asked_for_what_their_name_says(tmp_path, monkeypatch):
     """Boxes alone without the mask term, boxes and masks with it, the start images, all at once, the photographs."""
-    one, asked = bench(tmp_path, "shapes_retinanet", "shapes_maskrcnn"), {}
+    source = WorldLayouts("plain", count=2)
+    one, asked = bench(tmp_path, "shapes_retinanet", "shapes_maskrcnn", source=source), {}
 
     def invert(key, label, layouts, preset=None, steps=None):
         asked[key] = (label, layouts[0].masks is not None, (preset or one.preset).objective.weights, steps)
