@@ -52,7 +52,9 @@ def test_what_is_finished_is_only_read(tmp_path, painted):
     assert painted == messages == []
 
 
-@pytest.mark.parametrize("lost", [0, pytest.param(2, marks=pytest.mark.slow)])
+# That only the lost image's batch is made, test_run.py sees as well.
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 2])
 def test_a_lost_image_comes_back_with_its_batch_and_nothing_else_is_made(tmp_path, calls, lost):
     first = setup_of(tmp_path)
     layouts = first.layouts("retinanet")
