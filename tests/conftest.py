@@ -1,7 +1,5 @@
 """What all tests share: settings of Hypothesis, one thread, and two processes for the whole suite."""
 
-import copy
-import functools
 import gc
 import importlib
 import os
@@ -41,14 +39,6 @@ CHECKED = ("attribution", "detectors", "inversion", "layouts", "metrics", "world
 install_import_hook(
     [f"detinv.{name}" for name in CHECKED],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
-)
-
-# Hydra takes a quarter of a second to compose a preset or a method, and every inversion needs one. The files stay the
-# same while tests run, so each is composed once, and every caller gets a copy of its own.
-instantiating = importlib.import_module("detinv.config.instantiate")
-compose_choice = functools.cache(instantiating.compose_choice)
-instantiating.compose_choice = functools.wraps(compose_choice)(
-    lambda group, name: copy.deepcopy(compose_choice(group, name))
 )
 
 # The same examples at every run, and no limit of time: machines that test are slow and busy.

@@ -22,13 +22,11 @@ _UNUSABLE = (AttributeError, ArithmeticError, LookupError)
 
 def compose_choice(group: str, name: str) -> Any:
     """Compose one file of a group with what it builds on, by Hydra's rules."""
-    from hydra import compose
     from omegaconf import OmegaConf
 
-    from detinv.config.hydra_context import detinv_hydra
+    from detinv.config.hydra_context import composed_of_files
 
-    with detinv_hydra():
-        config = compose(f"{group}/{name}")
+    config = composed_of_files(f"{group}/{name}")
     package = package_of(config_dir(), group)
     return OmegaConf.select(config, group if package in (None, "_global_") else package, default={})
 

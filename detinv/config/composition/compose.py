@@ -4,7 +4,6 @@ Hydra neither changes the working directory nor sets up logging here. Everything
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from detinv.config.composition.chosen import (
 from detinv.config.composition.kinds import check_kinds, check_numbers, check_read, flat_values
 from detinv.config.composition.out_dir import dated_folder
 from detinv.config.composition.texts import as_typed
-from detinv.config.folders import config_dir, states_of_files
+from detinv.config.folders import config_dir
 from detinv.config.renamed import current_words
 from detinv.config.words import unreadable
 from detinv.errors import ConfigError
@@ -110,29 +109,13 @@ def _chosen_base(command: str, overrides: Sequence[str]) -> tuple[list[str], dic
         check_choice(command, group, choice)
     store_experiment(command, chosen)
     choosing = [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen]
-    base = _compose_choices(command, choosing, chosen)
+    of_files = not any(lies_elsewhere(group, choice) for group, choice in chosen.items())
+    base = _compose(command, choosing, chosen, of_files)
     if suited := _suited_preset(command, base, chosen):
         choosing.append(f"{_PRESET}={suited}")
         chosen[_PRESET] = suited
-        base = _compose_choices(command, choosing, chosen)
+        base = _compose(command, choosing, chosen, of_files)
     return choosing, chosen, base
-
-
-def _compose_choices(command: str, choosing: Sequence[str], chosen: Mapping[str, str]) -> "DictConfig":
-    """Compose a command with choices of groups alone, again only if one lies elsewhere or a file has changed.
-
-    It takes a fifth of a second, and a sweep, an experiment or a notebook asks for the same choices many times.
-    """
-    if any(lies_elsewhere(group, choice) for group, choice in chosen.items()):
-        return _compose(command, choosing, chosen)
-    return _composed_of_files(command, tuple(choosing), tuple(chosen.items()), states_of_files()).copy()
-
-
-@lru_cache(maxsize=64)
-def _composed_of_files(
-    command: str, choosing: tuple[str, ...], chosen: tuple[tuple[str, str], ...], states: tuple[tuple[str, int], ...]
-) -> "DictConfig":
-    return _compose(command, choosing, dict(chosen))
 
 
 def _suited_preset(command: str, config: "DictConfig", chosen: Mapping[str, str]) -> str | None:
@@ -145,14 +128,16 @@ def _suited_preset(command: str, config: "DictConfig", chosen: Mapping[str, str]
     return None if suited == DEFAULT else suited
 
 
-def _compose(command: str, overrides: Sequence[str], chosen: Mapping[str, str]) -> "DictConfig":
+def _compose(command: str, overrides: Sequence[str], chosen: Mapping[str, str], of_files: bool = False) -> "DictConfig":
     from hydra import compose
     from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
-    from detinv.config.hydra_context import detinv_hydra
+    from detinv.config.hydra_context import composed_of_files, detinv_hydra
 
     try:
+        if of_files:
+            return composed_of_files(command, overrides)
         with detinv_hydra():
             return compose(command, list(overrides))
     except OverrideParseException as error:
