@@ -25,7 +25,7 @@ def check_dashboard(config: DictConfig) -> None:
     try:
         inspect.signature(locate(target)).bind(**{key: value for key, value in entries.items() if key[0] != "_"})
     except TypeError as error:
-        raise ConfigError(f"logger: {error}") from error
+        raise ConfigError(f"logger: {error}; choose one logger, with options that it has") from error
     if target == _WANDB and entries.get("offline") is None:
         check_wandb_mode()
 

@@ -13,11 +13,13 @@ import wandb
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from detinv.errors import ConfigError
-from detinv.inputs.printable import quoted, suggestion
+from detinv.inputs.printable import quoted, reason_of, suggestion
 from detinv.viz.image import Picture
 
 # Seconds until a dashboard counts as unreachable.
 _PATIENCE = 30.0
+# Seconds for which the end of a run waits for its uploads; W&B would wait for hours where the network is gone.
+_UPLOAD_PATIENCE = 300
 # What `wandb.Settings` takes; dryrun and run are older words for offline and online.
 _MODE, _MODES = "WANDB_MODE", ("online", "offline", "disabled", "shared", "dryrun", "run")
 # Where W&B's process keeps its log, in a folder wandb/logs.
@@ -86,7 +88,7 @@ def wandb_logger(
     name: str | None = None,
     group: str | None = None,
     offline: bool | None = None,
-) -> Logger:
+) -> Logger | None:
     """Make Lightning's logger for Weights & Biases.
 
     Online, a run that is resumed in its folder is resumed in the dashboard as well. Offline it starts a new W&B run,
@@ -96,6 +98,12 @@ def wandb_logger(
         save_dir: folder of offline runs, and of the id of online ones.
         project, name, group: in the dashboard; the name is that of the folder by default.
         offline: whether to stay offline; None follows the environment variable WANDB_MODE, offline by default.
+
+    Returns:
+        None, after a warning, where W&B cannot even begin an offline run.
+
+    Raises:
+        ConfigError: for a project, name or group that W&B does not accept.
     """
     mode: Literal["online", "offline"] | None = "online" if offline is False else "offline"
     if offline is None and os.environ.get(_MODE):
@@ -118,23 +126,27 @@ def wandb_logger(
                 dir=folder,
                 mode=mode,
                 # Its messages would bury the results printed at the end.
-                settings=wandb.Settings(silent=True, init_timeout=_PATIENCE),
+                settings=wandb.Settings(silent=True, init_timeout=_PATIENCE, finish_timeout=_UPLOAD_PATIENCE),
             )
 
     if wandb.run is not None:
         # Left over from an earlier run that failed; W&B would continue it.
         wandb.run.finish(exit_code=1)
+    if mode != "offline":
+        try:
+            return WandbLogger(experiment=begin(mode))
+        except (wandb.Error, OSError) as error:
+            _LOG.warning(
+                "detinv: W&B cannot be reached (%s); this run is stored offline, upload it with `wandb sync`",
+                reason_of(error),
+            )
     try:
-        run = begin(mode)
-    except (wandb.Error, OSError) as error:
-        if mode == "offline":
-            raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        _LOG.warning(
-            "detinv: W&B cannot be reached (%s); this run is stored offline, upload it with `wandb sync`", reason
-        )
-        run = begin("offline")
-    return WandbLogger(experiment=run)
+        return WandbLogger(experiment=begin("offline"))
+    except wandb.errors.UsageError as error:
+        raise ConfigError(f"logger: {reason_of(error)}; correct it, or choose logger=none") from error
+    except Exception as error:  # its process cannot be started, the disk is full: neither may cost a result
+        _LOG.warning("detinv: W&B cannot begin a run (%s); this one has no dashboard", reason_of(error))
+        return None
 
 
 @contextmanager
@@ -167,12 +179,15 @@ def _run_id(folder: Path) -> str:
     """Read this folder's W&B run id, or create it."""
     path = folder / "wandb" / "run_id"
     try:
-        return path.read_text(encoding="utf-8").strip()
+        name = path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
+        name = ""
+    # A full disk may have left an empty file.
+    if not name:
         name = secrets.token_hex(4)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name, encoding="utf-8")
-        return name
+    return name
 
 
 def tensorboard_logger(save_dir: str | Path) -> Logger:

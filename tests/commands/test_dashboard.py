@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from detinv.commands.dashboard import dashboard, numbers_of
+from detinv.errors import ConfigError
 from detinv.runtime.loggers import Dashboard, wandb_logger
 
 CONFIG = OmegaConf.create({"steps": 3, "layout": {"count": 2}})
@@ -120,6 +121,36 @@ def test_without_a_way_to_the_service_the_run_is_kept_offline(tmp_path: Path, mo
     assert modes == ["online", "offline"]
     assert "connection refused" in caplog.text
     assert list((tmp_path / "wandb").glob("offline-run-*"))
+
+
+def test_a_dashboard_that_cannot_begin_costs_no_run(tmp_path: Path, monkeypatch, caplog):
+    def fail(**options):
+        raise FileNotFoundError(2, "No such file or directory", "wandb-core")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    for offline in (True, False):
+        assert wandb_logger(tmp_path, offline=offline) is None
+    assert caplog.text.count("this one has no dashboard") == 2
+    assert "wandb-core" in caplog.text
+
+
+def test_names_that_the_service_does_not_take_are_a_mistake(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"logger: .*a/b.*logger=none"):
+        wandb_logger(tmp_path, project="a/b", offline=True)
+
+
+def test_the_end_of_a_run_does_not_wait_for_a_network_that_is_gone(tmp_path: Path, monkeypatch):
+    begun = served(monkeypatch)
+    wandb_logger(tmp_path, offline=False).experiment.finish()
+    assert 0 < begun[0]["settings"].finish_timeout <= 600
+
+
+def test_an_id_that_a_full_disk_cut_off_is_made_again(tmp_path: Path, monkeypatch):
+    begun = served(monkeypatch)
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "run_id").touch()
+    wandb_logger(tmp_path, offline=False).experiment.finish()
+    assert len(begun[0]["id"]) == 8
 
 
 @pytest.mark.parametrize("said", [{"offline": False}, {"WANDB_MODE": "online"}])
