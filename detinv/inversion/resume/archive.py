@@ -215,6 +215,11 @@ class Archive:
         path = prepare_out_dir(self.folder / "progress") / "source.json"
         before = _read_json(path)
         if before is None:
+            if any(self._progress.glob("*.ckpt")) or any(one != path for one in self._progress.glob("*.json")):
+                raise OutputError(
+                    f"{path} is missing or broken, which says what the images there were made from; choose another "
+                    f"out_dir, or remove {self._progress} to have them made again"
+                )
             write_json(path, self._source)
             return
         for name, value in self._source.items():

@@ -63,6 +63,16 @@ def test_images_of_another_source_are_refused(tmp_path: Path, name: str):
         Archive(tmp_path, LAYOUTS, {**SOURCE, name: "other"})
 
 
+@pytest.mark.parametrize("left", ["", "{"])
+def test_images_of_which_nobody_knows_the_source_are_refused(tmp_path: Path, left: str):
+    Archive(tmp_path, LAYOUTS, SOURCE).keep([0], batch_result(1))
+    path = tmp_path / "progress" / "source.json"
+    path.write_text(left) if left else path.unlink()
+    with pytest.raises(OutputError, match=r"source\.json is missing or broken"):
+        Archive(tmp_path, LAYOUTS, {**SOURCE, "steps": 6})
+    assert (tmp_path / "images" / "a.png").is_file()
+
+
 def test_a_folder_that_does_not_say_all_that_counts_is_refused(tmp_path: Path):
     Archive(tmp_path, LAYOUTS, SOURCE)
     with pytest.raises(OutputError, match="holds images of an earlier version of detinv; choose another out_dir"):
