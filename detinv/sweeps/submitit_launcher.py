@@ -109,5 +109,7 @@ def _outcome(job: Any) -> JobOutcome:
         outcome = job.result()
     except (FailedJobError, UncompletedJobError):
         return JobOutcome("failed", f"its job {job.job_id} died ({job.state}); see {job.paths.folder}")
+    except Exception as error:  # a full disk cuts off the file of a result, which then raises anything when it is read
+        return JobOutcome("failed", f"the result of its job {job.job_id} cannot be read: {reason_of(error)}")
     assert isinstance(outcome, JobOutcome)
     return outcome

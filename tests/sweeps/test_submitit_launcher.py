@@ -1,6 +1,7 @@
 """Jobs of submitit in processes of this machine, as SLURM would run them."""
 
 import json
+import pickle
 from contextlib import nullcontext
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from detinv.cli import main
 from detinv.config.folders import config_dir
 from detinv.errors import ConfigError
-from detinv.sweeps.job import Task
+from detinv.sweeps.job import JobOutcome, Task
 from detinv.sweeps.submitit_launcher import SubmititLauncher, _Resumable
 from tests.sweeps.stand_ins import meeting_detectors
 
@@ -30,6 +31,35 @@ def test_jobs_run_side_by_side_and_isolated(tmp_path, monkeypatch):
     assert "died" in dies["error"] and ".submitit" in dies["error"]
     assert (out / "detector_lives.yaml" / "report.html").is_file()
     assert "redetected" in (out / "logs" / "detector_lives.yaml.log").read_text()
+
+
+def test_a_result_that_cannot_be_read_ends_no_other_job(tmp_path, monkeypatch):
+    class Job:
+        job_id = "7"
+
+        def __init__(self, resumable):
+            self.task = resumable.task
+
+        def done(self):
+            return True
+
+        def result(self):
+            if self.task.command == "cut":
+                raise pickle.UnpicklingError("pickle data was truncated")
+            return JobOutcome("ok")
+
+    class Executor:
+        def __init__(self, folder, cluster):
+            self.submit, self.batch = Job, nullcontext
+
+        def update_parameters(self, **options):
+            pass
+
+    monkeypatch.setattr("submitit.AutoExecutor", Executor)
+    tasks = {name: Task(name, (), tmp_path, tmp_path / "a.json", tmp_path / "a.log") for name in ("cut", "whole")}
+    found = dict(SubmititLauncher("local", 2).launch(tasks, tmp_path))
+    assert found["whole"].status == "ok" and found["cut"].status == "failed"
+    assert "truncated" in found["cut"].error
 
 
 def test_slurm_gets_one_array_with_the_options_by_their_names(tmp_path, monkeypatch):
