@@ -45,6 +45,9 @@ class SweepFolder:
         path: of the folder; need not exist yet.
         command: that all jobs run.
 
+    Attributes:
+        unwritten: why the record could not be written when the last job ended; None if it was.
+
     Raises:
         OutputError: when the record there cannot be read, or is of another command.
     """
@@ -52,6 +55,7 @@ class SweepFolder:
     def __init__(self, path: Path, command: str) -> None:
         self.path = path
         self.command = command
+        self.unwritten: OutputError | None = None
         self._jobs = {job.folder: self._as_it_ended(job) for job in self._read()}
 
     def enlist(self, combinations: Sequence[Combination]) -> list[str]:
@@ -72,8 +76,7 @@ class SweepFolder:
 
     def task(self, name: str, overrides: Sequence[str]) -> Task:
         """Return the task that runs the job with these overrides."""
-        outcome = self.path / _OUTCOMES / f"{name}.json"
-        return Task(self.command, tuple(overrides), Path.cwd(), outcome, self.path / _LOGS / f"{name}.log")
+        return Task(self.command, tuple(overrides), Path.cwd(), self._outcome(name), self.path / _LOGS / f"{name}.log")
 
     def check_unchanged(self, inputs: Mapping[str, Mapping[str, str]]) -> None:
         """Check that jobs which have succeeded were made from the same inputs.
@@ -105,13 +108,22 @@ class SweepFolder:
         for folder in (self.path, self.path / _OUTCOMES, self.path / _LOGS):
             prepare_out_dir(folder)
         for name, found in inputs.items():
+            # How it ended the last time would be taken for its end if it is killed now.
+            self._outcome(name).unlink(missing_ok=True)
             self._jobs[name] = replace(self._jobs[name], status="missing", error=None, seconds=None, inputs=found)
         self._write()
 
     def note(self, name: str, outcome: JobOutcome) -> None:
-        """Record how a job ended."""
+        """Record how a job ended; where that cannot be written, see `unwritten`, the next one's end is another try."""
         self._jobs[name] = replace(self._jobs[name], **asdict(outcome))
-        self._write()
+        try:
+            self._write()
+            self.unwritten = None
+        except OutputError as error:
+            self.unwritten = error
+
+    def _outcome(self, name: str) -> Path:
+        return self.path / _OUTCOMES / f"{name}.json"
 
     def _write(self) -> None:
         record = {"command": self.command, "jobs": [asdict(job) for job in self._jobs.values()]}
@@ -141,9 +153,9 @@ class SweepFolder:
 
     def _as_it_ended(self, job: JobRecord) -> JobRecord:
         """Read how a job ended from its own file, even if no process waited for it; without results it is missing."""
-        path = self.path / _OUTCOMES / f"{job.folder}.json"
         try:
-            job = replace(job, **asdict(JobOutcome(**json.loads(path.read_text(encoding="utf-8")))))
+            outcome = JobOutcome(**json.loads(self._outcome(job.folder).read_text(encoding="utf-8")))
+            job = replace(job, **asdict(outcome))
         except (OSError, ValueError, TypeError):
             # A job that was killed has written nothing.
             job = replace(job, status="missing") if job.status == "ok" else job

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from detinv.errors import DetinvError
+from detinv.errors import DetinvError, OutputError
 from detinv.inputs.printable import one_line, reason_of
 from detinv.results.io.files import write_json
 from detinv.runtime.interrupts import interruption_asked
@@ -110,5 +110,9 @@ def _cause_of(error: BaseException) -> str:
 
 def _ended(task: Task, error: str | None, started: float) -> JobOutcome:
     outcome = JobOutcome("failed" if error else "ok", error, round(time.perf_counter() - started, 1))
-    write_json(task.folder / task.outcome, asdict(outcome))
+    try:
+        write_json(task.folder / task.outcome, asdict(outcome))
+    except OutputError as problem:
+        # Whoever waits for the job learns of it all the same; a full disk must not end the jobs that follow.
+        print(f"detinv: {one_line(str(problem))}", file=sys.stderr)
     return outcome

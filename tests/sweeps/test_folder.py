@@ -94,6 +94,18 @@ def test_a_job_whose_results_are_gone_is_missing(tmp_path):
     assert SweepFolder(tmp_path, "train").job(name).status == "missing"
 
 
+def test_a_job_killed_when_it_was_run_again_has_not_ended(tmp_path):
+    name = one(tmp_path, "ok")
+    outcome = tmp_path / "outcomes" / f"{name}.json"
+    outcome.write_text('{"status": "ok", "error": null, "seconds": 7.0}')
+    (tmp_path / name).rmdir()
+    folder = SweepFolder(tmp_path, "train")
+    folder.begin({name: {}})
+    # It has begun to fill its folder again when everything dies.
+    (tmp_path / name).mkdir()
+    assert SweepFolder(tmp_path, "train").job(name).status == "missing"
+
+
 def test_a_folder_of_another_command_is_refused(tmp_path):
     one(tmp_path)
     with pytest.raises(OutputError, match="belongs to another sweep: the command was train, is invert"):
