@@ -5,7 +5,10 @@ import platform
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -76,7 +79,23 @@ def run_apart(task: Task) -> JobOutcome:
     # The descriptors themselves, because libraries and log handlers keep references to the streams.
     for stream in (1, 2):
         os.dup2(log, stream)
-    return _ended(task, _error_of(task), started)
+    with _own_command_line(task):
+        return _ended(task, _error_of(task), started)
+
+
+@contextmanager
+def _own_command_line(task: Task) -> Iterator[None]:
+    """Give the process the command line of its job, which Lightning repeats for each further one of `trainer.devices`.
+
+    That of a launcher's worker would start another worker.
+    """
+    main = sys.modules["__main__"]
+    before = sys.argv, main.__spec__
+    sys.argv, main.__spec__ = ["detinv", task.command, *task.overrides], find_spec("detinv.__main__")
+    try:
+        yield
+    finally:
+        sys.argv, main.__spec__ = before
 
 
 def _error_of(task: Task) -> str | None:

@@ -1,6 +1,7 @@
 """Whatever happens in a job is an outcome, except an interruption."""
 
 import json
+import sys
 
 import pytest
 
@@ -64,6 +65,22 @@ def test_an_exit_ends_a_process_of_its_own(task, monkeypatch):
     with pytest.raises(SystemExit):
         run_apart(task)
     assert not task.outcome.exists()
+
+
+def test_the_processes_of_a_job_repeat_its_own_command_line(task, monkeypatch):
+    """Lightning starts them by that of the process it is in, which is a launcher's worker."""
+    seen = []
+
+    def run_command(name, overrides):
+        seen.append((sys.modules["__main__"].__spec__.name, sys.argv[1:]))
+        return 0
+
+    monkeypatch.setattr("os.dup2", lambda log, stream: None)
+    monkeypatch.setattr(execute, "run_command", run_command)
+    before = sys.argv
+    assert run_apart(task).status == "ok"
+    assert seen == [("detinv.__main__", ["train", "seed=1"])]
+    assert sys.argv is before
 
 
 def test_a_machine_without_the_folder_says_so(task, monkeypatch):
