@@ -1,6 +1,7 @@
 """`detinv attribute`: explain why a detector decided so."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,8 @@ from detinv.inputs.numbers import is_count
 from detinv.inversion.resume.fingerprint import detector_hash
 from detinv.layouts.layout import EXACT
 from detinv.metrics.coco_results import read_results
-from detinv.results.io.files import prepare_out_dir
 from detinv.results.io.names import file_stems
-from detinv.results.io.resume import claim_folder
+from detinv.results.io.resume import claimed_folder
 from detinv.runtime.devices import usable_device
 from detinv.runtime.processes import Processes, start_processes
 from detinv.worlds.registry import load_world
@@ -45,13 +45,13 @@ def run(config: DictConfig, build: Build) -> None:
             raise ConfigError(f"{name}={config[name]}: choose a whole number of at least 1")
     device = usable_device(config.device)
     check_dashboard(config)
-    with start_processes({"accelerator": device.type, "devices": config.processes}) as team:
+    with start_processes({"accelerator": device.type, "devices": config.processes}) as team, ExitStack() as until_done:
         # Several processes have a GPU each; one runs where it was told to.
         own = device.type == "cuda" and team.count > 1
-        _run(config, build, team, torch.device(device.type, team.device) if own else device)
+        _run(config, build, team, torch.device(device.type, team.device) if own else device, until_done)
 
 
-def _run(config: DictConfig, build: Build, team: Processes, device: torch.device) -> None:
+def _run(config: DictConfig, build: Build, team: Processes, device: torch.device, until_done: ExitStack) -> None:
     # The other processes print nothing.
     terminal = console(quiet=not team.first)
     methods = _methods(config)
@@ -63,7 +63,7 @@ def _run(config: DictConfig, build: Build, team: Processes, device: torch.device
     if config.errors:
         check_errors(config, methods, source)
     # Only now, when the input has proved to be good: a mistake leaves no folder behind.
-    out_dir = Path(team.decide(lambda: _claimed(config)))
+    out_dir = Path(team.decide(lambda: str(until_done.enter_context(claimed_folder(config)))))
     if config.errors:
         with dashboard(build(config.logger) if team.first else None, config) as board:
             explain_mistakes(config, detector, methods, source, out_dir, terminal, team, board)
@@ -111,12 +111,6 @@ def _run(config: DictConfig, build: Build, team: Processes, device: torch.device
         if overview is not None:
             board.show("attributions", overview)
     tell(terminal, out_dir, stored, unmatched)
-
-
-def _claimed(config: DictConfig) -> str:
-    folder = prepare_out_dir(config.out_dir)
-    claim_folder(folder, config)
-    return str(folder)
 
 
 def _methods(config: DictConfig) -> dict[str, AbstractMethod]:

@@ -1,6 +1,7 @@
 """`detinv invert`: make images that a detector reads as given layouts."""
 
 import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from detinv.inversion.requests import check_layouts, check_options
 from detinv.inversion.run import InversionInterrupted, invert
 from detinv.layouts.layout import Layout
 from detinv.layouts.sources import LayoutSource, layouts_for
-from detinv.results.io.files import prepare_out_dir, write_json
-from detinv.results.io.resume import claim_folder
+from detinv.results.io.files import write_json
+from detinv.results.io.resume import claimed_folder
 from detinv.results.reports.inversion_result import InversionResult
 from detinv.results.reports.write_inversion import write_inversion
 from detinv.runtime.processes import Processes, start_processes
@@ -47,22 +48,23 @@ def run(config: DictConfig, build: Build) -> int:
     check_options(config.steps, config.batch_size, every, trainer, config.compile_mode, config.allow_tf32)
     if config.checkpoint_every_n_seconds < 0:
         raise ConfigError(f"checkpoint_every_n_seconds={config.checkpoint_every_n_seconds}: choose 0 or more")
-    with start_processes(trainer) as team:
-        return _invert(config, build, team, ensemble, source, layouts, preset, trainer)
+    with start_processes(trainer) as team, ExitStack() as until_done:
+        # Only now, when the input has proved to be good: a mistake leaves no folder behind.
+        out_dir = Path(team.decide(lambda: str(until_done.enter_context(claimed_folder(config)))))
+        return _invert(config, build, team, out_dir, ensemble, source, layouts, preset, trainer)
 
 
 def _invert(
     config: DictConfig,
     build: Build,
     team: Processes,
+    out_dir: Path,
     ensemble: Ensemble,
     source: LayoutSource,
     layouts: list[Layout],
     preset: Preset,
     trainer: dict[str, Any],
 ) -> int:
-    # Only now, when the input has proved to be good: a mistake leaves no folder behind.
-    out_dir = Path(team.decide(lambda: _claimed(config)))
     with dashboard(build(config.logger) if team.first else None, config) as board:
         interrupted = False
         try:
@@ -91,12 +93,6 @@ def _invert(
     if interrupted:
         return _INTERRUPTED
     return int(bool(result.missing or result.stopped))
-
-
-def _claimed(config: DictConfig) -> str:
-    folder = prepare_out_dir(config.out_dir)
-    claim_folder(folder, config)
-    return str(folder)
 
 
 def _write(result: InversionResult, out_dir: Path, config_yaml: str, title: str) -> None:

@@ -1,6 +1,7 @@
 """`detinv run`: one of the paper's experiments, from its configuration to its report."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.inversion.requests import check_options
-from detinv.results.io.files import prepare_out_dir
-from detinv.results.io.resume import claim_folder
+from detinv.results.io.resume import claimed_folder
 from detinv.results.io.versions import versions
 from detinv.results.reports.findings import Findings
 from detinv.results.reports.write_findings import write_findings
@@ -34,11 +34,11 @@ def run(config: DictConfig, build: Build) -> None:
     for entry in values["detectors"]:
         if not isinstance(entry, str | dict):
             raise ConfigError(f"detectors: {entry!r} is no detector; write a name, a path, or {{name: NAME, ...}}")
-    with start_processes(values["trainer"]) as processes:
-        _run(config, build, values, processes)
+    with start_processes(values["trainer"]) as processes, ExitStack() as until_done:
+        _run(config, build, values, processes, until_done)
 
 
-def _run(config: DictConfig, build: Build, values: dict[str, Any], processes: Processes) -> None:
+def _run(config: DictConfig, build: Build, values: dict[str, Any], processes: Processes, until_done: ExitStack) -> None:
     # The other processes print nothing.
     terminal = console(quiet=not processes.first)
     experiment = build(config.experiment)
@@ -64,7 +64,7 @@ def _run(config: DictConfig, build: Build, values: dict[str, Any], processes: Pr
         setup.detector(label)
     experiment.check(setup)
     # Only now, when the input has proved to be valid: a mistake leaves no folder behind.
-    setup.out_dir = Path(processes.decide(lambda: _claimed(config)))
+    setup.out_dir = Path(processes.decide(lambda: str(until_done.enter_context(claimed_folder(config)))))
     started = time.perf_counter()
     with dashboard(build(config.logger) if processes.first else None, config) as board:
         findings = experiment.run(setup)
@@ -81,12 +81,6 @@ def _run(config: DictConfig, build: Build, values: dict[str, Any], processes: Pr
         for figure in findings.figures:
             board.show(figure.name, figure.picture)
     _show(terminal, findings, report)
-
-
-def _claimed(config: DictConfig) -> str:
-    folder = prepare_out_dir(config.out_dir)
-    claim_folder(folder, config)
-    return str(folder)
 
 
 def _show(terminal: Console, findings: Findings, report: Path) -> None:

@@ -1,5 +1,6 @@
 """`detinv train`: train a detector, store its weights, measure it, write its card."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from detinv.detectors.class_names import read_class_names
 from detinv.detectors.load import RANDOM, build_detector
 from detinv.errors import ConfigError
 from detinv.inputs.printable import quoted
-from detinv.results.io.files import prepare_out_dir, write_json, write_text
+from detinv.results.io.files import write_json, write_text
 from detinv.results.io.names import file_stems
-from detinv.results.io.resume import claim_folder
+from detinv.results.io.resume import claimed_folder
 from detinv.results.io.versions import versions
 from detinv.training.card import Training, model_card
 from detinv.training.command import repeating_command
@@ -32,6 +33,11 @@ _CHOICES = ("steps", "batch_size", "learning_rate", "weight_decay", "gradient_cl
 
 def run(config: DictConfig, build: Build) -> None:
     """Train `config.detector` on `config.data`, or continue, or only measure what has been trained already."""
+    with ExitStack() as until_done:
+        _run(config, build, until_done)
+
+
+def _run(config: DictConfig, build: Build, until_done: ExitStack) -> None:
     terminal = console()
     options = TrainingOptions(
         **{name: config[name] for name in _CHOICES}, accelerator=config.accelerator, workers=config.workers
@@ -51,8 +57,7 @@ def run(config: DictConfig, build: Build) -> None:
         )
     # What is measured in the end is tried now, with other weights: a mistake shows before anything is learnt.
     build_detector(OmegaConf.merge(config.detector, {"weights": RANDOM}))
-    out_dir = prepare_out_dir(config.out_dir)
-    claim_folder(out_dir, config)
+    out_dir = until_done.enter_context(claimed_folder(config))
     where = literal(f"{name} in {out_dir}")
     terminal.print(f"training {where}; interrupt at will: the same out_dir continues", **_PLAIN)
     begun = fit(model, data.source, options, out_dir)

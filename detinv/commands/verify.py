@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from detinv.commands.terminal import console, literal
 from detinv.errors import ConfigError
 from detinv.inputs.printable import reason_of, suggestion
 from detinv.results.io.files import prepare_out_dir, write_json
-from detinv.results.io.resume import claim_folder
+from detinv.results.io.resume import claimed_folder
 from detinv.results.io.versions import versions
 from detinv.results.reports.findings import Findings, Table
 from detinv.results.reports.write_findings import write_findings
@@ -39,6 +40,11 @@ def run(config: DictConfig, build: Build) -> int:
         0 when every claim holds, and 1 otherwise. On real detectors the claims are questions, and a sentence that does
         not hold is an answer: there 0 unless a control fails.
     """
+    with ExitStack() as until_done:
+        return _run(config, build, until_done)
+
+
+def _run(config: DictConfig, build: Build, until_done: ExitStack) -> int:
     terminal = console()
     groups, skipped = _chosen(config)
     if config.batch_size < 1:
@@ -46,8 +52,7 @@ def run(config: DictConfig, build: Build) -> int:
     preset = build(config.preset)
     sizes = _sample_sizes(OmegaConf.to_container(config.sample_sizes))  # type: ignore[arg-type]
     # Only now that the input has proved good, so that a mistake leaves no folder behind.
-    out_dir = prepare_out_dir(config.out_dir)
-    claim_folder(out_dir, config)
+    out_dir = until_done.enter_context(claimed_folder(config))
     setup = VerificationSetup(
         out_dir,
         preset,

@@ -44,6 +44,7 @@ class SweepFolder:
     Args:
         path: of the folder; need not exist yet.
         command: that all jobs run.
+        writes: whether this process keeps the record; of several that share the jobs, one does.
 
     Attributes:
         unwritten: why the record could not be written when the last job ended; None if it was.
@@ -52,9 +53,10 @@ class SweepFolder:
         OutputError: when the record there cannot be read, or is of another command.
     """
 
-    def __init__(self, path: Path, command: str) -> None:
+    def __init__(self, path: Path, command: str, writes: bool = True) -> None:
         self.path = path
         self.command = command
+        self.writes = writes
         self.unwritten: OutputError | None = None
         self._jobs = {job.folder: self._as_it_ended(job) for job in self._read()}
 
@@ -105,6 +107,8 @@ class SweepFolder:
         Args:
             inputs: of these jobs, by the names of their folders; see `inputs_of`.
         """
+        if not self.writes:
+            return
         for folder in (self.path, self.path / _OUTCOMES, self.path / _LOGS):
             prepare_out_dir(folder)
         for name, found in inputs.items():
@@ -126,6 +130,8 @@ class SweepFolder:
         return self.path / _OUTCOMES / f"{name}.json"
 
     def _write(self) -> None:
+        if not self.writes:
+            return
         record = {"command": self.command, "jobs": [asdict(job) for job in self._jobs.values()]}
         write_json(self.path / _RECORD, record)
 

@@ -1,7 +1,7 @@
 """`detinv COMMAND -m ...`: check every job of a sweep, run those that are not done, and report how each one ended."""
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -10,10 +10,12 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from detinv.commands.execute import check_command, says_trust
-from detinv.config.composition.out_dir import claim_dated_folder
+from detinv.config.composition.out_dir import claim_dated_folder, is_first_process
 from detinv.config.trust import trusting
 from detinv.config.words import quoted_override
 from detinv.errors import ConfigError, DetinvError
+from detinv.results.io.files import prepare_out_dir
+from detinv.results.io.in_use import held
 from detinv.runtime.interrupts import begin_work
 from detinv.sweeps.folder import JobRecord, SweepFolder
 from detinv.sweeps.grammar import Combination, combinations, key_of
@@ -49,7 +51,21 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
         asked = combinations(command, [word for word in overrides if not is_launcher_option(word)])
     configs = [_checked(command, combination) for combination in asked]
     begin_work()
-    folder = SweepFolder(_path(command, asked, configs), command)
+    path = prepare_out_dir(_path(command, asked, configs))
+    # With `trainer.devices`, Lightning runs this command line once for each: the others only take part in the jobs.
+    first = is_first_process()
+    # Another sweep would not know of these jobs, and drop them from the record.
+    with held(path) if first else nullcontext():
+        return _run(launcher, SweepFolder(path, command, first), asked, configs, Console(quiet=not first))
+
+
+def _run(
+    launcher: AbstractLauncher,
+    folder: SweepFolder,
+    asked: Sequence[Combination],
+    configs: Sequence[DictConfig],
+    console: Console,
+) -> int:
     names = folder.enlist([_without_out_dir(combination) for combination in asked])
     groups = dict(zip(names, configs, strict=True))
     known: dict[str, str | None] = {}
@@ -57,7 +73,6 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
     folder.check_unchanged(inputs)
     todo = [name for name in names if folder.job(name).status != "ok"]
     tasks = {name: folder.task(name, _own_words(folder, name, groups[name])) for name in todo}
-    console = Console()
     interrupted = False
     folder.begin({name: inputs[name] for name in todo})
     if tasks:
@@ -69,6 +84,8 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
     _show(console, folder, found, len(names) - len(todo))
     if interrupted:
         raise KeyboardInterrupt
+    if folder.unwritten is not None:
+        raise folder.unwritten
     return _FAILED if any(job.status != "ok" for job in found) else 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from detinv.cli import main
 from detinv.config.words import quoted_override
 from detinv.errors import ConfigError
+from tests.results.io.test_in_use import another_holds
 from tests.sweeps.stand_ins import leave_results, stand_in
 
 TINY = ("layout=plain", "layout.count=1", "steps=2", "trainer.accelerator=cpu")
@@ -123,6 +125,50 @@ def test_the_record_is_kept_as_jobs_end(monkeypatch, tmp_path):
     stand_in(monkeypatch, "train", run)
     assert main(["train", "-m", "seed=1,2", f"out_dir={tmp_path}"]) == 0
     assert seen == [["missing", "missing"], ["ok", "missing"]]
+
+
+def test_jobs_go_on_where_their_ends_cannot_be_written(monkeypatch, tmp_path, capsys):
+    def run(config, build):
+        leave_results(config)
+        if config.seed == 1:
+            shutil.rmtree(tmp_path / "outcomes")
+            (tmp_path / "sweep.json").unlink()
+            (tmp_path / "sweep.json").mkdir()
+        if config.seed == 2:
+            (tmp_path / "sweep.json").rmdir()
+
+    stand_in(monkeypatch, "train", run)
+    assert main(["train", "-m", "seed=1,2", f"out_dir={tmp_path}"]) == 0
+    assert statuses(tmp_path) == {"seed_1": "ok", "seed_2": "ok"}
+    assert "seed_1.json cannot be written" in capsys.readouterr().err
+    # Nobody comes after the last one.
+    assert main(["train", "-m", "seed=1", f"out_dir={tmp_path}"]) == 2
+    told = capsys.readouterr()
+    assert "seed_1" in told.out and "sweep.json cannot be written" in told.err
+
+
+def test_further_processes_of_a_job_leave_the_record_to_the_first(monkeypatch, tmp_path, capsys):
+    stand_in(monkeypatch, "train", lambda config, build: leave_results(config))
+    words = ["train", "-m", "seed=1", f"out_dir={tmp_path}"]
+    assert main(words) == 0
+    shutil.rmtree(tmp_path / "seed_1")
+    before = (tmp_path / "sweep.json").read_bytes()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    capsys.readouterr()
+    with another_holds(tmp_path):
+        assert main(words) == 0
+    assert times_run(tmp_path) == {"seed_1": 1}
+    assert (tmp_path / "sweep.json").read_bytes() == before
+    assert "sweep:" not in capsys.readouterr().out
+
+
+def test_two_sweeps_do_not_share_a_folder_at_once(monkeypatch, tmp_path, capsys):
+    stand_in(monkeypatch, "train", lambda config, build: pytest.fail("another sweep is at work here"))
+    with another_holds(tmp_path):
+        assert main(["train", "-m", "seed=1,2", f"out_dir={tmp_path}"]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1
+    assert f"out_dir {tmp_path} is in use by" in told.err
 
 
 @pytest.mark.slow

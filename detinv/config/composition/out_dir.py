@@ -31,6 +31,11 @@ def claim_dated_folder(command: str) -> Path:
     raise AssertionError("the candidates are endless")
 
 
+def is_first_process() -> bool:
+    """Tell whether this process is the first of its job, or the only one, by what launchers say."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
 @contextmanager
 def claimed_while_used() -> Iterator[Callable[[str], Path]]:
     """Give a function that claims dated folders; those that are still empty at the end are removed.
@@ -42,7 +47,7 @@ def claimed_while_used() -> Iterator[Callable[[str], Path]]:
     claimed: list[Path] = []
 
     def claim(command: str) -> Path:
-        if any(os.environ.get(name, "0") != "0" for name in _RANKS):
+        if not is_first_process():
             return dated_folder(command)
         try:
             claimed.append(claim_dated_folder(command).absolute())

@@ -4,6 +4,8 @@ Only options are compared here. Whether the files that they name have changed is
 archive of an inversion, the store of an experiment and the checkpoint of a training go by contents.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from detinv.config.renamed import is_old_name
 from detinv.config.targets import moved_to
 from detinv.errors import OutputError
 from detinv.inputs.path_modules import as_written
-from detinv.results.io.files import check_out_dir, write_text
+from detinv.results.io.files import check_out_dir, prepare_out_dir, write_text
+from detinv.results.io.in_use import LOCK, held
 from detinv.types import canonical_precision
 
 _CONFIG = "config.yaml"
@@ -39,6 +42,19 @@ _PRECISION = "trainer.precision"
 _DASHBOARDS = ("wandb", "tensorboard")
 
 
+@contextmanager
+def claimed_folder(config: DictConfig) -> Iterator[Path]:
+    """Create `config.out_dir`, claim it as `claim_folder` does, and hold it against other processes within the block.
+
+    Raises:
+        OutputError: when it cannot be written, belongs to another run, or is in use.
+    """
+    folder = prepare_out_dir(config.out_dir)
+    with held(folder):
+        claim_folder(folder, config)
+        yield folder
+
+
 def claim_folder(folder: Path, config: DictConfig) -> bool:
     """Write `config.yaml` into an existing folder, unless it is there already with the same configuration.
 
@@ -54,7 +70,7 @@ def claim_folder(folder: Path, config: DictConfig) -> bool:
             differs; when an earlier version of detinv has; when its file cannot be read.
     """
     path = folder / _CONFIG
-    left = {entry.name for entry in folder.iterdir()} - {_CONFIG, *_DASHBOARDS}
+    left = {entry.name for entry in folder.iterdir()} - {_CONFIG, LOCK, *_DASHBOARDS}
     if path.is_file() and left:
         before = _options(_read(path))
         if any(is_old_name(key) or _has_moved(key, value) for key, value in before.items()):

@@ -6,7 +6,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from detinv.errors import OutputError
-from detinv.results.io.resume import check_folder, claim_folder
+from detinv.results.io.resume import check_folder, claim_folder, claimed_folder
+from tests.results.io.test_in_use import another_holds
 
 
 def config(**changes: object) -> DictConfig:
@@ -32,6 +33,20 @@ def folder(tmp_path: Path) -> Path:
 def test_the_configuration_is_written_and_known_again(folder: Path) -> None:
     assert OmegaConf.load(folder / "config.yaml") == config()
     assert claim_folder(folder, config()) is True
+
+
+def test_a_folder_has_one_run_at_a_time(tmp_path: Path) -> None:
+    with (
+        another_holds(tmp_path),
+        pytest.raises(OutputError, match="in use by"),
+        claimed_folder(config(out_dir=str(tmp_path))),
+    ):
+        pytest.fail("two runs")
+    # What a dead process leaves is no result of it.
+    (tmp_path / ".lock").touch()
+    with claimed_folder(config(out_dir=str(tmp_path), steps=5)) as folder:
+        assert folder == tmp_path
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_place_and_dashboard_may_differ(folder: Path) -> None:
