@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What inversions cost on a GPU, in about 8 minutes on an H100 or H200, from a checkout with `pip install -e '.[dev]'`.
+# What inversions cost on a GPU, from a checkout with `pip install -e '.[dev]'`. It has not run on a real one yet; the 32
+# compilations, which come last, may take half an hour. What is finished when it is stopped stays in FOLDER.
 # Writes the figures of each run, gpu_report.json and gpu_report.md to the folder given (default gpu_report).
 #
 #   experiments/gpu_report.sh [FOLDER]
@@ -25,14 +26,14 @@ if [ "${SIZE:-full}" = tiny ]; then
     families='[shapes_retinanet]'
     sides=(64)
     cells=(inversion.layouts=1 inversion.repeats=1 inversion.steps=2 inversion.against_steps=2)
-    modes=(null)
+    modes=()
 else
     layouts=100 small='[8,64]' large='[16]' sweep='[1,4,16,64,256]' steps=120
     turns=(rounds=8 steps_per_round=4 warmup=3)
     families='[shapes_retinanet,shapes_fcos,shapes_fasterrcnn,shapes_maskrcnn]'
     sides=(320 800)
     cells=(inversion.layouts=32 inversion.repeats=1)
-    modes=(null default reduce-overhead)
+    modes=(default reduce-overhead)
 fi
 accelerator=$([ "$device" = cuda ] && echo gpu || echo "$device")
 
@@ -40,13 +41,14 @@ if [ "$device" = cuda ]; then
     run suite python -m pytest -q -m gpu
 fi
 
-# A step against the bare network: eager, compiled and with CUDA graphs, in both precisions.
-for precision in 32-true bf16-mixed; do
-    for mode in "${modes[@]}"; do
-        run "step_${precision}_$mode" "${detinv[@]}" bench step "detector=$families" "batch_sizes=$small" "${turns[@]}" \
-            "device=$device" "precision=$precision" "compile_mode=$mode" "out_dir=$out/step_${precision}_$mode"
+# A step against the bare network, in both precisions: eager, and in the end compiled and with CUDA graphs.
+steps_in() {
+    for precision in 32-true bf16-mixed; do
+        run "step_${precision}_$1" "${detinv[@]}" bench step "detector=$families" "batch_sizes=$small" "${turns[@]}" \
+            "device=$device" "precision=$precision" "compile_mode=$1" "out_dir=$out/step_${precision}_$1"
     done
-done
+}
+steps_in null
 
 # Images times steps per second of ResNet-50 detectors.
 for side in "${sides[@]}"; do
@@ -65,6 +67,10 @@ run time_to_ap90 "${detinv[@]}" bench inversion "device=$device" "${cells[@]}" i
 
 run table1 "${detinv[@]}" run table1_transfer "layout.count=$layouts" preset=fast "steps=$steps" batch_size=64 \
     "trainer.accelerator=$accelerator" trainer.precision=bf16-mixed logger=none "out_dir=$out/table1"
+
+for mode in "${modes[@]}"; do
+    steps_in "$mode"
+done
 
 run report python -m detinv.benchmarks.gpu_report "$out"
 cat "$out/gpu_report.md" 2>/dev/null

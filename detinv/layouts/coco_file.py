@@ -89,7 +89,9 @@ def _indexed(path: Path) -> COCO:
             raise LayoutError(f"{where}: category {unknown} is not among the file's categories")
         if annotation.get("iscrowd") not in (None, 0, 1):
             raise LayoutError(f"{where}: iscrowd {quoted(annotation['iscrowd'])} must be 0 or 1")
-    if annotations and all(_within_a_pixel(annotation["bbox"]) for annotation in annotations):
+    boxes = [annotation["bbox"] for annotation in annotations]
+    # Whole numbers are the one pixel of a tiny image.
+    if all(map(_within_a_pixel, boxes)) and any(value % 1 for box in boxes for value in box):
         raise LayoutError(
             f"{path}: every box lies within the first pixel of its image, so they are fractions of it, as "
             f"{quoted(annotations[0]['bbox'])}; COCO's are in pixels: multiply x and width by the image's width, y and "

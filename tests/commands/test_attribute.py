@@ -41,7 +41,7 @@ def test_one_process_explains_on_the_gpu_it_was_told_and_several_have_one_each(c
     monkeypatch.setattr(attribute, "usable_device", torch.device)
     monkeypatch.setattr(attribute, "start_processes", lambda _: Processes(count=count, device=0))
     monkeypatch.setattr(Processes, "gather", lambda self, value: [value])
-    monkeypatch.setattr(attribute, "_run", lambda config, build, team, device: seen.append(device))
+    monkeypatch.setattr(attribute, "_run", lambda config, build, team, device, *_: seen.append(device))
     assert run(tmp_path / "out", "device=cuda:1", f"processes={count}") == 0
     assert seen == [torch.device("cuda", expected)]
 

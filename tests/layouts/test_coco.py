@@ -236,6 +236,12 @@ def test_broken_file_is_named(load, data, problem):
     assert "\n" not in str(caught.value)
 
 
+def test_an_image_may_be_one_pixel(load):
+    image = {"id": 3, "file_name": "a.png", "height": 1, "width": 1}
+    (layout,) = load(content(images=[image], annotations=[annotation(1, 3, 5, [0, 0, 1, 1])]))
+    assert layout.boxes.tolist() == [[0, 0, 1, 1]]
+
+
 def test_file_that_cannot_be_read(tmp_path):
     with pytest.raises(LayoutError, match="missing.json: no such annotation file"):
         load_coco(tmp_path / "missing.json", NAMES)
