@@ -10,7 +10,19 @@ from detinv.detectors.hooks import forward_hooks
 from detinv.detectors.load import load_detector
 from tests.fakes import block_image
 
-ARCHITECTURES = ("detr_resnet50", "rtdetr_r18", "rtdetr_v2_r18")
+FIXED_QUERIES = (
+    "detr_resnet50",
+    "table_transformer",
+    "conditional_detr_r50",
+    "dab_detr_r50",
+    "deformable_detr_r50",
+    "yolos_tiny",
+)
+"""Each query is a place of its own in every pass."""
+LIKE_RTDETR = ("rtdetr_r18", "rtdetr_v2_r18", "dfine_s")
+CHOSEN_QUERIES = (*LIKE_RTDETR, "lw_detr_small", "rf_detr_base")
+"""Queries are chosen among tokens, which are predictions, too."""
+ARCHITECTURES = (*FIXED_QUERIES, *CHOSEN_QUERIES)
 
 _SMALL_BACKBONE = {
     "embedding_size": 16,
@@ -18,35 +30,85 @@ _SMALL_BACKBONE = {
     "depths": [1, 1, 1, 1],
     "layer_type": "basic",
 }
+_SMALL_DETR = {
+    "d_model": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "num_queries": 40,
+    "backbone_config": _SMALL_BACKBONE,
+}
+_SMALL_RTDETR = {
+    "d_model": 32,
+    "encoder_hidden_dim": 32,
+    "encoder_ffn_dim": 64,
+    "decoder_layers": 2,
+    "decoder_ffn_dim": 64,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "num_queries": 60,
+    "encoder_in_channels": [32, 32, 48],
+    "decoder_in_channels": [32, 32, 32],
+    "backbone_config": _SMALL_BACKBONE,
+}
+_SMALL_VIT = {"hidden_size": 32, "num_attention_heads": 4, "patch_size": 8, "num_windows": 4}
+_SMALL_TWO_STAGE = {
+    "d_model": 32,
+    "decoder_layers": 2,
+    "decoder_ffn_dim": 64,
+    "decoder_self_attention_heads": 4,
+    "decoder_cross_attention_heads": 4,
+    "num_queries": 40,
+    "group_detr": 2,
+}
 SMALL = {
-    "detr": {
-        "d_model": 32,
-        "encoder_layers": 1,
-        "decoder_layers": 2,
-        "encoder_ffn_dim": 64,
-        "decoder_ffn_dim": 64,
-        "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4,
-        "num_queries": 40,
-        "backbone_config": _SMALL_BACKBONE,
+    "detr": _SMALL_DETR,
+    "table": _SMALL_DETR,
+    "conditional": _SMALL_DETR,
+    "dab": {"hidden_size": 32, **{key: value for key, value in _SMALL_DETR.items() if key != "d_model"}},
+    "deformable": _SMALL_DETR,
+    "yolos": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "num_detection_tokens": 40,
+        "image_size": [48, 64],
+        "use_mid_position_embeddings": True,
     },
-    "rtdetr": {
-        "d_model": 32,
-        "encoder_hidden_dim": 32,
-        "encoder_ffn_dim": 64,
-        "decoder_layers": 2,
-        "decoder_ffn_dim": 64,
-        "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4,
-        "num_queries": 60,
-        "encoder_in_channels": [32, 32, 48],
-        "decoder_in_channels": [32, 32, 32],
-        "backbone_config": _SMALL_BACKBONE,
+    "rtdetr": _SMALL_RTDETR,
+    "dfine": _SMALL_RTDETR
+    | {
+        "backbone_config": {
+            "hidden_sizes": [16, 32, 32, 48],
+            "stem_channels": [3, 8, 16],
+            "stage_in_channels": [16, 16, 32, 32],
+            "stage_mid_channels": [8, 8, 8, 8],
+            "stage_out_channels": [16, 32, 32, 48],
+            "stage_num_blocks": [1, 1, 1, 1],
+            "stage_numb_of_layers": [1, 1, 1, 1],
+        }
+    },
+    "lw": _SMALL_TWO_STAGE
+    | {
+        "projector_scale_factors": [1.0, 0.5],
+        "backbone_config": _SMALL_VIT
+        | {"num_hidden_layers": 2, "window_block_indices": [0], "out_indices": [1, 2], "image_size": 64},
+    },
+    "rf": _SMALL_TWO_STAGE
+    | {
+        "backbone_config": _SMALL_VIT | {"num_hidden_layers": 2, "out_features": ["stage1", "stage2"], "image_size": 64}
     },
 }
 # Spread and bias of what the last layers give: scores on both sides of the threshold, boxes all over the image.
 _LAST_LAYERS = {
     "class_labels_classifier": (2.5, 0.0),
+    "class_labels_classifier.layers.2": (2.5, 0.0),
+    "enc_out_class_embed.0": (2.0, -3.0),
+    "enc_out_bbox_embed.0.layers.2": (0.7, 0.0),
     "enc_score_head": (2.0, -3.0),
     "class_embed": (2.0, -3.0),
     "bbox_predictor.layers.2": (1.2, 0.0),
@@ -104,8 +166,11 @@ def randomise_weights(detector: Any, seed: int = 0) -> None:
                 if _is(name, suffix) and isinstance(module, nn.Linear):
                     nn.init.normal_(module.weight, std=deviation / math.sqrt(module.in_features))
                     nn.init.constant_(module.bias, bias)
-                    if suffix == "class_labels_classifier":
-                        module.bias[-1] = _NO_OBJECT
+                    if suffix.startswith("class_labels_classifier"):
+                        if detector.family.activation == "softmax":
+                            module.bias[-1] = _NO_OBJECT
+                        else:
+                            module.bias.fill_(-3.0)
                     before.append((module, _Rescale()))
         height, width = detector.network_size((64, 64))
         images = torch.stack([block_image((height, width), k).float() / 255 for k in range(4)])

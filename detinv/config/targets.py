@@ -31,7 +31,9 @@ _TORCHVISION = (
 _WITHOUT_FILE = (
     "detinv.detectors.torchvision.ssd.TorchvisionSSD",
     "detinv.detectors.transformers.detr.TransformersDETR",
+    "detinv.detectors.transformers.queries.TransformersQueries",
     "detinv.detectors.transformers.rtdetr.TransformersRTDETR",
+    "detinv.detectors.transformers.two_stage.TransformersTwoStage",
     "detinv.inversion.modules.ensemble.assemble_ensemble",
 )
 

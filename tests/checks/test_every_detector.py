@@ -9,6 +9,8 @@ from detinv.errors import DetectorError
 from detinv.inversion.preset import load_preset
 
 SIZES = ((96, 128), (112, 96))
+# Sides for vision transformers, whose tokens must suffice for their queries.
+TOKENS = {"lw_detr_small": 128, "rf_detr_base": 112}
 # The bundled RetinaNet's contract is that of the tiny one in test_adapter.py, where the command checks an FCOS as well.
 FIRST = ("nanodet_m",)
 
@@ -26,10 +28,12 @@ def small(node):
         options["proposals"] = 24
     if "min_size" in node:
         return options | {"min_size": 96, "max_size": 160}
-    size = node["image_size"]
+    if node["name"] in TOKENS:
+        return options | {"image_size": [TOKENS[node["name"]]] * 2, "settings": {"num_queries": 40}}
+    size = node["image_size"] or []
     if not isinstance(size, list):
         return options | {"image_size": 64}
-    return options | {"image_size": [128, 128] if size[0] == size[1] else [64, 96]}
+    return options | {"image_size": [128, 128] if len(set(size)) == 1 else [64, 96]}
 
 
 def loaded(name):
@@ -47,6 +51,7 @@ def case(name):
     node = detector_node(name)
     twin = node.get("weights") == "bundled" and name not in FIRST
     large = "torchvision" in node["_target_"] and ("resnet50" in name or "mobilenet" in name)
+    large |= "transformers" in node["_target_"] and not name.startswith(("detr", "rtdetr"))
     return pytest.param(name, marks=pytest.mark.slow) if twin or large else name
 
 

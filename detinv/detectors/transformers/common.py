@@ -1,7 +1,7 @@
 """The parts that adapters of transformers' DETR-type models share: preprocessing, columns, constants, inference."""
 
 import math
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +14,7 @@ from detinv.detectors.canvas import settled_size
 from detinv.detectors.heads.predictions import DenseHead, PostProcessing
 from detinv.detectors.heads.scoring import Scoring
 from detinv.detectors.transformers.codec import RelativeCodec
+from detinv.detectors.transformers.families import FAMILIES
 from detinv.errors import DetectorError
 from detinv.layouts.layout import Detections
 from detinv.types import Inputs, Pixels
@@ -55,6 +56,8 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         super().__init__()
         self.model = model
         self.processor = processor
+        self.family = FAMILIES[self.model.config.model_type]
+        self.trained_on_photographs = self.family.photographs
         total = self.model.config.num_labels + int(self._scoring().background)
         columns = tuple(range(self.model.config.num_labels)) if columns is None else tuple(columns)
         if len(columns) != len(class_names):
@@ -66,7 +69,8 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         self.class_names = tuple(class_names)
         self.columns = columns
         self.score_thresh = score_thresh
-        self.detections_per_image = self.model.config.num_queries
+        limit = self.family.limit
+        self.detections_per_image = getattr(self.model.config, limit) if isinstance(limit, str) else limit
         self.size_divisor = 1
         # Without normalisation nothing is padded either, and grey is as good a start as any colour.
         mean = processor.image_mean if processor.do_normalize else _GREY
@@ -110,9 +114,37 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
             return pixels
         return (pixels - self.pixel_mean[:, None, None]) / self.pixel_std[:, None, None]
 
-    @abstractmethod
     def _scoring(self) -> Scoring:
         """Return how the logits become scores."""
+        return Scoring(self.family.activation, background=self.family.activation == "softmax")
+
+    def _input_size(self, divisor: int) -> tuple[int, int]:
+        """Return (height, width) of the network's input, where the image processor makes all images of one size.
+
+        Raises:
+            DetectorError: when it does not, or they are no multiples of `divisor`.
+        """
+        height, width = self.processor.size.height, self.processor.size.width
+        if not height or not width or height % divisor or width % divisor:
+            raise DetectorError(
+                f"image_size={[height, width]}: give the height and width of the network's input, multiples of "
+                f"{divisor}"
+            )
+        return height, width
+
+    def _require_tokens(self, shapes: Sequence[tuple[int, int]]) -> None:
+        """Check that maps of these (height, width) have as many cells as there are queries to choose.
+
+        Raises:
+            DetectorError: when there are fewer.
+        """
+        tokens, queries = sum(height * width for height, width in shapes), self.model.config.num_queries
+        if tokens < queries:
+            size = [self.processor.size.height, self.processor.size.width]
+            raise DetectorError(
+                f"image_size={size}: gives {tokens} tokens for {queries} queries; choose a larger size, or fewer "
+                "queries (settings.num_queries)"
+            )
 
     def _head(self, canvas: tuple[int, int], level_sizes: tuple[int, ...]) -> DenseHead:
         """Return the constants of rows that predict boxes as fractions of the image; computed once for each size."""

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from detinv.detectors.transformers.families import ARCHITECTURES, FAMILIES, Family
 from detinv.detectors.transformers.random_weights import randomise_weights
 from detinv.errors import DetectorError
 from detinv.inputs.printable import suggestion
@@ -20,68 +20,6 @@ _EXTRA = "pip install 'detinv[detr]'"
 _OLDEST = (5, 4)
 # Files in a folder of weights other than the weights themselves.
 _CONFIGURATION, _PREPROCESSOR = "config.json", "preprocessor_config.json"
-
-
-@dataclass(frozen=True)
-class Family:
-    """The library's names for one type of model.
-
-    Args:
-        model: class of the model.
-        processor: class of its image processor.
-        adapter: dotted path of ours.
-    """
-
-    model: str
-    processor: str
-    adapter: str
-
-
-_DETR = "detinv.detectors.transformers.detr.TransformersDETR"
-_RTDETR = "detinv.detectors.transformers.rtdetr.TransformersRTDETR"
-FAMILIES = {
-    "detr": Family("DetrForObjectDetection", "DetrImageProcessor", _DETR),
-    "rt_detr": Family("RTDetrForObjectDetection", "RTDetrImageProcessor", _RTDETR),
-    "rt_detr_v2": Family("RTDetrV2ForObjectDetection", "RTDetrImageProcessor", _RTDETR),
-}
-"""Families by the library's `model_type`."""
-
-
-def _resnet(model_type: str, depths: list[int], layer_type: str, stages: list[str]) -> dict[str, Any]:
-    widths = [64, 128, 256, 512] if layer_type == "basic" else [256, 512, 1024, 2048]
-    return {
-        "model_type": model_type,
-        "depths": depths,
-        "hidden_sizes": widths,
-        "layer_type": layer_type,
-        "out_features": stages,
-    }
-
-
-def _rtdetr_r18() -> dict[str, Any]:
-    return {
-        "backbone_config": _resnet("rt_detr_resnet", [2, 2, 2, 2], "basic", ["stage2", "stage3", "stage4"]),
-        "encoder_in_channels": [128, 256, 512],
-        "hidden_expansion": 0.5,
-        "decoder_layers": 3,
-    }
-
-
-def _rtdetr_r50() -> dict[str, Any]:
-    stages = ["stage2", "stage3", "stage4"]
-    return {"backbone_config": _resnet("rt_detr_resnet", [3, 4, 6, 3], "bottleneck", stages)}
-
-
-ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "detr_resnet50": ("detr", {"backbone_config": _resnet("resnet", [3, 4, 6, 3], "bottleneck", ["stage4"])}),
-    "detr_resnet101": ("detr", {"backbone_config": _resnet("resnet", [3, 4, 23, 3], "bottleneck", ["stage4"])}),
-    "rtdetr_r18": ("rt_detr", _rtdetr_r18()),
-    "rtdetr_r50": ("rt_detr", _rtdetr_r50()),
-    "rtdetr_v2_r18": ("rt_detr_v2", _rtdetr_r18()),
-    "rtdetr_v2_r50": ("rt_detr_v2", _rtdetr_r50()),
-}
-"""Architectures that can be built without weights: the library's `model_type`, and the entries of its configuration
-that differ from the library's defaults."""
 
 
 def require_transformers() -> Any:
@@ -163,7 +101,8 @@ def build_network(architecture: str, num_classes: int, settings: Mapping[str, An
                 f"settings={dict(settings)}: {architecture} cannot be built like this ({_line(error)})"
             ) from error
         randomise_weights(network)
-        processor = getattr(transformers, family.processor)()
+        size = {} if family.side is None else {"size": {"height": family.side, "width": family.side}}
+        processor = getattr(transformers, family.processor)(**size)
     return network, processor, family
 
 

@@ -33,8 +33,9 @@ def load_transformers(
         revision: of a name on the hub.
         class_names: of the classes in the order of the model's columns, see `read_class_names`; None for the names
             stored with the weights.
-        image_size: of the network's input, in pixels: (shorter, longer) side for DETR, (height, width) for the
-            others. None for the size stored with the weights, or the library's default.
+        image_size: of the network's input, in pixels: (shorter, longer) side where the image processor keeps the aspect
+            ratio, as DETR's does, else (height, width). None for the size stored with the weights, or the library's
+            default.
         score_thresh: detections at or below it are dropped. The library's default is 0.5; average precision needs less.
         settings: entries of the library's configuration to change, when `weights` is "random".
         trust_weights: whether weights that are a pickle may be opened.
@@ -62,7 +63,7 @@ def load_transformers(
                 "or class_names=null for the names stored with the weights"
             )
     if image_size is not None:
-        _resize(processor, image_size)
+        _resize(processor, image_size, bool(family.side))
     adapter = locate(family.adapter)(network, processor, names, columns, score_thresh)
     assert isinstance(adapter, AbstractDetector)
     return adapter
@@ -75,12 +76,12 @@ def _classes(network: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
     return columns, read_class_names([stored[column] for column in columns])
 
 
-def _resize(processor: Any, image_size: Sequence[int]) -> None:
-    """Let the image processor resize to another size, by the rule it has."""
+def _resize(processor: Any, image_size: Sequence[int], fixed: bool) -> None:
+    """Let the image processor resize to another size, by the rule it has or, if it must be `fixed`, to just that."""
     if len(image_size) != 2 or not all(isinstance(side, int) and side > 0 for side in image_size):
         raise DetectorError(f"image_size={list(image_size)}: give two whole numbers of pixels above 0")
     first, second = image_size
-    if processor.size.shortest_edge:
+    if processor.size.shortest_edge and not fixed:
         if first > second:
             raise DetectorError(f"image_size={list(image_size)}: this detector takes the shorter side first")
         sides = {"shortest_edge": first, "longest_edge": second}

@@ -4,6 +4,8 @@ Under the library's own initial values they do not: normalisation starts near ze
 are alike, as weights are expected to be loaded.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -30,3 +32,12 @@ def randomise_weights(network: nn.Module, seed: int = 0) -> None:
                 nn.init.normal_(module.weight)
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.ones_(module.weight)
+            else:
+                _spread(module.parameters(recurse=False))
+
+
+def _spread(parameters: Iterable[nn.Parameter]) -> None:
+    """Fill embeddings that are plain parameters of three axes and still zero, such as those of YOLOS's queries."""
+    for parameter in parameters:
+        if parameter.ndim == 3 and not parameter.any():
+            nn.init.normal_(parameter)

@@ -1,4 +1,4 @@
-"""RT-DETR of transformers, and its relatives with the same structure."""
+"""RT-DETR and D-FINE of transformers, which have the same structure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.predictions import DensePredictions, Predictions
-from detinv.detectors.heads.scoring import Scoring
 from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.detectors.regions import Regions
 from detinv.detectors.transformers.common import AbstractTransformersDetector, at_least_fp32, take
@@ -33,7 +32,8 @@ class TransformersRTDETR(AbstractTransformersDetector):
     Raises:
         DetectorError: when the processor's size does not fit the network.
 
-    Source: Zhao et al. 2023. Only the last of the decoder's layers is used.
+    Source: Zhao et al. 2023; Peng et al. 2024 (D-FINE). Only the classes and boxes that the library reports are used:
+    of D-FINE those of the decoder's layer `eval_idx`, with boxes that are means of distributions.
     """
 
     # The library takes sigmoids of the queries' boxes; the last few of a batch do not fill a vector register.
@@ -49,24 +49,11 @@ class TransformersRTDETR(AbstractTransformersDetector):
     ) -> None:
         super().__init__(model, processor, class_names, columns, score_thresh)
         strides = self.model.config.feat_strides
-        height, width = self.processor.size.height, self.processor.size.width
-        if not height or not width or height % max(strides) or width % max(strides):
-            raise DetectorError(
-                f"image_size={[height, width]}: give the height and width of the network's input, multiples of "
-                f"{max(strides)}"
-            )
         self.size_divisor = max(strides)
+        height, width = self._input_size(self.size_divisor)
         self._shapes = tuple((height // stride, width // stride) for stride in strides)
-        tokens, queries = sum(rows * columns for rows, columns in self._shapes), self.model.config.num_queries
-        if tokens < queries:
-            raise DetectorError(
-                f"image_size={[height, width]}: gives {tokens} tokens for {queries} queries; choose a larger size, or "
-                "fewer queries (settings.num_queries)"
-            )
+        self._require_tokens(self._shapes)
         self._kept: dict[torch.device, _Constants] = {}
-
-    def _scoring(self) -> Scoring:
-        return Scoring("sigmoid")
 
     def level_layers(self, head: HeadName = "dense") -> tuple[FeatureLayer, ...]:
         """Return the encoder's maps, of whose cells tokens and queries are made.
@@ -156,9 +143,7 @@ class TransformersRTDETR(AbstractTransformersDetector):
                     allowed.float(),
                     torch.nonzero(allowed[0, :, 0])[:, 0],
                     tuple(int(level.sum()) for level in allowed[0, :, 0].split(sizes)),
-                    torch.tensor(
-                        self._shapes, device="cpu" if self.model.config.model_type == "rt_detr_v2" else device
-                    ),
+                    torch.tensor(self._shapes, device=device if self.model.config.model_type == "rt_detr" else "cpu"),
                     torch.tensor([sum(sizes[:level]) for level in range(len(sizes))], device=device),
                 )
         return self._kept[device]
@@ -173,8 +158,9 @@ class _Constants:
         allowed: 1 for tokens that may become queries, 0 for those at the border.
         tokens: numbers of the allowed tokens.
         level_sizes: how many of them each level has.
-        shapes: (height, width) of each level. The second version only asks, in every layer, whether they fit: they are
-            on the host, which would wait for the device otherwise. Kernels for the first read them on the device.
+        shapes: (height, width) of each level. The second version and D-FINE only ask, in every layer, whether they fit:
+            they are on the host, which would wait for the device otherwise. Kernels for the first version read them on
+            the device.
         starts: number of each level's first token.
     """
 

@@ -105,6 +105,8 @@ def check_head(head: str, where: str) -> None:
     Raises:
         DetectorError: when it is not; the message names `where`.
     """
+    if head == "RTDETRDecoder":
+        raise DetectorError(f"{where}: is an RT-DETR; use that of transformers instead: detector=rtdetr_r50")
     if head not in HEADS:
         raise DetectorError(
             f"{where}: ends in a head {head}; only networks that detect nothing but boxes can be inverted (heads "

@@ -14,7 +14,14 @@ from tests.rows import assert_every_question_has_a_gradient, assert_rows_are_tho
 
 pytest.importorskip("transformers", reason="needs the optional library transformers: pip install 'detinv[detr]'")
 
-from tests.transformers_fakes import ARCHITECTURES, SMALL, tiny_transformer  # noqa: E402
+from tests.transformers_fakes import (  # noqa: E402
+    ARCHITECTURES,
+    CHOSEN_QUERIES,
+    FIXED_QUERIES,
+    LIKE_RTDETR,
+    SMALL,
+    tiny_transformer,
+)
 
 DETR, RTDETR = "detr_resnet50", "rtdetr_r18"
 # (height, width) of the network's input; for RT-DETR each needs a detector of its own.
@@ -24,7 +31,7 @@ _CACHE = {}
 
 def detector_of(architecture, size=(64, 96), **options):
     """Built once for each set of options; tests leave detectors as they are."""
-    image_size = [64, 96] if architecture == DETR else list(size)
+    image_size = [64, 96] if architecture in FIXED_QUERIES else list(size)
     key = (architecture, tuple(image_size), repr(options))
     if key not in _CACHE:
         _CACHE[key] = tiny_transformer(architecture, image_size=image_size, **options)
@@ -151,7 +158,7 @@ def test_gradient_of_a_single_image_is_the_derivative(architecture):
     outputs = outputs_of(predict(detector, pixels))
     generator = torch.Generator().manual_seed(2)
     for name, value in outputs.items():
-        if architecture != DETR and not name.startswith("token"):
+        if architecture in CHOSEN_QUERIES and not name.startswith("token"):
             continue
         weight = torch.randn(value.shape, generator=generator)
         (gradient,) = torch.autograd.grad((value * weight).sum(), pixels, retain_graph=True)
@@ -201,7 +208,7 @@ def test_bfloat16_autocast_gives_fp32_close_to_fp32(architecture):
         (found,) = detector.detect([image])
     for name, value in rough.items():
         assert value.dtype == torch.float32
-        if architecture == DETR or name.startswith("token"):  # another rounding, other tokens become queries
+        if architecture in FIXED_QUERIES or name.startswith("token"):  # another rounding, other tokens become queries
             assert (value - exact[name]).norm() / exact[name].norm() < 0.2, name
     torch.testing.assert_close(found.boxes, wanted.boxes, atol=0, rtol=0)
 
@@ -222,7 +229,7 @@ def test_shapes_and_constants_of_detr():
     torch.testing.assert_close(detector.pixel_mean, torch.tensor([0.485, 0.456, 0.406]))
 
 
-@pytest.mark.parametrize("architecture", [RTDETR, "rtdetr_v2_r18"])
+@pytest.mark.parametrize("architecture", LIKE_RTDETR)
 def test_encoder_tokens_are_what_queries_are_chosen_among(architecture):
     detector = detector_of(architecture)
     pixels = pixels_of((64, 96))

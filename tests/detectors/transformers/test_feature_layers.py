@@ -9,13 +9,21 @@ import torch
 from detinv.detectors.hooks import capture_features, count_hooks
 from tests.fakes import block_image
 from tests.gradients import dependencies
+from tests.transformers_fakes import LIKE_RTDETR as RTDETR
 from tests.transformers_fakes import tiny_transformer
 
 if find_spec("transformers") is None:
     pytest.skip("needs transformers: pip install 'detinv[detr]'", allow_module_level=True)
 
 STAGES = ["c1", "c2", "c3", "c4", "c5"]
-RTDETR = ("rtdetr_r18", "rtdetr_v2_r18")
+ONE_MAP = ("detr_resnet50", "table_transformer", "conditional_detr_r50", "dab_detr_r50")
+# Layers of the others, with the stride of each and whether it belongs to a level.
+OTHERS = {
+    "deformable_detr_r50": ({**{f"c{k}": 2**k for k in range(1, 6)}, "p3": 8, "p4": 16, "p5": 32, "p6": 64}, ["p3"]),
+    "yolos_tiny": ({"p4": 16}, ["p4"]),
+    "lw_detr_small": ({"p3": 8, "p4": 16}, ["p3", "p4"]),
+    "rf_detr_base": ({"p3": 8}, ["p3"]),
+}
 
 
 @cache
@@ -29,7 +37,10 @@ def captured(architecture):
 
 @pytest.mark.parametrize(
     ("architecture", "neck"),
-    [("detr_resnet50", ["p5", "encoder"]), *((architecture, ["p3", "p4", "p5"]) for architecture in RTDETR)],
+    [
+        *((architecture, ["p5", "encoder"]) for architecture in ONE_MAP),
+        *((architecture, ["p3", "p4", "p5"]) for architecture in RTDETR),
+    ],
 )
 def test_stages_and_what_the_queries_attend_to_are_declared(architecture, neck):
     detector, _, features = captured(architecture)
@@ -46,8 +57,38 @@ def test_stages_and_what_the_queries_attend_to_are_declared(architecture, neck):
         assert layer.tokens or feature.shape[2:] == cells
 
 
-def test_every_query_of_detr_depends_on_all_layers():
-    detector, predictions, features = captured("detr_resnet50")
+@pytest.mark.parametrize("architecture", OTHERS)
+def test_every_query_of_the_others_depends_on_all_layers(architecture):
+    """On a level of the finest queries' own at least; the coarsest map of a tiny image may be a single cell."""
+    detector, predictions, features = captured(architecture)
+    strides, levels = OTHERS[architecture]
+    assert {layer.name: layer.stride for layer in detector.feature_layers()} == strides
+    assert [layer.name for layer in detector.level_layers()] == levels
+    rows = len(predictions.dense.logits[0])
+    for row in (0, rows // 2, rows - 1):
+        assert detector.layer_of_row(predictions, 0, row).name in levels
+        for target in (predictions.dense.logits[0, row, 1], predictions.dense.boxes()[0, row, 0]):
+            assert dependencies(target, features) == set(strides)
+
+
+@pytest.mark.parametrize("architecture", ["lw_detr_small", "rf_detr_base"])
+def test_a_token_of_a_projector_depends_on_its_own_level_alone(architecture):
+    detector, predictions, features = captured(architecture)
+    levels = detector.row_levels(predictions, "encoder")[0]
+    for level, layer in enumerate(detector.level_layers("encoder")):
+        row = int((levels == level).nonzero()[0])
+        assert dependencies(predictions.encoder.logits[0, row, 1], features) == {layer.name}
+        (gradient,) = torch.autograd.grad(
+            predictions.encoder.logits[0, row, 1], features[layer.name], retain_graph=True
+        )
+        assert gradient.any(1).sum() == 1
+    for row, token in enumerate(predictions.dense.identities[0].tolist()):
+        assert int(detector.row_levels(predictions)[0, row]) == int(token >= 8 * 12)
+
+
+@pytest.mark.parametrize("architecture", ONE_MAP)
+def test_every_query_of_detr_depends_on_all_layers(architecture):
+    detector, predictions, features = captured(architecture)
     everything = {layer.name for layer in detector.feature_layers()}
     for row in (0, 17, 39):
         assert detector.layer_of_row(predictions, 0, row).name == "encoder"

@@ -18,7 +18,7 @@ transformers = pytest.importorskip(
     "transformers", reason="needs the optional library transformers: pip install 'detinv[detr]'"
 )
 
-from tests.transformers_fakes import SMALL, tiny_transformer  # noqa: E402
+from tests.transformers_fakes import ARCHITECTURES, SMALL, tiny_transformer  # noqa: E402
 
 DETR, RTDETR = "detr_resnet50", "rtdetr_r18"
 # Lightning's own torchmetrics would import the library, too, so only the stages up to the detectors are tried.
@@ -63,7 +63,7 @@ def with_dead_columns(path):
     detector.processor.save_pretrained(path)
 
 
-@pytest.mark.parametrize("architecture", [DETR, RTDETR, "rtdetr_v2_r18"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_saved_folder_gives_the_same_detections(architecture, tmp_path, capfd):
     saved = folder_of(architecture, tmp_path)
     capfd.readouterr()
