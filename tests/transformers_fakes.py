@@ -69,7 +69,7 @@ SMALL = {
     "table": _SMALL_DETR,
     "conditional": _SMALL_DETR,
     "dab": {"hidden_size": 32, **{key: value for key, value in _SMALL_DETR.items() if key != "d_model"}},
-    "deformable": _SMALL_DETR,
+    "deformable": _SMALL_DETR | {"d_model": 64},  # a group of its normalisation has two channels, for maps of one cell
     "yolos": {
         "hidden_size": 32,
         "num_hidden_layers": 2,
@@ -154,6 +154,8 @@ def randomise_weights(detector: Any, seed: int = 0) -> None:
                 nn.init.kaiming_normal_(module.weight)
             if "BatchNorm" in type(module).__name__:
                 before.append((module, _Settle()))
+            if name.endswith(("pos_proj", "content_proj", "sine_proj")):  # of DAB-DETR
+                nn.init.xavier_normal_(module.weight, gain=2.0)
             if name.endswith(("q_proj", "k_proj")):
                 nn.init.xavier_normal_(module.weight, gain=2.0)
             if name.endswith(("v_proj", "o_proj", "value_proj", "output_proj")):
@@ -164,6 +166,10 @@ def randomise_weights(detector: Any, seed: int = 0) -> None:
                 nn.init.normal_(module.weight)
             for suffix, (deviation, bias) in _LAST_LAYERS.items():
                 if _is(name, suffix) and isinstance(module, nn.Linear):
+                    if suffix == "bbox_embed" and model.config.model_type == "dab-detr":
+                        # Every layer of its decoder moves boxes by it again, and divides by their sides.
+                        nn.init.normal_(module.weight, std=0.5 / math.sqrt(module.in_features))
+                        continue
                     nn.init.normal_(module.weight, std=deviation / math.sqrt(module.in_features))
                     nn.init.constant_(module.bias, bias)
                     if suffix.startswith("class_labels_classifier"):

@@ -42,14 +42,17 @@ class TransformersTwoStage(TransformersQueries):
     ) -> None:
         super().__init__(model, processor, class_names, columns, score_thresh)
         backbone = self.model.config.backbone_config
-        # Attention is computed in windows, of which there is a square.
-        self.size_divisor = backbone.patch_size * round(backbone.num_windows**0.5)
+        # Attention is computed in windows. LW-DETR counts all of them, RF-DETR those of a side.
+        self.size_divisor = backbone.patch_size * getattr(backbone, "num_windows_side", backbone.num_windows)
         height, width = self._input_size(self.size_divisor)
         scales = getattr(self.model.config, "projector_scale_factors", (1.0,))
         cells = (height // backbone.patch_size, width // backbone.patch_size)
         self._shapes = tuple((int(cells[0] * scale), int(cells[1] * scale)) for scale in scales)
         self._require_tokens(self._shapes)
         self._kept: dict[torch.device, _Constants] = {}
+        # In its first pass the library adds hooks to the backbone. Later ones are to leave none behind.
+        with torch.no_grad():
+            self.model.model.backbone.backbone(torch.zeros(1, 3, self.size_divisor, self.size_divisor).to(self.device))
 
     def level_layers(self, head: HeadName = "dense") -> tuple[FeatureLayer, ...]:
         """Return the projector's maps, of whose cells tokens and queries are made.

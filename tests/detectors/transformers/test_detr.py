@@ -132,10 +132,18 @@ def test_gradient_reaches_every_pixel_from_every_output(architecture):
         assert (gradient != 0).float().mean() > 0.999, name
 
 
+@pytest.fixture
+def in_double_precision():
+    """Switches also what the library creates in the default precision, as the first queries of DAB-DETR."""
+    yield lambda: torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_batch_equals_images_alone(architecture):
+def test_batch_equals_images_alone(architecture, in_double_precision):
     """In double precision, where no two tokens change places; outputs and their gradients."""
     detector = tiny_transformer(architecture, image_size=[64, 96]).double()
+    in_double_precision()
     pixels = torch.cat([pixels_of((64, 96), seed) for seed in range(3)]).double().requires_grad_()
     together = outputs_of(predict(detector, pixels))
     generator = torch.Generator().manual_seed(1)
@@ -151,28 +159,30 @@ def test_batch_equals_images_alone(architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_gradient_of_a_single_image_is_the_derivative(architecture):
-    """Against differences, along the gradient itself. Between RT-DETR's decoder layers the library cuts it."""
+def test_gradient_of_a_single_image_is_the_derivative(architecture, in_double_precision):
+    """Against differences, along the gradient itself. Between decoder layers that refine boxes the library cuts it."""
     detector = tiny_transformer(architecture, image_size=[64, 96]).double()
+    in_double_precision()
     pixels = pixels_of((64, 96), 3).double().requires_grad_()
     outputs = outputs_of(predict(detector, pixels))
     generator = torch.Generator().manual_seed(2)
     for name, value in outputs.items():
-        if architecture in CHOSEN_QUERIES and not name.startswith("token"):
+        if architecture in (*CHOSEN_QUERIES, "dab_detr_r50") and not name.startswith("token"):
             continue
         weight = torch.randn(value.shape, generator=generator)
         (gradient,) = torch.autograd.grad((value * weight).sum(), pixels, retain_graph=True)
-        step = 1e-4 * gradient / gradient.norm()
+        step = 1e-6 * gradient / gradient.norm()
         with torch.no_grad():
             above, below = (outputs_of(predict(detector, pixels + sign * step))[name] for sign in (1, -1))
-        found = ((above - below) * weight).sum() / 2e-4
+        found = ((above - below) * weight).sum() / 2e-6
         assert found.item() == pytest.approx(gradient.norm().item(), rel=0.02), name
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_detector_stays_frozen_and_unchanged(architecture):
     detector = detector_of(architecture)
-    before = weight_hash(detector)
+    predict(detector, pixels_of((64, 96)))  # at the first pass the library adds hooks of its own
+    before, hooks = weight_hash(detector), count_hooks(detector)
     detector.train()
     assert not any(module.training for module in detector.modules())
     assert not any(parameter.requires_grad for parameter in detector.parameters())
@@ -181,7 +191,7 @@ def test_detector_stays_frozen_and_unchanged(architecture):
     detector.detect([block_image((64, 96))])
     assert weight_hash(detector) == before
     assert all(parameter.grad is None for parameter in detector.parameters())
-    assert count_hooks(detector) == 0
+    assert count_hooks(detector) == hooks
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -74,8 +74,9 @@ def test_a_saved_folder_gives_the_same_detections(architecture, tmp_path, capfd)
     assert loaded.network_size((64, 96)) == (64, 96)
     image = block_image((64, 96), 2)
     (found,), (wanted,) = loaded.detect([image]), saved.detect([image])
-    torch.testing.assert_close(found.boxes, wanted.boxes, atol=0, rtol=0)
-    torch.testing.assert_close(found.scores, wanted.scores, atol=0, rtol=0)
+    # The last bits of some layers depend on where in memory weights lie.
+    torch.testing.assert_close(found.boxes, wanted.boxes, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.scores, wanted.scores, atol=1e-5, rtol=0)
     assert len(found) > 5
 
 
