@@ -88,6 +88,11 @@ def build_network(architecture: str, num_classes: int, settings: Mapping[str, An
         )
     model_type, own = ARCHITECTURES[architecture]
     family = FAMILIES[model_type]
+    if not hasattr(transformers, family.model):
+        raise DetectorError(
+            f"architecture {architecture!r}: transformers {transformers.__version__} has no {family.model}; install a "
+            "newer one"
+        )
     with quiet_transformers():
         wanted = _merged(own, settings, transformers.AutoConfig.for_model(model_type, **own).to_dict(), "settings")
         from huggingface_hub.errors import StrictDataclassError
