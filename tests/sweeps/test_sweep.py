@@ -11,7 +11,7 @@ import yaml
 from detinv.cli import main
 from detinv.config.words import quoted_override
 from detinv.errors import ConfigError
-from tests.results.io.test_in_use import another_holds
+from tests.results.io.holder import another_holds
 from tests.sweeps.stand_ins import leave_results, stand_in
 
 TINY = ("layout=plain", "layout.count=1", "steps=2", "trainer.accelerator=cpu")

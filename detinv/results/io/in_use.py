@@ -13,8 +13,8 @@ from detinv.errors import OutputError
 if sys.platform != "win32":
     import fcntl
 
-LOCK = ".lock"
-"""The file in a folder that its writer holds; it names the writer."""
+LOCK = ".detinv.lock"
+"""The file in a folder that its writer holds; it names the writer. Other programs leave a .lock of their own."""
 
 # Of lockf: what another process holds. With anything else the file system says that it has no locks.
 _HELD = (errno.EAGAIN, errno.EACCES)
@@ -27,7 +27,7 @@ def held(folder: Path) -> Iterator[None]:
     The lock is the system's: it ends with the process, however that dies. Nothing is held where there are no locks.
 
     Raises:
-        OutputError: when another process holds the folder, naming it.
+        OutputError: when another process holds the folder, naming it; when the file cannot be opened.
     """
     path = folder / LOCK
     file = _locked(path)
@@ -45,13 +45,20 @@ def _locked(path: Path) -> int | None:
     if sys.platform == "win32":
         return None
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            # As one that another user's run left when it died.
+            reason = (error.strerror or str(error)).lower()
+            raise OutputError(f"{path} cannot be opened: {reason}; remove it, or choose another out_dir") from error
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.read(file, 200).decode(errors="replace") or "another process"
             os.close(file)
             if error.errno not in _HELD:
+                with suppress(OSError):
+                    path.unlink()
                 return None
             raise OutputError(
                 f"out_dir {path.parent} is in use by {holder}; wait until that has ended, or choose another out_dir"

@@ -1,46 +1,21 @@
 """A folder has one writer at a time."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from pathlib import Path
 
 import pytest
 
 from detinv.errors import OutputError
 from detinv.results.io.in_use import LOCK, held
+from tests.results.io.holder import another_holds
 
 fcntl = pytest.importorskip("fcntl")
 
-_HOLD = """
-import fcntl, sys
-file = open(sys.argv[1], "w+")
-fcntl.lockf(file, fcntl.LOCK_EX)
-file.write("process 7 of somewhere")
-file.flush()
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def another_holds(folder: Path) -> Iterator[subprocess.Popen]:
-    """Hold a folder from another process, as a run in it does."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", _HOLD, str(folder / LOCK)], stdin=pipe, stdout=pipe) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"held\n"
-        yield process
-        process.kill()
-
 
 def test_a_folder_in_use_is_refused_until_its_process_has_died(tmp_path: Path):
+    refusal = f"out_dir {re.escape(str(tmp_path))} is in use by process 7 of somewhere; wait until"
     with another_holds(tmp_path) as process:
-        with (
-            pytest.raises(OutputError, match=f"out_dir {tmp_path} is in use by process 7 of somewhere; wait until"),
-            held(tmp_path),
-        ):
+        with pytest.raises(OutputError, match=refusal), held(tmp_path):
             pytest.fail("two writers")
         process.kill()
         process.wait()
@@ -63,3 +38,19 @@ def test_a_file_system_without_locks_is_used_all_the_same(tmp_path: Path, monkey
     monkeypatch.setattr(fcntl, "lockf", unknown)
     with held(tmp_path):
         pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path):
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(OutputError, match="lock cannot be opened: .*choose another out_dir"), held(tmp_path):
+        pytest.fail("nobody knows whether another writes")
+    assert (tmp_path / LOCK).is_dir()
+
+
+def test_the_lock_of_another_program_is_left_alone(tmp_path: Path):
+    other = tmp_path / ".lock"
+    other.write_text("theirs")
+    with held(tmp_path):
+        pass
+    assert other.read_text() == "theirs"

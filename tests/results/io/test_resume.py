@@ -6,8 +6,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from detinv.errors import OutputError
+from detinv.results.io.in_use import LOCK
 from detinv.results.io.resume import check_folder, claim_folder, claimed_folder
-from tests.results.io.test_in_use import another_holds
+from tests.results.io.holder import another_holds
 
 
 def config(**changes: object) -> DictConfig:
@@ -43,7 +44,7 @@ def test_a_folder_has_one_run_at_a_time(tmp_path: Path) -> None:
     ):
         pytest.fail("two runs")
     # What a dead process leaves is no result of it.
-    (tmp_path / ".lock").touch()
+    (tmp_path / LOCK).touch()
     with claimed_folder(config(out_dir=str(tmp_path), steps=5)) as folder:
         assert folder == tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
