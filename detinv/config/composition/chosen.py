@@ -65,11 +65,11 @@ def chooses(group: str, chosen: Mapping[str, str]) -> bool:
 
 
 def lies_elsewhere(group: str, choice: str) -> bool:
-    """Tell whether a choice, or one of a list of them, is registered with Hydra and no file of detinv's groups."""
+    """Tell whether a choice, or one of a list of them, is no file of detinv's groups: an experiment, or registered."""
     from hydra.core.config_store import ConfigStore
 
-    registered = ConfigStore.instance().repo.get(group, {})
-    return group == EXPERIMENT or any(f"{name}.yaml" in registered for name in names_in(choice))
+    stored = ConfigStore.instance().repo.get(group, {})
+    return group == EXPERIMENT or any(f"{name}.yaml" in stored for name in names_in(choice))
 
 
 def check_choice(command: str, group: str, choice: str) -> None:
