@@ -139,7 +139,7 @@ def invert(
     seconds = time.perf_counter() - started
     finished = sorted(done.images)
     inverted, images = [layouts[index] for index in finished], [done.images[index] for index in finished]
-    # Lightning leaves modules on the CPU; inference is faster on the device of the inversion.
+    # The detectors are back where they were; inference is faster on the device of the inversion.
     ensemble.to(device_of(job.trainer))
     member_detections = {member.name: team.share(member.detect, images) for member in ensemble}
     ensemble.to(home)
