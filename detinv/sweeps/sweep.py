@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -52,8 +53,7 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
     configs = [_checked(command, combination) for combination in asked]
     begin_work()
     path = prepare_out_dir(_path(command, asked, configs))
-    # With `trainer.devices`, Lightning runs this command line once for each: the others only take part in the jobs.
-    first = is_first_process()
+    first = is_first_process() or not _share_jobs(configs)
     # Another sweep would not know of these jobs, and drop them from the record.
     with held(path) if first else nullcontext():
         return _run(launcher, SweepFolder(path, command, first), asked, configs, Console(quiet=not first))
@@ -95,6 +95,19 @@ def _checked(command: str, combination: Combination) -> DictConfig:
     except DetinvError as error:
         job = " ".join(combination.swept)
         raise ConfigError(f"{job}: {error}" if job and job not in str(error) else str(error)) from error
+
+
+def _share_jobs(configs: Sequence[DictConfig]) -> bool:
+    """Tell whether jobs are for several processes: each runs this command line, and only takes part in the jobs.
+
+    Otherwise processes that a launcher has numbered, as SLURM does its tasks, have a sweep each.
+    """
+    from detinv.runtime.processes import for_one_process
+
+    asked: list[Any] = [OmegaConf.to_container(config.get("trainer") or OmegaConf.create()) for config in configs]
+    # `detinv attribute` has an option of its own for them.
+    asked += [{"devices": config.get("processes", 1)} for config in configs]
+    return not all(for_one_process(trainer) for trainer in asked)
 
 
 def _path(command: str, asked: Sequence[Combination], configs: Sequence[DictConfig]) -> Path:

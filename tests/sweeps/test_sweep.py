@@ -147,19 +147,29 @@ def test_jobs_go_on_where_their_ends_cannot_be_written(monkeypatch, tmp_path, ca
     assert "seed_1" in told.out and "sweep.json cannot be written" in told.err
 
 
-def test_further_processes_of_a_job_leave_the_record_to_the_first(monkeypatch, tmp_path, capsys):
-    stand_in(monkeypatch, "train", lambda config, build: leave_results(config))
-    words = ["train", "-m", "seed=1", f"out_dir={tmp_path}"]
+@pytest.mark.parametrize(("command", "option"), [("invert", "trainer.devices=2"), ("attribute", "processes=2")])
+def test_further_processes_of_a_job_leave_the_record_to_the_first(command, option, monkeypatch, tmp_path, capsys):
+    stand_in(monkeypatch, command, lambda config, build: leave_results(config))
+    words = [command, "-m", "seed=1", option, f"out_dir={tmp_path}"]
     assert main(words) == 0
-    shutil.rmtree(tmp_path / "seed_1")
+    (job,) = statuses(tmp_path)
+    shutil.rmtree(tmp_path / job)
     before = (tmp_path / "sweep.json").read_bytes()
     monkeypatch.setenv("LOCAL_RANK", "1")
     capsys.readouterr()
     with another_holds(tmp_path):
         assert main(words) == 0
-    assert times_run(tmp_path) == {"seed_1": 1}
+    assert times_run(tmp_path) == {job: 1}
     assert (tmp_path / "sweep.json").read_bytes() == before
     assert "sweep:" not in capsys.readouterr().out
+
+
+def test_each_task_of_slurm_has_a_sweep_of_its_own_where_jobs_have_one_process(monkeypatch, tmp_path, capsys):
+    stand_in(monkeypatch, "train", lambda config, build: leave_results(config))
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert main(["train", "-m", "seed=1,2", f"out_dir={tmp_path}"]) == 0
+    assert statuses(tmp_path) == {"seed_1": "ok", "seed_2": "ok"}
+    assert "sweep:" in capsys.readouterr().out
 
 
 def test_two_sweeps_do_not_share_a_folder_at_once(monkeypatch, tmp_path, capsys):
