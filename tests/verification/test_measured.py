@@ -286,3 +286,14 @@ def test_no_claim_holds_on_its_counter_example(change, file):
 
 def test_every_claim_has_a_counter_example():
     assert set().union(*COUNTER_EXAMPLES.values()) == decide(measurements(FILES[0])).keys()
+
+
+def test_nothing_is_claimed_of_mirrored_places_that_all_lie_outside_their_images():
+    """As may happen to a handful of objects."""
+    measured = {"attribution": measurements(FILES[0])["attribution"]}
+    for rows in measured["attribution"]["context"].values():
+        rows["mirrored"], rows["there"], rows["opposite"] = [], [], []
+    found = decide(measured)
+    affected = {"attribution/control-context_retinanet-mirrored"}
+    affected |= {f"attribution/context_{family}-energy" for family in FAMILIES}
+    assert {name for name, holds in found.items() if not holds} == affected
