@@ -15,7 +15,7 @@ from detinv.attribution import archive, pictures
 from detinv.cli import main
 from detinv.commands import attribute
 from detinv.detectors.load import load_detector
-from detinv.errors import DetinvError
+from detinv.errors import ConfigError, DetinvError
 from detinv.results.io.files import write_json, write_png
 from detinv.runtime.processes import Processes
 from detinv.worlds.part import PartWorld
@@ -38,11 +38,16 @@ def written(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 0)])
 def test_one_process_explains_on_the_gpu_it_was_told_and_several_have_one_each(count, expected, tmp_path, monkeypatch):
     seen = []
+
+    class Moved:
+        def to(self, device):
+            seen.append(device)
+            raise ConfigError("all is known")
+
     monkeypatch.setattr(attribute, "usable_device", torch.device)
     monkeypatch.setattr(attribute, "start_processes", lambda _: Processes(count=count, device=0))
-    monkeypatch.setattr(Processes, "gather", lambda self, value: [value])
-    monkeypatch.setattr(attribute, "_run", lambda config, build, team, device, *_: seen.append(device))
-    assert run(tmp_path / "out", "device=cuda:1", f"processes={count}") == 0
+    monkeypatch.setattr(attribute, "build_detector", lambda node: Moved())
+    assert run(tmp_path / "out", "device=cuda:1", f"processes={count}") == 2
     assert seen == [torch.device("cuda", expected)]
 
 
