@@ -61,8 +61,7 @@ class Dashboard:
                 action(logger)
             except Exception as error:  # a network, a service, a disk: none of them may cost a result
                 self._loggers.remove(logger)
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                _LOG.warning("detinv: %s failed and is no longer used: %s", type(logger).__name__, reason)
+                _LOG.warning("detinv: %s failed and is no longer used: %s", type(logger).__name__, reason_of(error))
 
 
 def _show(logger: Logger, name: str, picture: Picture, step: int | None) -> None:
