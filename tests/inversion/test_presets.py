@@ -23,8 +23,11 @@ LAYOUTS = [
 
 
 def case(name: str):
-    """Presets of other families differ in their rules; `fast`, `default` and `photographs` are run by other tests."""
-    slow = name in ("fast", "default", "photographs") or (name.startswith("code_") and "mask" not in name)
+    """Presets of other families differ in their rules; `fast` and `default` are run by other tests.
+
+    So is `photographs`, but with one stage alone, and it differs in what it asks of the proposals of two.
+    """
+    slow = name in ("fast", "default") or (name.startswith("code_") and "mask" not in name)
     return pytest.param(name, marks=pytest.mark.slow) if slow else name
 
 
