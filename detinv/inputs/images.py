@@ -19,7 +19,7 @@ def eight_bit_images(images: Iterable[Any]) -> list[UInt8[Tensor, "3 _ _"]]:
         ConfigError: for anything else, naming its number, what it is, and how to convert it.
     """
     if not isinstance(images, Iterable) or isinstance(images, str) or getattr(images, "ndim", 4) < 4:
-        raise ConfigError(f"images: expected a list of images, got a {type(images).__name__}; put it into [ ]")
+        raise ConfigError(f"images: expected a list of images, got {type(images).__name__}; put it into [ ]")
     images = list(images)
     for number, image in enumerate(images):
         if isinstance(image, Tensor):

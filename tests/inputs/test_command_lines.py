@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 
 from detinv.cli import main
 from detinv.config.commands import COMMANDS
-from detinv.config.composition import compose
 from detinv.config.composition.texts import as_typed
 from detinv.config.folders import choices, config_dir
 from detinv.config.help import groups, options
@@ -71,18 +69,6 @@ def run(surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch) -> Callable
     """Runs a command line in this process, with commands that do nothing; what it says on being refused."""
     for command in COMMANDS:
         stand_in(monkeypatch, command, lambda config, build: None)
-    original, known = compose._compose, {}
-
-    def remembered(command: str, overrides: list[str], chosen: dict[str, str]) -> Any:
-        """What Hydra makes of choices alone is asked for again and again, and is the same."""
-        key = (command, *overrides)
-        if {word.split("=")[0] for word in overrides} - set(chosen) or any("=_" in word for word in overrides):
-            return original(command, overrides, chosen)
-        if key not in known:
-            known[key] = original(command, overrides, chosen)
-        return known[key].copy()
-
-    monkeypatch.setattr(compose, "_compose", remembered)
 
     def call(words: list[str]) -> str:
         out, err = io.StringIO(), io.StringIO()

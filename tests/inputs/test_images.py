@@ -20,8 +20,8 @@ RGB = torch.zeros(3, 4, 6, dtype=torch.uint8)
         ([RGB / 255], r"by \(255 \* image\).round"),
         ([RGB.float() + 200], r"by image.round\(\).byte"),
         ([RGB.permute(1, 2, 0)], r"by image.permute\(2, 0, 1\)"),
-        (RGB, "images: expected a list of images, got a Tensor"),
-        (Image.new("RGB", (6, 4)), "images: expected a list of images, got a Image"),
+        (RGB, "images: expected a list of images, got Tensor"),
+        (Image.new("RGB", (6, 4)), "images: expected a list of images, got Image"),
     ],
 )
 def test_other_images_are_refused_with_their_conversion(given, problem):

@@ -165,9 +165,8 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
                     clip="never",
                 )
                 head = DenseHead(whole.expand(rows, 4), level_sizes, RelativeCodec(), None, post, self._scoring())
-                _ = (
-                    head.levels
-                )  # cached here: computing it copies a list to the device, for which later steps would wait
+                # Cached here: computing it copies a list to the device, for which later steps would wait.
+                _ = head.levels
             self._heads[key] = head
         return self._heads[key]
 
