@@ -70,6 +70,7 @@ def test_step_tells_both_floors():
         assert 0 < found[name]["low"] <= found[name]["median"] <= found[name]["high"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_detector_is_measured_on_its_gpu_as_often_as_one_likes():
     detector, seen = tiny_detector("retinanet"), []

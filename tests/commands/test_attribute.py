@@ -109,6 +109,7 @@ def test_another_photograph_of_the_same_name_is_explained_anew(tmp_path: Path):
     assert maps[0] != maps[1]
 
 
+@pytest.mark.slow
 def test_other_names_in_the_file_of_classes_are_those_of_the_maps(tmp_path: Path):
     """The option names the same file as before, so the folder belongs to the same run."""
     weights, names = tmp_path / "weights.pt", tmp_path / "names.txt"
@@ -200,6 +201,7 @@ def test_an_object_that_is_annotated_twice_has_a_row_for_each(tmp_path: Path, mo
     assert [(len(headings), [len(row.cells) for row in rows]) for headings, rows in drawn] == [(3, [3, 3]), (3, [3])]
 
 
+@pytest.mark.slow
 def test_a_map_without_energy_counts_in_no_mean_also_when_it_is_read_back(tmp_path: Path, monkeypatch, capsys):
     explain = attribute.explain_image
 

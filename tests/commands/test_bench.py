@@ -37,6 +37,7 @@ def test_step_measures_every_detector_and_batch_size(tmp_path, capsys):
     assert (tmp_path / "config.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_reference_compares_with_the_plain_loop(tmp_path, capsys):
     words = ["layout.count=1", "preset=code_retinanet", *SMALL]
     assert main(["bench", "reference", f"out_dir={tmp_path}", *words]) == 0
@@ -46,6 +47,7 @@ def test_reference_compares_with_the_plain_loop(tmp_path, capsys):
     assert "times as long" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_inversion_lets_presets_and_the_plain_loop_race(tmp_path, capsys):
     options = {
         "preset": "default",
@@ -79,6 +81,7 @@ def test_a_detector_that_the_plain_loop_cannot_invert_is_refused_before_the_race
     assert "inverts a RetinaNet" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_scaling_and_memory_write_their_figures(tmp_path):
     words = ["layout.count=1", "batch_sizes=[1]", "scaling.processes=[]", "scaling.steps=1", "scaling.rounds=1"]
     assert main(["bench", "scaling", f"out_dir={tmp_path}", *words]) == 0

@@ -128,6 +128,7 @@ def test_an_empty_layout_gives_an_image_without_detections(tmp_path: Path):
     assert read(tmp_path / "out" / "metrics.json")["AP"] is None
 
 
+@pytest.mark.slow
 def test_experiment_preset_sets_the_layouts(tmp_path: Path):
     assert invert(tmp_path / "out", "experiment=diagonal_plain", "layout.count=1") == 0
     config = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())

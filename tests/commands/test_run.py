@@ -155,6 +155,7 @@ def test_what_is_needed_late_is_asked_for_before_anything_is_inverted(words, pro
     assert calls == [] and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_mistake_found_on_the_way_can_be_mended_in_the_same_folder(tmp_path, capsys):
     """Layouts without photographs: said before the first inversion, and the folder is free for the mended run."""
     content = {

@@ -64,7 +64,12 @@ def test_the_python_of_the_page_on_detectors_runs():
 
 # The sweeps of docs/sweeps.md and the files of docs/extend.md have tests of their own.
 _ELSEWHERE = ("sweeps.md", "extend.md")
-COMMANDS = [(_name(page), line) for page in PAGES if page.name not in _ELSEWHERE for line in _commands(page)]
+COMMANDS = [
+    pytest.param(_name(page), line, marks=() if page == README else pytest.mark.slow)
+    for page in PAGES
+    if page.name not in _ELSEWHERE
+    for line in _commands(page)
+]
 
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)

@@ -206,6 +206,7 @@ def test_experiments_lie_beside_the_configurations(monkeypatch, tmp_path):
     assert folders.experiment_dir() == package / "experiments"
 
 
+@pytest.mark.slow
 def test_every_experiment_says_what_it_is_and_composes():
     assert {experiment.name for experiment in experiments() if experiment.for_run} >= {"table1_transfer"}
     for experiment in experiments():
@@ -265,10 +266,15 @@ def test_an_experiment_wins_over_what_it_chooses(experiment_folder):
         ([], {"world": "scale", "count": 3}),
         (["layout=part", "layout.seed=5"], {"world": "part", "count": 3, "seed": 5}),
         (["layout=file", "layout.path=mine.yaml"], {"path": "mine.yaml", "image_size": [128, 128]}),
-        (["layout=sample"], {"path": "sample", "image_size": [128, 128]}),
-        (["layout=sample:farm"], {"path": "sample:farm", "image_size": [128, 128]}),
-        (["layout=coco", "layout.annotations=a.json"], {"annotations": "a.json", "count": None}),
-        (["layout=random", "layout.count=2"], {"count": 2, "objects": 5}),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in (
+                (["layout=sample"], {"path": "sample", "image_size": [128, 128]}),
+                (["layout=sample:farm"], {"path": "sample:farm", "image_size": [128, 128]}),
+                (["layout=coco", "layout.annotations=a.json"], {"annotations": "a.json", "count": None}),
+                (["layout=random", "layout.count=2"], {"count": 2, "objects": 5}),
+            )
+        ),
     ],
 )
 def test_options_of_layouts_apply_to_the_source_they_were_written_for(experiment_folder, words, expected, command):
@@ -286,7 +292,10 @@ def test_options_of_layouts_apply_to_the_source_they_were_written_for(experiment
     }
 
 
-@pytest.mark.parametrize("world", ["plain", "texture", "shape", "context", "part", "scale"])
+@pytest.mark.parametrize(
+    "world",
+    ["plain", *(pytest.param(one, marks=pytest.mark.slow) for one in ("texture", "shape", "context", "part", "scale"))],
+)
 def test_worlds_are_layouts_by_their_old_names(world):
     layout = compose_config("invert", [f"layout={world}"]).layout
     assert layout == compose_config("invert", ["layout=world", f"layout.world={world}"]).layout

@@ -44,10 +44,15 @@ def test_out_dir_is_a_text_in_every_command(command):
     [
         ("detect", (), "images"),
         ("detect", ("images=.",), "annotations"),
-        ("check", (), "images"),
-        ("diagnose", (), "run"),
-        ("run", ("experiment=table1_transfer",), "images"),
-        ("run", ("experiment=table1_transfer", "layout=coco"), "layout.annotations"),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in (
+                ("check", (), "images"),
+                ("diagnose", (), "run"),
+                ("run", ("experiment=table1_transfer",), "images"),
+                ("run", ("experiment=table1_transfer", "layout=coco"), "layout.annotations"),
+            )
+        ),
         ("invert", ("layout=file",), "layout.path"),
         ("invert", ("logger=tensorboard",), "logger.save_dir"),
     ],
@@ -103,7 +108,13 @@ def test_a_text_that_could_be_several_is_asked_about(tmp_path: Path, monkeypatch
     assert compose_config("invert", ["detector.weights=a,b.pth"]).detector.weights == "a,b.pth"
 
 
-@pytest.mark.parametrize("name", ["my det=1.yaml", "a,b (2).yaml", "\u6f22.yaml", "[x].yaml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "my det=1.yaml",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("a,b (2).yaml", "\u6f22.yaml", "[x].yaml")),
+    ],
+)
 def test_files_of_one_s_own_have_any_name(name, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_text(

@@ -64,6 +64,7 @@ def test_a_run_measures_every_method_and_is_not_repeated(tmp_path, experiment, m
     assert again.numbers["detectors"]["part_retinanet"]["methods"] == found["methods"]
 
 
+@pytest.mark.slow
 def test_a_detector_that_finds_nothing_leaves_the_others_their_report(tmp_path, experiment):
     made = setup_of(tmp_path, ["part_retinanet", "part_fasterrcnn"], source=WorldLayouts(world="part", count=1))
     made.detectors["part_retinanet"] = load_detector("part_retinanet", "random")
