@@ -3,6 +3,7 @@
 import math
 from abc import ABC
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -89,6 +90,10 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
             self.register_buffer(name, value.to(device), persistent=False)
         self._heads: dict[tuple, DenseHead] = {}
         self.freeze()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Find what depends on the network and the size of its input alone; the constructor ends with it."""
 
     def network_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Return (height, width) to which the image processor resizes an image of `image_size`.
@@ -118,33 +123,9 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
         """Return how the logits become scores."""
         return Scoring(self.family.activation, background=self.family.activation == "softmax")
 
-    def _input_size(self, divisor: int) -> tuple[int, int]:
-        """Return (height, width) of the network's input, where the image processor makes all images of one size.
-
-        Raises:
-            DetectorError: when it does not, or they are no multiples of `divisor`.
-        """
-        height, width = self.processor.size.height, self.processor.size.width
-        if not height or not width or height % divisor or width % divisor:
-            raise DetectorError(
-                f"image_size={[height, width]}: give the height and width of the network's input, multiples of "
-                f"{divisor}"
-            )
-        return height, width
-
-    def _require_tokens(self, shapes: Sequence[tuple[int, int]]) -> None:
-        """Check that maps of these (height, width) have as many cells as there are queries to choose.
-
-        Raises:
-            DetectorError: when there are fewer.
-        """
-        tokens, queries = sum(height * width for height, width in shapes), self.model.config.num_queries
-        if tokens < queries:
-            size = [self.processor.size.height, self.processor.size.width]
-            raise DetectorError(
-                f"image_size={size}: gives {tokens} tokens for {queries} queries; choose a larger size, or fewer "
-                "queries (settings.num_queries)"
-            )
+    def _is_attended(self, module: str) -> bool:
+        """Tell whether queries attend to what the module at this dotted path returns."""
+        return any(fnmatchcase(module, pattern) for pattern in self.family.attended)
 
     def _head(self, canvas: tuple[int, int], level_sizes: tuple[int, ...]) -> DenseHead:
         """Return the constants of rows that predict boxes as fractions of the image; computed once for each size."""

@@ -1,7 +1,6 @@
 """Detection models of transformers that give each query a box and classes: their own forward pass as it is."""
 
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 from math import prod
 from typing import Any
 
@@ -42,9 +41,6 @@ class TransformersQueries(AbstractTransformersDetector):
         layers = self.feature_layers()
         tokens = [layer for layer in layers if layer.tokens]
         return tuple(tokens or [layer for layer in layers if self._is_attended(layer.module)][:1])
-
-    def _is_attended(self, module: str) -> bool:
-        return any(fnmatchcase(module, pattern) for pattern in self.family.attended)
 
     def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
         """Stages of the backbone, then the maps that queries attend to, or the tokens made of a single one."""

@@ -2,24 +2,40 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from detinv.detectors.feature_layers import FeatureLayer, HeadName
+from detinv.detectors.feature_layers import FeatureLayer
 from detinv.detectors.heads.predictions import DensePredictions, Predictions
 from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.detectors.regions import Regions
-from detinv.detectors.transformers.common import AbstractTransformersDetector, at_least_fp32, take
-from detinv.errors import DetectorError
+from detinv.detectors.transformers.common import at_least_fp32, take
+from detinv.detectors.transformers.tokens import AbstractTokenQueries, TokenConstants
 from detinv.types import Pixels
 
 _ENCODER = "model.model.encoder"
 
 
-class TransformersRTDETR(AbstractTransformersDetector):
+@dataclass(frozen=True)
+class _Constants(TokenConstants):
+    """What RT-DETR adds.
+
+    Args:
+        anchors: boxes from which the tokens' boxes are offset, as logits.
+        allowed: 1 for tokens that may become queries, 0 for those at the border.
+        shapes: (height, width) of each level. The second version and D-FINE only ask, in every layer, whether they fit:
+            they are on the host, which would wait for the device otherwise. Kernels for the first version read them on
+            the device.
+    """
+
+    anchors: Float[Tensor, "1 token 4"]
+    allowed: Float[Tensor, "1 token 1"]
+    shapes: Int64[Tensor, "level 2"]
+
+
+class TransformersRTDETR(AbstractTokenQueries[_Constants]):
     """Queries chosen among the tokens of an encoder, each with a box and a sigmoid for every class.
 
     The choice of the best tokens has no gradient, and a token that is not chosen cannot be decoded, so the tokens' own
@@ -39,40 +55,11 @@ class TransformersRTDETR(AbstractTransformersDetector):
     # The library takes sigmoids of the queries' boxes; the last few of a batch do not fill a vector register.
     depends_on_batch = True
 
-    def __init__(
-        self,
-        model: nn.Module,
-        processor: Any,
-        class_names: Sequence[str],
-        columns: Sequence[int] | None = None,
-        score_thresh: float = 0.05,
-    ) -> None:
-        super().__init__(model, processor, class_names, columns, score_thresh)
-        strides = self.model.config.feat_strides
-        self.size_divisor = max(strides)
-        height, width = self._input_size(self.size_divisor)
-        self._shapes = tuple((height // stride, width // stride) for stride in strides)
-        self._require_tokens(self._shapes)
-        self._kept: dict[torch.device, _Constants] = {}
+    def _divisor(self) -> int:
+        return max(self.model.config.feat_strides)
 
-    def level_layers(self, head: HeadName = "dense") -> tuple[FeatureLayer, ...]:
-        """Return the encoder's maps, of whose cells tokens and queries are made.
-
-        Every query attends to all of them; see `row_levels` for the one it was made from.
-
-        Raises:
-            DetectorError: when the detector has no such head.
-        """
-        if head == "roi":
-            raise DetectorError(f"{type(self).__name__} has no head {head!r}")
-        return tuple(layer for layer in self.feature_layers() if layer.module == _ENCODER)
-
-    def row_levels(self, predictions: Predictions, head: HeadName = "dense") -> Int64[Tensor, "batch row"]:
-        """Return the level of each row; of a query, the level of the token it was made from."""
-        if head != "dense" or predictions.dense.identities is None:
-            return super().row_levels(predictions, head)
-        ends = self._constants(self.device).starts[1:]
-        return torch.bucketize(predictions.dense.identities, ends, right=True)
+    def _token_shapes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+        return tuple((height // stride, width // stride) for stride in self.model.config.feat_strides)
 
     def _find_layers(self, outputs: Sequence[ModuleOutput], predictions: Predictions) -> Iterable[FeatureLayer]:
         """Stages of the backbone, then the maps that the encoder returns."""
@@ -131,45 +118,12 @@ class TransformersRTDETR(AbstractTransformersDetector):
         )
         return Predictions(dense, encoder=encoder)
 
-    def _constants(self, device: torch.device) -> "_Constants":
-        if device not in self._kept:
-            with torch.inference_mode(False), torch.no_grad():
-                found = self.model.model.generate_anchors(self._shapes, device=device, dtype=torch.float32)
-                # The library caches these, possibly from a pass under inference mode; copies are ordinary tensors.
-                anchors, allowed = (tensor.clone() for tensor in found)
-                sizes = [height * width for height, width in self._shapes]
-                self._kept[device] = _Constants(
-                    anchors,
-                    allowed.float(),
-                    torch.nonzero(allowed[0, :, 0])[:, 0],
-                    tuple(int(level.sum()) for level in allowed[0, :, 0].split(sizes)),
-                    torch.tensor(self._shapes, device=device if self.model.config.model_type == "rt_detr" else "cpu"),
-                    torch.tensor([sum(sizes[:level]) for level in range(len(sizes))], device=device),
-                )
-        return self._kept[device]
-
-
-@dataclass(frozen=True)
-class _Constants:
-    """Constants of the tokens for one input size.
-
-    Args:
-        anchors: boxes from which the tokens' boxes are offset, as logits.
-        allowed: 1 for tokens that may become queries, 0 for those at the border.
-        tokens: numbers of the allowed tokens.
-        level_sizes: how many of them each level has.
-        shapes: (height, width) of each level. The second version and D-FINE only ask, in every layer, whether they fit:
-            they are on the host, which would wait for the device otherwise. Kernels for the first version read them on
-            the device.
-        starts: number of each level's first token.
-    """
-
-    anchors: Float[Tensor, "1 token 4"]
-    allowed: Float[Tensor, "1 token 1"]
-    tokens: Int64[Tensor, " row"]
-    level_sizes: tuple[int, ...]
-    shapes: Int64[Tensor, "level 2"]
-    starts: Int64[Tensor, " level"]
+    def _computed(self, device: torch.device) -> _Constants:
+        found = self.model.model.generate_anchors(self._shapes, device=device, dtype=torch.float32)
+        # The library caches these, possibly from a pass under inference mode; copies are ordinary tensors.
+        anchors, allowed = (tensor.clone() for tensor in found)
+        shapes = torch.tensor(self._shapes, device=device if self.model.config.model_type == "rt_detr" else "cpu")
+        return _Constants(*self._numbered(allowed[0, :, 0].bool()), anchors, allowed.float(), shapes)
 
 
 def _projected(layers: Iterable[nn.Module], levels: Sequence[Tensor]) -> list[Float[Tensor, "batch _ _ _"]]:

@@ -1,22 +1,33 @@
 """LW-DETR and RF-DETR of transformers: queries that start at the best of a vision transformer's tokens."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.predictions import DensePredictions, Predictions
 from detinv.detectors.hooks import ForwardHook, forward_hooks
 from detinv.detectors.transformers.queries import TransformersQueries
-from detinv.errors import DetectorError
+from detinv.detectors.transformers.tokens import AbstractTokenQueries, TokenConstants
 from detinv.types import Inputs
 
 
-class TransformersTwoStage(TransformersQueries):
+@dataclass(frozen=True)
+class _Constants(TokenConstants):
+    """What LW-DETR and RF-DETR add.
+
+    Args:
+        border: true for tokens at the border, which never become queries.
+        proposals: boxes of the other tokens, from which the predicted ones are offset.
+    """
+
+    border: Bool[Tensor, "1 token 1"]
+    proposals: Float[Tensor, "1 row 4"]
+
+
+class TransformersTwoStage(AbstractTokenQueries[_Constants], TransformersQueries):
     """Queries with contents of their own, each beginning at the box of one of the tokens with the best scores.
 
     The choice has no gradient, so the tokens' own scores and boxes are returned as `Predictions.encoder`. Tokens at the
@@ -32,43 +43,21 @@ class TransformersTwoStage(TransformersQueries):
     used, as in the library.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        processor: Any,
-        class_names: Sequence[str],
-        columns: Sequence[int] | None = None,
-        score_thresh: float = 0.05,
-    ) -> None:
-        super().__init__(model, processor, class_names, columns, score_thresh)
-        backbone = self.model.config.backbone_config
-        # Attention is computed in windows. LW-DETR counts all of them, RF-DETR those of a side.
-        self.size_divisor = backbone.patch_size * getattr(backbone, "num_windows_side", backbone.num_windows)
-        height, width = self._input_size(self.size_divisor)
-        scales = getattr(self.model.config, "projector_scale_factors", (1.0,))
-        cells = (height // backbone.patch_size, width // backbone.patch_size)
-        self._shapes = tuple((int(cells[0] * scale), int(cells[1] * scale)) for scale in scales)
-        self._require_tokens(self._shapes)
-        self._kept: dict[torch.device, _Constants] = {}
+    def _prepare(self) -> None:
+        super()._prepare()
         # In its first pass the library adds hooks to the backbone. Later ones are to leave none behind.
         with torch.no_grad():
             self.model.model.backbone.backbone(torch.zeros(1, 3, self.size_divisor, self.size_divisor).to(self.device))
 
-    def level_layers(self, head: HeadName = "dense") -> tuple[FeatureLayer, ...]:
-        """Return the projector's maps, of whose cells tokens and queries are made.
+    def _divisor(self) -> int:
+        # Attention is computed in windows. LW-DETR counts all of them, RF-DETR those of a side.
+        backbone = self.model.config.backbone_config
+        return int(backbone.patch_size * getattr(backbone, "num_windows_side", backbone.num_windows))
 
-        Raises:
-            DetectorError: when the detector has no such head.
-        """
-        if head == "roi":
-            raise DetectorError(f"{type(self).__name__} has no head {head!r}")
-        return tuple(layer for layer in self.feature_layers() if self._is_attended(layer.module))
-
-    def row_levels(self, predictions: Predictions, head: HeadName = "dense") -> Int64[Tensor, "batch row"]:
-        """Return the level of each row; of a query, the level of the token it began at."""
-        if head != "dense" or predictions.dense.identities is None:
-            return super().row_levels(predictions, head)
-        return torch.bucketize(predictions.dense.identities, self._constants(self.device).starts[1:], right=True)
+    def _token_shapes(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+        patch = self.model.config.backbone_config.patch_size
+        scales = getattr(self.model.config, "projector_scale_factors", (1.0,))
+        return tuple((int(height // patch * scale), int(width // patch * scale)) for scale in scales)
 
     def _predicted(self, inputs: Inputs, canvas: tuple[int, int]) -> Predictions:
         network, constants = self.model.model, self._constants(inputs.device)
@@ -104,38 +93,10 @@ class TransformersTwoStage(TransformersQueries):
         )
         return Predictions(dense, encoder=encoder)
 
-    def _constants(self, device: torch.device) -> "_Constants":
-        if device not in self._kept:
-            with torch.inference_mode(False), torch.no_grad():
-                sizes = [height * width for height, width in self._shapes]
-                seen = torch.zeros(1, sum(sizes), dtype=torch.bool, device=device)
-                plain = torch.zeros(1, sum(sizes), 1, device=device)
-                _, proposals, border = self.model.model.gen_encoder_output_proposals(plain, seen, self._shapes)
-                tokens = torch.nonzero(~border[0, :, 0])[:, 0]
-                self._kept[device] = _Constants(
-                    border,
-                    tokens,
-                    proposals.index_select(1, tokens),
-                    tuple(int((~level).sum()) for level in border[0, :, 0].split(sizes)),
-                    torch.tensor([sum(sizes[:level]) for level in range(len(sizes))], device=device),
-                )
-        return self._kept[device]
-
-
-@dataclass(frozen=True)
-class _Constants:
-    """Constants of the tokens for one input size.
-
-    Args:
-        border: true for tokens at the border, which never become queries.
-        tokens: numbers of the others.
-        proposals: their boxes, from which the predicted ones are offset.
-        level_sizes: how many of them each level has.
-        starts: number of each level's first token.
-    """
-
-    border: Bool[Tensor, "1 token 1"]
-    tokens: Int64[Tensor, " row"]
-    proposals: Float[Tensor, "1 row 4"]
-    level_sizes: tuple[int, ...]
-    starts: Int64[Tensor, " level"]
+    def _computed(self, device: torch.device) -> _Constants:
+        total = sum(height * width for height, width in self._shapes)
+        seen = torch.zeros(1, total, dtype=torch.bool, device=device)
+        plain = torch.zeros(1, total, 1, device=device)
+        _, proposals, border = self.model.model.gen_encoder_output_proposals(plain, seen, self._shapes)
+        numbered = self._numbered(~border[0, :, 0])
+        return _Constants(*numbered, border, proposals.index_select(1, numbered[0]))
