@@ -21,6 +21,7 @@ from detinv.commands import Build
 from detinv.commands.attribute_errors import Source, check_errors, explain_mistakes
 from detinv.commands.attribute_report import tell, write_overview, write_report
 from detinv.commands.dashboard import check_dashboard, dashboard
+from detinv.commands.out_dir import folder_of_all
 from detinv.commands.photographs import load_photographs
 from detinv.commands.terminal import console, tracked
 from detinv.detectors.base import AbstractDetector
@@ -31,7 +32,6 @@ from detinv.inversion.resume.fingerprint import detector_hash
 from detinv.layouts.layout import EXACT
 from detinv.metrics.coco_results import read_results
 from detinv.results.io.names import file_stems
-from detinv.results.io.resume import claimed_folder
 from detinv.runtime.devices import usable_device
 from detinv.runtime.processes import Processes, start_processes
 from detinv.worlds.registry import load_world
@@ -63,7 +63,7 @@ def _run(config: DictConfig, build: Build, team: Processes, device: torch.device
     if config.errors:
         check_errors(config, methods, source)
     # Only now, when the input has proved to be good: a mistake leaves no folder behind.
-    out_dir = Path(team.decide(lambda: str(until_done.enter_context(claimed_folder(config)))))
+    out_dir = until_done.enter_context(folder_of_all(team, config))
     if config.errors:
         with dashboard(build(config.logger) if team.first else None, config) as board:
             explain_mistakes(config, detector, methods, source, out_dir, terminal, team, board)

@@ -1,7 +1,6 @@
 """`detinv invert`: make images that a detector reads as given layouts."""
 
 import tempfile
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from rich.table import Column, Table
 
 from detinv.commands import Build
 from detinv.commands.dashboard import check_dashboard, dashboard, numbers_of
+from detinv.commands.out_dir import folder_of_all
 from detinv.commands.terminal import console, literal
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError, OutputError
@@ -23,7 +23,6 @@ from detinv.inversion.run import InversionInterrupted, invert
 from detinv.layouts.layout import Layout
 from detinv.layouts.sources import LayoutSource, layouts_for
 from detinv.results.io.files import write_json
-from detinv.results.io.resume import claimed_folder
 from detinv.results.reports.inversion_result import InversionResult
 from detinv.results.reports.write_inversion import write_inversion
 from detinv.runtime.processes import Processes, start_processes
@@ -48,9 +47,8 @@ def run(config: DictConfig, build: Build) -> int:
     check_options(config.steps, config.batch_size, every, trainer, config.compile_mode, config.allow_tf32)
     if config.checkpoint_every_n_seconds < 0:
         raise ConfigError(f"checkpoint_every_n_seconds={config.checkpoint_every_n_seconds}: choose 0 or more")
-    with start_processes(trainer) as team, ExitStack() as until_done:
-        # Only now, when the input has proved to be good: a mistake leaves no folder behind.
-        out_dir = Path(team.decide(lambda: str(until_done.enter_context(claimed_folder(config)))))
+    # Only now, when the input has proved to be good: a mistake leaves no folder behind.
+    with start_processes(trainer) as team, folder_of_all(team, config) as out_dir:
         return _invert(config, build, team, out_dir, ensemble, source, layouts, preset, trainer)
 
 

@@ -10,13 +10,13 @@ from rich.console import Console
 
 from detinv.commands import Build
 from detinv.commands.dashboard import check_dashboard, dashboard, numbers_of
+from detinv.commands.out_dir import folder_of_all
 from detinv.commands.terminal import console, literal, terminal_table
 from detinv.config.help import experiments
 from detinv.errors import ConfigError
 from detinv.experiments.common.base import AbstractExperiment
 from detinv.experiments.common.setup import ExperimentSetup
 from detinv.inversion.requests import check_options
-from detinv.results.io.resume import claimed_folder
 from detinv.results.io.versions import versions
 from detinv.results.reports.findings import Findings
 from detinv.results.reports.write_findings import write_findings
@@ -64,7 +64,7 @@ def _run(config: DictConfig, build: Build, values: dict[str, Any], processes: Pr
         setup.detector(label)
     experiment.check(setup)
     # Only now, when the input has proved to be valid: a mistake leaves no folder behind.
-    setup.out_dir = Path(processes.decide(lambda: str(until_done.enter_context(claimed_folder(config)))))
+    setup.out_dir = until_done.enter_context(folder_of_all(processes, config))
     started = time.perf_counter()
     with dashboard(build(config.logger) if processes.first else None, config) as board:
         findings = experiment.run(setup)
