@@ -1,5 +1,6 @@
 """Where the configuration files of detinv lie."""
 
+import hashlib
 from pathlib import Path
 
 FILE_ENDINGS = (".yaml", ".yml")
@@ -18,9 +19,12 @@ def experiment_dir() -> Path:
     return config_dir().parent / "experiments"
 
 
-def states_of_files() -> tuple[tuple[str, int], ...]:
-    """Return path and time of the last change, in ns, of every file of configuration groups."""
-    return tuple(sorted((str(path), path.stat().st_mtime_ns) for path in config_dir().rglob("*.yaml")))
+def hash_of_files() -> str:
+    """Hash the names and contents of all files of configuration groups; times may stay when a file changes."""
+    digest = hashlib.sha256()
+    for path in sorted(config_dir().rglob("*.yaml")):
+        digest.update(repr((str(path), path.read_bytes())).encode())
+    return digest.hexdigest()
 
 
 def choices(folder: Path, group: str) -> tuple[str, ...]:

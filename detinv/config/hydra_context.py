@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.version import VersionBase
 from omegaconf import DictConfig
 
-from detinv.config.folders import config_dir, states_of_files
+from detinv.config.folders import config_dir, hash_of_files
 
 
 @contextmanager
@@ -33,10 +33,10 @@ def composed_of_files(name: str, overrides: Sequence[str] = ()) -> DictConfig:
 
     It takes a fifth of a second, and a sweep, an experiment or a notebook asks for the same many times.
     """
-    return _composed_of_files(name, tuple(overrides), states_of_files()).copy()
+    return _composed_of_files(name, tuple(overrides), hash_of_files()).copy()
 
 
 @lru_cache(maxsize=64)
-def _composed_of_files(name: str, overrides: tuple[str, ...], states: tuple[tuple[str, int], ...]) -> DictConfig:
+def _composed_of_files(name: str, overrides: tuple[str, ...], of_files: str) -> DictConfig:
     with detinv_hydra():
         return compose(name, list(overrides))

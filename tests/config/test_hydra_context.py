@@ -1,5 +1,7 @@
 """Configurations are composed inside programs that use Hydra themselves, whose state stays."""
 
+import os
+import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -9,7 +11,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.version import getbase
 
+from detinv.config import folders, hydra_context
 from detinv.config.composition.compose import compose_config
+from detinv.config.folders import config_dir
 from detinv.errors import ConfigError
 
 _PROGRAM = """
@@ -56,3 +60,16 @@ def test_a_program_s_own_hydra_is_as_before(tmp_path, fails: bool):
         assert str(getbase()) == "1.2"
         assert compose("own").value == 3
     assert not GlobalHydra.instance().is_initialized()
+
+
+def test_a_file_that_changes_and_keeps_its_time_is_read_again(tmp_path, monkeypatch):
+    """As when it is changed twice within a tick of the clock, or an old one is put back."""
+    own = tmp_path / "configs"
+    shutil.copytree(config_dir(), own)
+    for module in (folders, hydra_context):
+        monkeypatch.setattr(module, "config_dir", lambda: own)
+    path = own / "preset" / "fast.yaml"
+    before, status = compose_config("invert", ["preset=fast"]).steps, path.stat()
+    path.write_text(path.read_text().replace("120", "121"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (before, compose_config("invert", ["preset=fast"]).steps) == (120, 121)
