@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 from detinv.config.instantiate import locate
 from detinv.errors import ConfigError
-from detinv.runtime.loggers import Dashboard, check_wandb_mode, wandb_logger
+from detinv.runtime.loggers import Dashboard, check_wandb, wandb_logger
 
 _WANDB = f"{wandb_logger.__module__}.{wandb_logger.__qualname__}"
 
@@ -26,8 +26,8 @@ def check_dashboard(config: DictConfig) -> None:
         inspect.signature(locate(target)).bind(**{key: value for key, value in entries.items() if key[0] != "_"})
     except TypeError as error:
         raise ConfigError(f"logger: {error}; choose one logger, with options that it has") from error
-    if target == _WANDB and entries.get("offline") is None:
-        check_wandb_mode()
+    if target == _WANDB:
+        check_wandb(**{key: value for key, value in entries.items() if key[0] != "_" and key != "save_dir"})
 
 
 @contextmanager

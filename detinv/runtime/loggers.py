@@ -71,8 +71,24 @@ def _show(logger: Logger, name: str, picture: Picture, step: int | None) -> None
         logger.experiment.add_image(name, picture, step, dataformats="HWC")
 
 
-def check_wandb_mode() -> None:
-    """Raise ConfigError if the environment asks Weights & Biases for a mode that it does not have."""
+def check_wandb(
+    project: str = "detinv", name: str | None = None, group: str | None = None, offline: bool | None = None
+) -> None:
+    """Check what `wandb_logger` is to be called with, before there is a folder.
+
+    Raises:
+        ConfigError: for a project, name or group that W&B does not accept; for a mode in the environment, where that
+            counts, that it does not have.
+    """
+    try:
+        wandb.Settings(project=project, run_name=name, run_group=group)
+    except (wandb.errors.UsageError, ValueError) as error:
+        raise ConfigError(f"logger: {reason_of(error)}; correct it, or choose logger=none") from error
+    if offline is None:
+        _check_mode()
+
+
+def _check_mode() -> None:
     mode = os.environ.get(_MODE)
     if mode and mode not in _MODES:
         raise ConfigError(
@@ -106,7 +122,7 @@ def wandb_logger(
     """
     mode: Literal["online", "offline"] | None = "online" if offline is False else "offline"
     if offline is None and os.environ.get(_MODE):
-        check_wandb_mode()
+        _check_mode()
         mode = None
     # A sweep's agent or the user may have set the run's id.
     free = not {"WANDB_RUN_ID", "WANDB_SWEEP_ID"} & os.environ.keys()
@@ -130,11 +146,11 @@ def wandb_logger(
 
     if wandb.run is not None:
         # Left over from an earlier run that failed; W&B would continue it.
-        wandb.run.finish(exit_code=1)
+        _end_left_over(wandb.run)
     if mode != "offline":
         try:
             return WandbLogger(experiment=begin(mode))
-        except (wandb.Error, OSError) as error:
+        except Exception as error:  # a network, a service, its libraries: none of them may cost a run
             _LOG.warning(
                 "detinv: W&B cannot be reached (%s); this run is stored offline, upload it with `wandb sync`",
                 reason_of(error),
@@ -146,6 +162,13 @@ def wandb_logger(
     except Exception as error:  # its process cannot be started, the disk is full: neither may cost a result
         _LOG.warning("detinv: W&B cannot begin a run (%s); this one has no dashboard", reason_of(error))
         return None
+
+
+def _end_left_over(run: "wandb.Run") -> None:
+    try:
+        run.finish(exit_code=1)
+    except Exception as error:  # what kept it from ending then may do so now
+        _LOG.warning("detinv: W&B cannot end an earlier run (%s)", reason_of(error))
 
 
 @contextmanager

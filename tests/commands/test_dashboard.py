@@ -11,6 +11,7 @@ import wandb
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
+from detinv.cli import main
 from detinv.commands.dashboard import dashboard, numbers_of
 from detinv.errors import ConfigError
 from detinv.runtime.loggers import Dashboard, wandb_logger
@@ -106,13 +107,14 @@ def test_a_logger_that_fails_is_left_alone_and_the_run_goes_on(where: str, monke
         board.log({"a": 1.0})
 
 
-def test_without_a_way_to_the_service_the_run_is_kept_offline(tmp_path: Path, monkeypatch, caplog):
+@pytest.mark.parametrize("error", [wandb.errors.CommError, TimeoutError, RuntimeError])
+def test_without_a_way_to_the_service_the_run_is_kept_offline(error, tmp_path: Path, monkeypatch, caplog):
     begin, modes = wandb.init, []
 
     def unreachable(**options):
         modes.append(options["mode"])
         if options["mode"] == "online":
-            raise wandb.errors.CommError("connection refused")
+            raise error("connection refused")
         return begin(**options)
 
     monkeypatch.setattr(wandb, "init", unreachable)
@@ -137,6 +139,24 @@ def test_a_dashboard_that_cannot_begin_costs_no_run(tmp_path: Path, monkeypatch,
 def test_names_that_the_service_does_not_take_are_a_mistake(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"logger: .*a/b.*logger=none"):
         wandb_logger(tmp_path, project="a/b", offline=True)
+
+
+def test_such_names_are_told_before_there_is_a_folder(tmp_path: Path, capsys):
+    assert main(["invert", "layout=plain", "logger.project=a/b", f"out_dir={tmp_path / 'out'}"]) == 2
+    assert "Invalid project name 'a/b'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_earlier_run_that_cannot_be_ended_does_not_keep_the_next_from_beginning(tmp_path, monkeypatch, caplog):
+    class Stuck:
+        def finish(self, exit_code):
+            raise TimeoutError("no answer")
+
+    begun = served(monkeypatch)
+    monkeypatch.setattr(wandb, "run", Stuck())
+    wandb_logger(tmp_path, offline=True).experiment.finish()
+    assert len(begun) == 1
+    assert "no answer" in caplog.text
 
 
 def test_the_end_of_a_run_does_not_wait_for_a_network_that_is_gone(tmp_path: Path, monkeypatch):
