@@ -20,6 +20,8 @@ from detinv.inputs.program_code import code_parts, of_program, program_code
 
 LENGTH = 16
 """Hexadecimal digits of a hash."""
+# What Windows leaves in a folder that it has shown.
+_OF_VIEWERS = ("Thumbs.db", "desktop.ini")
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), range, torch.dtype, torch.device)
 # Hooks are numbered in the order in which a process registers them.
 _HOOKS = frozenset(name for name in vars(nn.Module()) if "hook" in name)
@@ -39,10 +41,14 @@ def settings_hash(settings: object) -> str:
     return hashlib.sha256(repr(_described(settings, ())).encode()).hexdigest()[:LENGTH]
 
 
-def file_fingerprint(path: str | Path) -> str | None:
+def file_fingerprint(path: str | Path, results: str | Path | None = None) -> str | None:
     """Return what tells whether a file or folder has changed.
 
-    A file's content is hashed; of a folder, which may hold many photographs, the names, sizes and times of all files.
+    A file's content is hashed; of a folder, which may hold many photographs, the names, sizes and times of all files
+    but those that are hidden, or that programs leave in a folder which somebody has looked at.
+
+    Args:
+        results: a folder; of one that holds it, or is it, what is inside does not count, as it grows meanwhile.
 
     Returns:
         None when there is neither, or it cannot be read.
@@ -53,12 +59,22 @@ def file_fingerprint(path: str | Path) -> str | None:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()[:LENGTH]
         if path.is_dir():
-            found = [(str(one.relative_to(path)), one.stat()) for one in sorted(path.rglob("*")) if one.is_file()]
+            own = None if results is None else Path(results).resolve()
+            if own is not None:
+                own = own.relative_to(path.resolve()) if own.is_relative_to(path.resolve()) else None
+            files = sorted(one.relative_to(path) for one in path.rglob("*") if one.is_file())
+            counted = [one for one in files if not _is_passing(one) and (own is None or not one.is_relative_to(own))]
+            found = [(str(one), (path / one).stat()) for one in counted]
             text = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found])
             return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
     except (OSError, ValueError):
         return None
     return None
+
+
+def _is_passing(path: Path) -> bool:
+    """Tell whether a file, by its path in a folder, is one that no image, weight or annotation is read from."""
+    return path.name in _OF_VIEWERS or "__pycache__" in path.parts or any(part.startswith(".") for part in path.parts)
 
 
 def _described(value: Any, inside: tuple[int, ...]) -> Any:

@@ -19,12 +19,13 @@ CONFIGURATION = "the configuration"
 """The name of the options among a job's inputs; all others are paths."""
 
 
-def inputs_of(config: DictConfig, known: dict[str, str | None]) -> dict[str, str]:
+def inputs_of(config: DictConfig, known: dict[str, str | None], results: Path) -> dict[str, str]:
     """Return hashes of a job's options, of every file and folder that they name, and of the user's own code.
 
     Args:
         config: the complete configuration of the job.
         known: hashes by path, those found by earlier calls; hundreds of jobs may name the same weights.
+        results: folder of the sweep, which may have the name of a detector, or lie among photographs.
 
     Returns:
         Hashes by path as it is written, by the dotted name of what is not installed, and by `CONFIGURATION`.
@@ -38,7 +39,7 @@ def inputs_of(config: DictConfig, known: dict[str, str | None]) -> dict[str, str
         texts.update(_texts(_yaml(Path(path))))
     for text in sorted(texts - {""}):
         if text not in known:
-            known[text] = file_fingerprint(text)
+            known[text] = file_fingerprint(text, results)
         fingerprint = known[text]
         if fingerprint is not None:
             found[text] = fingerprint

@@ -69,7 +69,7 @@ def _run(
     names = folder.enlist([_without_out_dir(combination) for combination in asked])
     groups = dict(zip(names, configs, strict=True))
     known: dict[str, str | None] = {}
-    inputs = {name: inputs_of(config, known) for name, config in groups.items()}
+    inputs = {name: inputs_of(config, known, folder.path) for name, config in groups.items()}
     folder.check_unchanged(inputs)
     todo = [name for name in names if folder.job(name).status != "ok"]
     tasks = {name: folder.task(name, _own_words(folder, name, groups[name])) for name in todo}

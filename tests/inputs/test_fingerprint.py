@@ -149,6 +149,40 @@ def test_a_folder_goes_by_its_files(tmp_path):
     assert len({first, second, file_fingerprint(tmp_path)}) == 3
 
 
+@pytest.mark.parametrize(
+    "left", [".DS_Store", ".ipynb_checkpoints/a-checkpoint.png", "Thumbs.db", "deep/desktop.ini", "__pycache__/a.pyc"]
+)
+def test_what_programs_leave_in_a_folder_is_no_change_of_it(tmp_path, left):
+    (tmp_path / "a.png").write_bytes(b"1")
+    first = file_fingerprint(tmp_path)
+    (tmp_path / left).parent.mkdir(exist_ok=True)
+    (tmp_path / left).write_bytes(b"1")
+    assert file_fingerprint(tmp_path) == first
+
+
+def test_a_hidden_folder_itself_goes_by_its_files(tmp_path):
+    (tmp_path / ".photos").mkdir()
+    first = file_fingerprint(tmp_path / ".photos")
+    (tmp_path / ".photos" / "a.png").write_bytes(b"1")
+    assert file_fingerprint(tmp_path / ".photos") != first
+
+
+@pytest.mark.parametrize("results", ["", "study", "../photos/study"])
+def test_results_that_are_written_into_a_folder_are_no_change_of_it(tmp_path, results):
+    folder = tmp_path / "photos"
+    (folder / "study").mkdir(parents=True)
+    first = file_fingerprint(folder, folder / results)
+    (folder / "study" / "a.json").write_bytes(b"1")
+    assert file_fingerprint(folder, folder / results) == first
+
+
+def test_a_folder_among_results_goes_by_its_files(tmp_path):
+    (tmp_path / "study" / "photos").mkdir(parents=True)
+    first = file_fingerprint(tmp_path / "study" / "photos", tmp_path / "study")
+    (tmp_path / "study" / "photos" / "a.png").write_bytes(b"1")
+    assert file_fingerprint(tmp_path / "study" / "photos", tmp_path / "study") != first
+
+
 @pytest.mark.parametrize("path", ["gone", "a\0b", "a" * 5000])
 def test_what_is_no_file_has_none(path, tmp_path):
     assert file_fingerprint(tmp_path / path) is None

@@ -124,7 +124,7 @@ def test_a_job_of_a_sweep_is_made_from_the_code_of_its_adapter(folder, new_proce
 
     def inputs():
         new_process()
-        return inputs_of(OmegaConf.create({"detector": {"_target_": target}}), {})
+        return inputs_of(OmegaConf.create({"detector": {"_target_": target}}), {}, folder / "study")
 
     before = inputs()
     assert inputs() == before

@@ -30,7 +30,7 @@ def folder(monkeypatch, tmp_path: Path) -> Path:
 
 
 def inputs(**changes: object) -> dict[str, str]:
-    return inputs_of(OmegaConf.create(OPTIONS | changes), {})
+    return inputs_of(OmegaConf.create(OPTIONS | changes), {}, Path("study"))
 
 
 def test_all_that_the_options_name_is_there(folder: Path):

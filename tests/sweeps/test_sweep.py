@@ -114,6 +114,14 @@ def test_a_job_made_from_a_file_that_changed_is_not_passed_over(monkeypatch, tmp
     assert times_run(Path("study")) == times
 
 
+def test_a_sweep_whose_folder_has_the_name_of_its_detector_goes_on(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    stand_in(monkeypatch, "invert", lambda config, build: leave_results(config))
+    words = ["invert", "-m", "detector=shapes_fcos", "layout=plain", "seed=1,2", "out_dir=shapes_fcos"]
+    assert main(words) == main(words) == 0
+    assert times_run(Path("shapes_fcos")) == {"seed_1": 1, "seed_2": 1}
+
+
 @pytest.mark.slow
 def test_the_record_is_kept_as_jobs_end(monkeypatch, tmp_path):
     seen = []
