@@ -15,7 +15,9 @@ from typing import Literal
 from detinv.errors import DetinvError, OutputError
 from detinv.inputs.printable import one_line, reason_of
 from detinv.results.io.files import write_json
-from detinv.runtime.interrupts import interruption_asked
+from detinv.runtime.interrupts import INTERRUPTED, interruption_asked
+
+_INTERRUPTED = f"exit status {INTERRUPTED}"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,9 @@ def run_here(task: Task) -> JobOutcome:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
         error = f"exit status {stop.code}"
+    if error == _INTERRUPTED:
+        # A command that has ended in good order because of a signal; the other jobs are not to be begun.
+        raise KeyboardInterrupt
     return _ended(task, error, started)
 
 

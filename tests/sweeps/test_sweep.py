@@ -201,10 +201,14 @@ def test_what_ended_while_nobody_waited_is_collected(monkeypatch, tmp_path):
     assert times_run(tmp_path) == {"seed_1": 1, "seed_2": 1}
 
 
-@pytest.mark.parametrize("how", ["as Lightning does", pytest.param("by itself", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "how", ["as Lightning does", "as detinv invert does", pytest.param("by itself", marks=pytest.mark.slow)]
+)
 def test_an_interruption_leaves_a_record_to_go_on_with(how, monkeypatch, tmp_path, capsys):
     def run(config, build):
         if config.seed == 2:
+            if how == "as detinv invert does":
+                return 130
             try:
                 raise KeyboardInterrupt
             except KeyboardInterrupt:
@@ -212,6 +216,7 @@ def test_an_interruption_leaves_a_record_to_go_on_with(how, monkeypatch, tmp_pat
                     raise
                 raise SystemExit(1)  # noqa: B904
         leave_results(config)
+        return 0
 
     stand_in(monkeypatch, "train", run)
     assert main(["train", "-m", "seed=1,2,3", f"out_dir={tmp_path}"]) == 130
