@@ -17,8 +17,8 @@ from detinv.inversion.preset import load_preset
 from detinv.inversion.requests import check_precision
 from detinv.layouts.layout import Layout
 from detinv.layouts.sources import layouts_for
-from detinv.results.io.files import prepare_out_dir, write_json, write_text
-from detinv.results.io.resume import check_folder
+from detinv.results.io.files import write_json
+from detinv.results.io.resume import replace_results, replaced_folder
 from detinv.runtime.devices import usable_device
 
 Findings = tuple[Any, list[str]]
@@ -34,15 +34,16 @@ def run(config: DictConfig, build: Build) -> None:
     check_precision(config.precision, "precision")
     check_mode(config.compile_mode)
     device = usable_device(config.device)
-    check_folder(config)
-    found, lines = _BENCHMARKS[name](config, build)
-    out_dir = prepare_out_dir(config.out_dir)
-    file = out_dir / f"bench_{name}.json"
-    write_json(file, {"benchmark": name, "results": found, "machine": machine(device)})
-    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
     terminal = console()
-    for line in [*lines, f"figures: {file}"]:
-        terminal.print(literal(line), highlight=False, soft_wrap=True)
+    with replaced_folder(config) as out_dir:
+        found, lines = _BENCHMARKS[name](config, build)
+        # Before anything is written: a full disk does not cost it.
+        for line in lines:
+            terminal.print(literal(line), highlight=False, soft_wrap=True)
+        file = out_dir / f"bench_{name}.json"
+        replace_results(out_dir, config, file.name)
+        write_json(file, {"benchmark": name, "results": found, "machine": machine(device)})
+    terminal.print(literal(f"figures: {file}"), highlight=False, soft_wrap=True)
 
 
 def _step(config: DictConfig, build: Build) -> Findings:

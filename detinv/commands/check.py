@@ -14,8 +14,8 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.layouts.layout import Layout
-from detinv.results.io.files import prepare_out_dir, write_json, write_text
-from detinv.results.io.resume import check_folder
+from detinv.results.io.files import write_json
+from detinv.results.io.resume import replace_results, replaced_folder
 from detinv.runtime.devices import usable_device
 from detinv.zoo.weights import weight_hash
 
@@ -31,14 +31,16 @@ def run(config: DictConfig, build: Build) -> int:
     detector = build_detector(config.detector).to(usable_device(config.device))
     images, truth = _photographs(config, detector)
     preset = build(config.preset)
-    check_folder(config)
-    verdicts = check_adapter(detector, preset, sizes, steps=config.steps, seed=config.seed, images=images, truth=truth)
-    out_dir = prepare_out_dir(config.out_dir)
-    found = {"detector": config.detector.name, "weight_hash": weight_hash(detector)}
-    write_json(out_dir / "check.json", found | {"verdicts": [asdict(verdict) for verdict in verdicts]})
-    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
     terminal = console()
-    terminal.print(_table(config.detector.name, verdicts))
+    with replaced_folder(config) as out_dir:
+        verdicts = check_adapter(
+            detector, preset, sizes, steps=config.steps, seed=config.seed, images=images, truth=truth
+        )
+        # Before anything is written: a full disk does not cost it.
+        terminal.print(_table(config.detector.name, verdicts))
+        found = {"detector": config.detector.name, "weight_hash": weight_hash(detector)}
+        replace_results(out_dir, config, "check.json")
+        write_json(out_dir / "check.json", found | {"verdicts": [asdict(verdict) for verdict in verdicts]})
     terminal.print(f"verdicts: {literal(out_dir / 'check.json')}", soft_wrap=True)
     return int(any(verdict.holds is False for verdict in verdicts))
 

@@ -1,9 +1,10 @@
 """`detinv detect`: run a detector's own inference on a folder of images, inverted or real."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.table import Table
 
 from detinv.commands import Build
@@ -14,8 +15,9 @@ from detinv.detectors.load import build_detector
 from detinv.inversion.evaluation import evaluate
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_ap import coco_ground_truth, coco_results
-from detinv.results.io.files import prepare_out_dir, write_json, write_png, write_text
-from detinv.results.io.resume import check_folder
+from detinv.metrics.coco_truth import AnnotatedImages
+from detinv.results.io.files import write_json, write_png
+from detinv.results.io.resume import replace_results, replaced_folder
 from detinv.runtime.devices import usable_device
 from detinv.viz.overview import detections_overview
 from detinv.zoo.weights import weight_hash
@@ -26,7 +28,18 @@ def run(config: DictConfig, build: Build) -> None:
     detector: AbstractDetector = build_detector(config.detector).to(usable_device(config.device))
     annotations = None if config.annotations is None else str(config.annotations)
     names, images, annotated = load_photographs(config.images, annotations, detector)
-    check_folder(config)
+    with replaced_folder(config) as out_dir:
+        _detect(config, detector, names, images, annotated, out_dir)
+
+
+def _detect(
+    config: DictConfig,
+    detector: AbstractDetector,
+    names: list[str],
+    images: list[torch.Tensor],
+    annotated: AnnotatedImages | None,
+    out_dir: Path,
+) -> None:
     detections = detector.detect(images)
     picture = detections_overview(
         images,
@@ -36,23 +49,22 @@ def run(config: DictConfig, build: Build) -> None:
         None if annotated is None else annotated.layouts,
         score_thresh=config.score_thresh,
     )
-    out_dir = prepare_out_dir(config.out_dir)
     terminal = console()
-    # What an earlier call with annotations, or without, has left does not belong to these detections.
-    (out_dir / ("metrics.json" if annotated is None else "images.json")).unlink(missing_ok=True)
     if annotated is None:
         listed = _listed(names, images)
-        write_json(out_dir / "images.json", _index(names, listed, detector))
-        write_json(out_dir / "detections.json", coco_results(listed, detections))
+        about = {"images.json": _index(names, listed, detector)}
+        results = coco_results(listed, detections)
     else:
         metrics = evaluate(annotated.layouts, detections, detector.class_names, annotated.crowds, annotated.truth)
-        found = {**metrics, "images": len(images), "weight_hash": weight_hash(detector)}
+        about = {"metrics.json": {**metrics, "images": len(images), "weight_hash": weight_hash(detector)}}
         results = coco_results(annotated.layouts, detections, annotated.image_ids, annotated.category_ids)
-        write_json(out_dir / "detections.json", results)
-        write_json(out_dir / "metrics.json", found)
-        terminal.print(_table(found))
-    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
+        # Before anything is written: a full disk does not cost it.
+        terminal.print(_table(about["metrics.json"]))
+    replace_results(out_dir, config, "metrics.json", "images.json", "detections.json", "overview.png")
+    write_json(out_dir / "detections.json", results)
     write_png(out_dir / "overview.png", picture)
+    for name, content in about.items():
+        write_json(out_dir / name, content)
     terminal.print(f"picture: {literal(out_dir / 'overview.png')}", soft_wrap=True)
 
 

@@ -18,9 +18,9 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inputs.plain_yaml import YAML_ERRORS, check_plain_yaml, yaml_problem
-from detinv.results.io.files import prepare_out_dir, write_json, write_text
+from detinv.results.io.files import prepare_out_dir, write_json
 from detinv.results.io.names import file_stems
-from detinv.results.io.resume import check_folder
+from detinv.results.io.resume import replace_results, replaced_folder
 from detinv.results.reports.findings import Findings
 from detinv.results.reports.write_findings import write_findings
 from detinv.runtime.devices import usable_device
@@ -33,7 +33,19 @@ def run(config: DictConfig, build: Build) -> None:
     images, annotations, nodes = _asked(config)
     terminal = console()
     detectors = {name: build_detector(node).to(usable_device(config.device)) for name, node in nodes.items()}
-    check_folder(config)
+    with replaced_folder(config) as out_dir:
+        _diagnose(config, detectors, images, annotations, thresholds, out_dir, terminal)
+
+
+def _diagnose(
+    config: DictConfig,
+    detectors: dict[str, AbstractDetector],
+    images: str,
+    annotations: str,
+    thresholds: Thresholds,
+    out_dir: Path,
+    terminal: Console,
+) -> None:
     found = {}
     for name, detector in detectors.items():
         # Layouts are read in the class numbers of each.
@@ -42,11 +54,14 @@ def run(config: DictConfig, build: Build) -> None:
         track = partial(tracked, terminal, what=f"diagnosing {name}")
         inverted = config.run is not None and "detector" not in config
         found[name] = diagnose(detector, pictures, annotated.layouts, annotated.crowds, thresholds, track, inverted)
-    out_dir = prepare_out_dir(config.out_dir)
-    for stem, (name, diagnosis) in zip(file_stems(list(found)), found.items(), strict=True):
-        _write(diagnosis, out_dir / stem if len(found) > 1 else out_dir, name, detectors[name], config)
+    # Before anything is written: a full disk does not cost it.
+    for name, diagnosis in found.items():
         _tell(terminal, diagnosis, name if len(found) > 1 else "")
-    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(config))
+    folders = file_stems(list(found)) if len(found) > 1 else [""]
+    files = ("errors.json", "report.html", "numbers.json")
+    replace_results(out_dir, config, *files, *(f"{folder}/{file}" for folder in folders if folder for file in files))
+    for folder, (name, diagnosis) in zip(folders, found.items(), strict=True):
+        _write(diagnosis, out_dir / folder, name, detectors[name], config)
     terminal.print(f"diagnosis: {literal(out_dir)}", soft_wrap=True)
 
 

@@ -6,8 +6,8 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,15 @@ def prepare_out_dir(path: str | Path) -> Path:
     return folder
 
 
-def check_out_dir(path: str | Path) -> None:
-    """Raise OutputError where `prepare_out_dir` would; whatever it creates is removed again."""
-    folder = Path(path)
+@contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """Remove a folder and its parents, as far as they did not exist before the block and are empty after it."""
     created = [one for one in (folder, *folder.parents) if not os.path.exists(one)]
     try:
-        prepare_out_dir(folder)
+        yield
     finally:
         for one in created:
-            # Fails, as it should, where another process has begun to use the folder.
+            # Fails, as it should, where there are results, or another process has begun to use the folder.
             with suppress(OSError):
                 one.rmdir()
 
@@ -85,6 +85,19 @@ def write_with(path: str | Path, write: Callable[[Path], object]) -> None:
         # After success there is nothing left to remove; after an interruption there may be.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_file(path: str | Path) -> None:
+    """Remove a file, if there is one.
+
+    Raises:
+        OutputError: naming the path, when it cannot be removed.
+    """
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        reason = _reason(error, Path(path).parent)
+        raise OutputError(f"{path} cannot be removed: {reason}; solve that or choose another out_dir=PATH") from error
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:

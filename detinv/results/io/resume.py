@@ -18,7 +18,7 @@ from detinv.config.renamed import is_old_name
 from detinv.config.targets import moved_to
 from detinv.errors import OutputError
 from detinv.inputs.path_modules import as_written
-from detinv.results.io.files import check_out_dir, prepare_out_dir, write_text
+from detinv.results.io.files import prepare_out_dir, remove_file, removed_if_empty, write_text
 from detinv.results.io.in_use import LOCK, held
 from detinv.types import canonical_precision
 
@@ -81,21 +81,43 @@ def claim_folder(folder: Path, config: DictConfig) -> bool:
     return False
 
 
-def check_folder(config: DictConfig) -> None:
-    """Check, before anything is computed, that a command which does not resume can write its results; creates nothing.
+@contextmanager
+def replaced_folder(config: DictConfig) -> Iterator[Path]:
+    """Create and hold `config.out_dir` for a command that does not resume, from before anything is computed.
+
+    What was created and is still empty at the end, after an error, is removed.
 
     Args:
         config: the complete configuration; results of the same command in its `out_dir` may be replaced.
 
     Raises:
-        OutputError: when the folder cannot be written, or holds the results of another command, which would then be
-            neither resumed nor told from these.
+        OutputError: when the folder cannot be written, is in use, or holds the results of another command, which would
+            then be neither resumed nor told from these.
     """
     folder = Path(config.out_dir)
-    check_out_dir(folder)
-    path = folder / _CONFIG
-    if path.is_file() and _names(_read(path)) != _names(config):
-        raise OutputError(f"out_dir {folder} holds the results of another command; choose another out_dir")
+    with removed_if_empty(folder), held(prepare_out_dir(folder)):
+        path = folder / _CONFIG
+        if path.is_file() and _names(_read(path)) != _names(config):
+            raise OutputError(f"out_dir {folder} holds the results of another command; choose another out_dir")
+        yield folder
+
+
+def replace_results(folder: Path, config: DictConfig, *results: str) -> None:
+    """Remove what an earlier call of a command has left, and write `config.yaml`, before new results are written.
+
+    So a full disk or a crash in between leaves no result beside another configuration than its own.
+
+    Args:
+        folder: see `replaced_folder`.
+        config: the complete configuration.
+        results: names of files that may be there.
+
+    Raises:
+        OutputError: when one cannot be removed, or the configuration cannot be written.
+    """
+    for name in results:
+        remove_file(folder / name)
+    write_text(folder / _CONFIG, OmegaConf.to_yaml(config))
 
 
 def _names(config: DictConfig) -> set[str]:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from detinv.errors import OutputError
 from detinv.results.io.in_use import LOCK
-from detinv.results.io.resume import check_folder, claim_folder, claimed_folder
+from detinv.results.io.resume import claim_folder, claimed_folder, replace_results, replaced_folder
 from tests.results.io.holder import another_holds
 
 
@@ -121,11 +121,28 @@ def own(folder: Path, **options: object) -> DictConfig:
 
 def test_results_of_the_same_command_may_be_replaced(tmp_path: Path):
     claim_folder(tmp_path, own(tmp_path, detector={"name": "a"}))
-    check_folder(own(tmp_path, seed=1))
-    with pytest.raises(OutputError, match="holds the results of another command"):
-        check_folder(own(tmp_path, layout="plain"))
+    with replaced_folder(own(tmp_path, seed=1)) as folder:
+        assert folder == tmp_path
+    refused = pytest.raises(OutputError, match="holds the results of another command")
+    with refused, replaced_folder(own(tmp_path, layout="plain")):
+        pytest.fail("they would be neither resumed nor told from these")
 
 
-def test_checking_a_folder_creates_nothing(tmp_path: Path):
-    check_folder(own(tmp_path / "a" / "b"))
+def test_a_mistake_leaves_no_folder_behind(tmp_path: Path):
+    with pytest.raises(RuntimeError), replaced_folder(own(tmp_path / "a" / "b")):
+        raise RuntimeError
     assert not list(tmp_path.iterdir())
+
+
+def test_results_that_are_replaced_have_one_writer(tmp_path: Path):
+    refused = pytest.raises(OutputError, match="in use by process 7")
+    with another_holds(tmp_path), refused, replaced_folder(own(tmp_path)):
+        pytest.fail("two writers")
+
+
+def test_no_result_stands_beside_another_configuration(tmp_path: Path):
+    for name in ("numbers.json", "picture.png"):
+        (tmp_path / name).write_text("of seed 0")
+    replace_results(tmp_path, own(tmp_path, seed=1), "numbers.json", "never/written.json")
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "picture.png"}
+    assert OmegaConf.load(tmp_path / "config.yaml").seed == 1
