@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detinv.errors import ConfigError
 from detinv.metrics.coco_ap import coco_ground_truth, coco_results
-from detinv.results.io.files import prepare_out_dir, write_csv, write_json, write_png, write_text
+from detinv.results.io.files import prepare_out_dir, remove_file, write_csv, write_json, write_png, write_text
 from detinv.results.io.images import read_image
 from detinv.results.io.names import file_stems
 from detinv.results.reports.inversion_result import InversionResult
@@ -23,8 +23,8 @@ def write_inversion(result: InversionResult, out_dir: str | Path, title: str, co
     truth that names those files), `detections.json` (COCO results; of several detectors
     `detections/<detector>.json`), `metrics.json`, `losses.csv`, `overview.png`, `report.html` and, if there is a
     configuration, `config.yaml`. Each file is written whole or not at all. Everything is computed before anything is
-    written, and `metrics.json` is written last, so a folder that has it has the rest. A result without images leaves
-    `metrics.json` alone.
+    written, and an earlier `metrics.json` is removed first and the new one written last, so a folder that has it has
+    the rest. A result without images leaves `metrics.json` alone.
 
     Args:
         result: the outcome of an inversion.
@@ -52,6 +52,8 @@ def write_inversion(result: InversionResult, out_dir: str | Path, title: str, co
 
     prepare_out_dir(out_dir)
     prepare_out_dir(out_dir / "images")
+    # Those of an earlier result, or of a part of this one.
+    remove_file(out_dir / "metrics.json")
     for stem, image in zip(stems, result.images, strict=True):
         # A run that can be resumed has written its finished images already; reading one takes a quarter of the time.
         if not _holds(out_dir / "images" / f"{stem}.png", image):
