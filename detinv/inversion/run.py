@@ -1,7 +1,8 @@
 """The main job: from layouts to inverted images, and what the detector detects in them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -16,8 +17,8 @@ from detinv.inversion.job import Gathered, Job
 from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.preset import Preset, load_preset, preset_name_for
 from detinv.inversion.requests import check_layouts, check_options
-from detinv.inversion.resume.archive import Archive
-from detinv.inversion.resume.fingerprint import detector_code, detector_hash
+from detinv.inversion.resume.archive import Archive, held_archive
+from detinv.inversion.resume.fingerprint import detector_code, detector_hash, packages_of
 from detinv.layouts.fitting import network_frame
 from detinv.layouts.layout import Layout
 from detinv.layouts.sources import LayoutSource, layouts_for
@@ -114,28 +115,33 @@ def invert(
     ensemble.compiled(compile_mode)
     before, home = _hashes(ensemble), ensemble.pixel_mean.device
     team = start_processes(trainer or {})
-    job = Job(
-        ensemble,
-        layouts,
-        preset,
-        steps,
-        seed,
-        batch_size,
-        team,
-        team.trainer(trainer or {}),
-        Dashboard(loggers if team.first else ()),
-        log_images_every_n_steps,
-        checkpoint_every_n_seconds,
-        _archive(folder, ensemble, layouts, preset, before, steps, seed, trainer or {}, compile_mode, allow_tf32, team),
-    )
-    started = time.perf_counter()
-    with team.failing_together():
-        with quiet_lightning(), tf32(allow_tf32):
-            products = float32_products()
-            job.run(progress and team.first)
-        if _hashes(ensemble) != before:
-            raise RuntimeError("a detector's weights changed during the inversion; its images would prove nothing")
-    done = Gathered.of(team.gather(job.done()))
+
+    def source_of_images() -> dict[str, object]:
+        return _source(ensemble, preset, before, steps, seed, trainer or {}, compile_mode, allow_tf32)
+
+    with _archive(folder, layouts, source_of_images, team) as archive:
+        job = Job(
+            ensemble,
+            layouts,
+            preset,
+            steps,
+            seed,
+            batch_size,
+            team,
+            team.trainer(trainer or {}),
+            Dashboard(loggers if team.first else ()),
+            log_images_every_n_steps,
+            checkpoint_every_n_seconds,
+            archive,
+        )
+        started = time.perf_counter()
+        with team.failing_together():
+            with quiet_lightning(), tf32(allow_tf32):
+                products = float32_products()
+                job.run(progress and team.first)
+            if _hashes(ensemble) != before:
+                raise RuntimeError("a detector's weights changed during the inversion; its images would prove nothing")
+        done = Gathered.of(team.gather(job.done()))
     seconds = time.perf_counter() - started
     finished = sorted(done.images)
     inverted, images = [layouts[index] for index in finished], [done.images[index] for index in finished]
@@ -168,10 +174,8 @@ def invert(
     return result
 
 
-def _archive(
-    folder: str | Path | None,
+def _source(
     ensemble: Ensemble,
-    layouts: Sequence[Layout],
     preset: Preset,
     hashes: Mapping[str, str],
     steps: int,
@@ -179,31 +183,40 @@ def _archive(
     trainer: Mapping[str, object],
     compile_mode: str | None,
     allow_tf32: bool | None,
-    team: Processes,
-) -> Archive | None:
-    if folder is None:
-        return None
+) -> dict[str, object]:
+    """Describe what all images depend on."""
     described: list[object] = [[detector_hash(member.detector), ensemble.shares[member.name]] for member in ensemble]
     if len(ensemble) > 1:
         described.append(ensemble.balance)
     code = [detector_code(member.detector) for member in ensemble]
-    source = {
+    return {
         "weights": ",".join(hashes.values()),
         "classes": ", ".join(ensemble.class_names),
         # Before the options, which differ as well.
-        **({"the code of its detector": ",".join(map(str, code))} if any(code) else {}),
+        "the code of its detector": ",".join(map(str, code)) if any(code) else None,
         "detector options": settings_hash(described),
         "preset": settings_hash(preset),
         "steps": steps,
         "seed": seed,
         "precision": canonical_precision(trainer.get("precision", PRECISIONS[0])),
+        "packages": packages_of(member.detector for member in ensemble),
         "compile_mode": compile_mode,
-        # Folders of runs that leave it open do not name it.
-        **({} if allow_tf32 is None else {"allow_tf32": allow_tf32}),
+        "allow_tf32": allow_tf32,
     }
-    # The first process prepares the folder, or refuses it for all.
-    team.decide(lambda: str(Archive(folder, layouts, source).tidy().folder))
-    return Archive(folder, layouts, source)
+
+
+@contextmanager
+def _archive(
+    folder: str | Path | None, layouts: Sequence[Layout], describe: Callable[[], Mapping[str, object]], team: Processes
+) -> Iterator[Archive | None]:
+    """Open the folder in all processes; the first one prepares and holds it, or refuses it for all."""
+    if folder is None:
+        yield None
+        return
+    source = describe()
+    with ExitStack() as until_done:
+        team.decide(lambda: until_done.enter_context(held_archive(folder, layouts, source)))
+        yield Archive(folder, layouts, source)
 
 
 def _hashes(ensemble: Ensemble) -> dict[str, str]:

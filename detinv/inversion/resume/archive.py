@@ -8,11 +8,12 @@ whenever the process dies, the batch is either finished or can be continued.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from jaxtyping import UInt8
@@ -23,8 +24,10 @@ from detinv.inversion.resume.fingerprint import layout_hash
 from detinv.layouts.layout import Layout
 from detinv.results.io.files import TEMPORARY, prepare_out_dir, write_json, write_png, write_with
 from detinv.results.io.images import read_image
+from detinv.results.io.in_use import held
 from detinv.results.io.names import file_stems
 
+_PROGRESS = "progress"
 _LOG = logging.getLogger("detinv")
 # Of saved states: which layouts they are of, as hashes by id.
 _LAYOUTS = "detinv_layouts"
@@ -145,6 +148,10 @@ class Archive:
         for path in sorted(self._progress.glob("*.ckpt")):
             hashes: dict[str, str] = {}
             try:
+                # Unlike this, torch takes numbers that have changed on the disk.
+                with ZipFile(path) as file:
+                    if file.testzip() is not None:
+                        raise BadZipFile
                 content = torch.load(path, map_location="cpu", weights_only=True)
                 hashes = dict(content[_LAYOUTS])
                 indices = self._indices(list(hashes))
@@ -181,7 +188,7 @@ class Archive:
 
     @property
     def _progress(self) -> Path:
-        return self.folder / "progress"
+        return self.folder / _PROGRESS
 
     def _image(self, index: int) -> Path:
         return self.folder / "images" / f"{self._stems[index]}.png"
@@ -212,7 +219,7 @@ class Archive:
 
     def _claim(self) -> None:
         """Write down what the images depend on, or check that it has not changed."""
-        path = prepare_out_dir(self.folder / "progress") / "source.json"
+        path = prepare_out_dir(self._progress) / "source.json"
         before = _read_json(path)
         if before is None:
             if any(self._progress.glob("*.ckpt")) or any(one != path for one in self._progress.glob("*.json")):
@@ -222,14 +229,26 @@ class Archive:
                 )
             write_json(path, self._source)
             return
+        if before.keys() != self._source.keys():
+            raise OutputError(f"{self.folder} holds images of another version of detinv; choose another out_dir")
         for name, value in self._source.items():
-            if name not in before:
-                raise OutputError(f"{self.folder} holds images of an earlier version of detinv; choose another out_dir")
             if before[name] != value:
                 raise OutputError(
                     f"{self.folder} holds images with {name} {before.get(name)}, this run has {value}; choose another "
                     "out_dir"
                 )
+
+
+@contextmanager
+def held_archive(folder: str | Path, layouts: Sequence[Layout], source: Mapping[str, Any]) -> Iterator[None]:
+    """Prepare the folder of one job, and hold it against other jobs within the block; see `Archive`.
+
+    Raises:
+        OutputError: where `Archive` does, and when another process holds it.
+    """
+    with held(prepare_out_dir(Path(folder) / _PROGRESS)):
+        Archive(folder, layouts, source).tidy()
+        yield
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

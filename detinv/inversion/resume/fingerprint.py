@@ -1,17 +1,22 @@
 """Short hashes of layouts and detectors, by which saved images are recognised."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from torch import Size, nn
 
+from detinv import __version__
 from detinv.detectors.base import AbstractDetector
 from detinv.inputs.fingerprint import LENGTH, settings_hash
 from detinv.inputs.own_code import own_code
 from detinv.layouts.layout import Layout
 from detinv.zoo.weights import weight_hash
 
+# Whatever the detector.
+_COMPUTE = frozenset(("torch", "torchvision", "kornia"))
 # What every module has; it says nothing about what the module computes.
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
@@ -58,6 +63,19 @@ def detector_code(detector: AbstractDetector) -> str | None:
     """
     found = {own_code(type(module).__module__) for module in detector.modules()} - {None}
     return settings_hash(found) if found else None
+
+
+def packages_of(detectors: Iterable[AbstractDetector]) -> str:
+    """List the packages that compute images for these detectors, with their versions; code that is not installed has
+    none, see `detector_code`.
+    """
+    classes = {type(module) for detector in detectors for module in detector.modules()}
+    names = {one.__module__.partition(".")[0] for one in classes} | _COMPUTE
+    found = {"detinv": __version__}
+    for name in names - {"detinv"}:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return ", ".join(f"{name} {found[name]}" for name in sorted(found))
 
 
 def _is_option(value: object) -> bool:

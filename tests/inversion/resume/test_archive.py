@@ -7,8 +7,10 @@ import torch
 
 from detinv.errors import OutputError
 from detinv.inversion.resume import archive as module
-from detinv.inversion.resume.archive import Archive, BatchResult
+from detinv.inversion.resume.archive import Archive, BatchResult, held_archive
 from detinv.layouts.layout import Layout
+from detinv.results.io.files import TEMPORARY
+from tests.results.io.holder import another_holds
 
 SOURCE = {"weights": "abc", "steps": 5}
 
@@ -73,10 +75,22 @@ def test_images_of_which_nobody_knows_the_source_are_refused(tmp_path: Path, lef
     assert (tmp_path / "images" / "a.png").is_file()
 
 
-def test_a_folder_that_does_not_say_all_that_counts_is_refused(tmp_path: Path):
+@pytest.mark.parametrize("source", [{**SOURCE, "new": 1}, {"steps": SOURCE["steps"]}])
+def test_a_folder_that_does_not_say_just_what_counts_is_refused(source: dict, tmp_path: Path):
     Archive(tmp_path, LAYOUTS, SOURCE)
-    with pytest.raises(OutputError, match="holds images of an earlier version of detinv; choose another out_dir"):
-        Archive(tmp_path, LAYOUTS, {**SOURCE, "new": 1})
+    with pytest.raises(OutputError, match="holds images of another version of detinv; choose another out_dir"):
+        Archive(tmp_path, LAYOUTS, source)
+
+
+def test_a_folder_is_of_one_job_at_a_time(tmp_path: Path):
+    with held_archive(tmp_path, LAYOUTS, SOURCE):
+        Archive(tmp_path, LAYOUTS, SOURCE).keep([0], batch_result(1))
+    with another_holds(tmp_path / "progress"):
+        with pytest.raises(OutputError, match="in use by process 7"), held_archive(tmp_path, LAYOUTS, SOURCE):
+            pytest.fail("two writers")
+        (tmp_path / "images" / f".a.1{TEMPORARY}").touch()
+    with held_archive(tmp_path, LAYOUTS, SOURCE):
+        assert [path.name for path in (tmp_path / "images").iterdir()] == ["a.png"]
 
 
 def test_an_image_of_another_layout_of_that_id_is_refused(tmp_path: Path):
@@ -144,6 +158,17 @@ def test_a_broken_state_is_thrown_away(tmp_path: Path, caplog):
     assert archive.interrupted() == []
     assert "started again" in caplog.text
     assert archive.state([0]) is None
+
+
+def test_a_state_whose_numbers_have_changed_on_the_disk_is_thrown_away(tmp_path: Path, caplog):
+    archive, pixels = Archive(tmp_path, LAYOUTS, SOURCE), torch.full((1000,), 7.0)
+    archive.save_state([0], lambda path, entries: torch.save({"pixels": pixels, **entries}, path))
+    assert archive.interrupted() == [[0]]
+    content = archive.state([0]).read_bytes()
+    place = content.index(pixels.numpy().tobytes()) + 500
+    archive.state([0]).write_bytes(content[:place] + b"\1" + content[place + 1 :])
+    assert archive.interrupted() == []
+    assert "started again" in caplog.text
 
 
 def test_a_state_that_would_run_code_is_thrown_away(tmp_path: Path):

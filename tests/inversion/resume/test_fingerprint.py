@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import OutputError
@@ -13,7 +14,8 @@ from detinv.inputs.fingerprint import settings_hash
 from detinv.inversion.modules.ensemble import Ensemble
 from detinv.inversion.modules.network import Network
 from detinv.inversion.preset import load_preset
-from detinv.inversion.resume.fingerprint import detector_hash, layout_hash
+from detinv.inversion.resume import fingerprint
+from detinv.inversion.resume.fingerprint import detector_hash, layout_hash, packages_of
 from detinv.inversion.run import invert
 from detinv.layouts.layout import Layout
 from tests.fakes import FAMILIES, block_image, tiny_detector
@@ -84,6 +86,32 @@ def test_images_of_other_class_names_are_not_resumed(tmp_path: Path):
     detector.class_names = tuple(f"other {name}" for name in detector.class_names)
     with pytest.raises(OutputError, match="holds images with classes .*, this run has other"):
         invert(detector, LAYOUTS[:1], folder=tmp_path, **OPTIONS)
+
+
+def test_images_of_other_packages_are_not_resumed(tmp_path: Path, monkeypatch):
+    detector = tiny_detector("retinanet")
+    invert(detector, LAYOUTS[:1], folder=tmp_path, **OPTIONS)
+    monkeypatch.setattr(fingerprint, "version", lambda name: "0.0.1")
+    with pytest.raises(OutputError, match="holds images with packages .*, this run has .*torch 0.0.1"):
+        invert(detector, LAYOUTS[:1], folder=tmp_path, **OPTIONS)
+
+
+def test_images_of_another_rounding_are_not_resumed(tmp_path: Path):
+    detector = tiny_detector("retinanet")
+    invert(detector, LAYOUTS[:1], folder=tmp_path, allow_tf32=True, **OPTIONS)
+    with pytest.raises(OutputError, match="holds images with allow_tf32 True, this run has None"):
+        invert(detector, LAYOUTS[:1], folder=tmp_path, **OPTIONS)
+
+
+def test_the_package_of_a_detector_counts():
+    class Elsewhere(nn.Module):
+        __module__ = "rich.of_tests"
+
+    detector = tiny_detector("retinanet")
+    before = packages_of([detector])
+    assert "torchvision " in before and "rich " not in before
+    detector.part = Elsewhere()
+    assert "rich " in packages_of([detector])
 
 
 @pytest.mark.parametrize("options", [{"shares": {"b": 2.0}}, {"balance": "none"}])
