@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.explain import ExplainedImage
 from detinv.attribution.measure import means_of
 from detinv.attribution.pictures import attribution_sheet
-from detinv.results.io.files import write_json, write_npz, write_png
+from detinv.errors import ConfigError
+from detinv.results.io.files import prepare_out_dir, write_json, write_npz, write_png
+from detinv.results.io.images import read_image
 from detinv.viz.image import Picture
 
 # Of the entries; those of another one are made anew.
@@ -32,13 +35,16 @@ class AttributionArchive:
     Args:
         folder: an existing one.
         settings: what all images depend on, ready for JSON: detector, methods, questions.
+
+    Raises:
+        OutputError: when its folders cannot be written.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._folder = folder
         self._settings = json.dumps({"format": _FORMAT, **settings}, sort_keys=True)
         for name in ("maps", "pictures", "progress"):
-            (folder / name).mkdir(exist_ok=True)
+            prepare_out_dir(folder / name)
 
     def key(self, image: UInt8[Tensor, "3 height width"], objects: ExplainedObjects, asked: str = "") -> str:
         """Return what identifies an image's maps: its pixels, its objects, their scores and masks, and the settings.
@@ -54,14 +60,18 @@ class AttributionArchive:
         return digest.hexdigest()
 
     def finished(self, stem: str, key: str) -> dict[str, Any] | None:
-        """Return what was stored of an image, or None if it is not finished or was made from something else."""
+        """Return what was stored of an image, or None if it is not finished or was made from something else.
+
+        An image with a missing or broken file counts as unfinished.
+        """
         try:
-            stored: dict[str, Any] = json.loads(self._progress(stem).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            stored = json.loads(self._progress(stem).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return None
-        files = (self._folder / "maps" / f"{stem}.npz", self._folder / "pictures" / f"{stem}.png")
-        complete = all(path.is_file() for path in files) or not stored.get("attributions")
-        return stored if stored.get("key") == key and complete else None
+        if not isinstance(stored, dict) or stored.get("key") != key:
+            return None
+        wanted = {entry["map"] for entry in stored["attributions"]}
+        return stored if not wanted or (wanted <= self._maps(stem) and self._has_picture(stem)) else None
 
     def store(
         self,
@@ -109,6 +119,21 @@ class AttributionArchive:
         """
         with np.load(self._folder / "maps" / f"{stored['file']}.npz") as maps:
             return [_read(entry, maps[entry["map"]], photograph, class_names) for entry in stored["attributions"]]
+
+    def _maps(self, stem: str) -> set[str]:
+        """Return the names of the maps in an image's file; none if it is missing or broken."""
+        try:
+            with np.load(self._folder / "maps" / f"{stem}.npz") as maps:
+                return set(maps.files)
+        except (OSError, ValueError, EOFError, BadZipFile):
+            return set()
+
+    def _has_picture(self, stem: str) -> bool:
+        try:
+            read_image(self._folder / "pictures" / f"{stem}.png")
+        except ConfigError:
+            return False
+        return True
 
     def _progress(self, stem: str) -> Path:
         return self._folder / "progress" / f"{stem}.json"

@@ -28,7 +28,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
 from detinv.errors import ConfigError
 from detinv.inputs.numbers import is_count
-from detinv.inversion.resume.fingerprint import detector_hash
+from detinv.inversion.resume.fingerprint import detector_hash, packages_of
 from detinv.layouts.layout import EXACT
 from detinv.metrics.coco_results import read_results
 from detinv.results.io.names import file_stems
@@ -70,6 +70,7 @@ def _run(config: DictConfig, build: Build, team: Processes, device: torch.device
         return
     settings = {
         "detector": detector_hash(detector),
+        "packages": packages_of([detector]),
         "methods": {name: repr(method) for name, method in methods.items()},
         "questions": [repr(one) for one in questions],
         "metrics": {"names": metrics, "preset": repr(preset)},

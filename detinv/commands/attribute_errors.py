@@ -24,7 +24,7 @@ from detinv.commands.terminal import literal, narrow_table, tracked
 from detinv.detectors.base import AbstractDetector
 from detinv.errors import ConfigError
 from detinv.inputs.numbers import is_count
-from detinv.inversion.resume.fingerprint import detector_hash
+from detinv.inversion.resume.fingerprint import detector_hash, packages_of
 from detinv.layouts.layout import Layout
 from detinv.metrics.coco_results import ReportedDetections
 from detinv.results.io.files import write_json, write_text
@@ -101,7 +101,12 @@ def explain_mistakes(
     report = ErrorReport(found, tuple(detector.class_names), thresholds)
     cases = worst_cases(report, config.errors_drawn)
     (name, method) = next(iter(methods.items()))
-    settings = {"detector": detector_hash(detector), "method": {name: repr(method)}, "seed": config.seed}
+    settings = {
+        "detector": detector_hash(detector),
+        "packages": packages_of([detector]),
+        "method": {name: repr(method)},
+        "seed": config.seed,
+    }
     archive = AttributionArchive(out_dir, settings)
 
     def explained(numbers: list[int]) -> list[dict[str, Any]]:

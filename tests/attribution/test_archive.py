@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from detinv.attribution.archive import AttributionArchive
-from detinv.attribution.core.objects import ExplainedObjects
-from detinv.attribution.explain import ExplainedImage
+from detinv.attribution.core.objects import ExplainedObjects, annotated_objects
+from detinv.attribution.core.questions import as_questions
+from detinv.attribution.explain import ExplainedImage, explain_image
+from detinv.attribution.load import load_method
 from detinv.errors import OutputError
+from tests.fakes import block_image, tiny_detector
 
 
 def test_the_key_changes_with_everything_that_maps_depend_on(tmp_path):
@@ -47,3 +50,22 @@ def test_what_has_no_map_is_finished_only_with_its_picture(tmp_path, monkeypatch
     archive.store("error_01", "key", "a.png", ExplainedImage([], 0, 0), {}, picture)
     assert (tmp_path / "pictures" / "error_01.png").is_file()
     assert archive.finished("error_01", "key") is not None
+
+
+@pytest.mark.parametrize("path", ["maps/a.npz", "pictures/a.png", "progress/a.json"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe{", b"[]", b"PK\x03\x04 cut off", None])
+def test_an_image_with_a_missing_or_broken_file_is_made_again(tmp_path, path, content):
+    detector, image = tiny_detector("fcos"), block_image((48, 64))
+    questions, methods = as_questions(["class"], None, detector.class_names), {"gradient": load_method("gradient")}
+    objects = annotated_objects(detector, image, torch.tensor([[8.0, 8.0, 40.0, 40.0]]), torch.tensor([0]))
+    archive = AttributionArchive(tmp_path, {})
+    made = explain_image(detector, image, objects, questions, methods)
+    archive.store("a", "key", "a.png", made, {})
+    assert archive.finished("a", "key") is not None
+    if content is None:
+        (tmp_path / path).unlink()
+    else:
+        (tmp_path / path).write_bytes(content)
+    assert archive.finished("a", "key") is None
+    archive.store("a", "key", "a.png", made, {})
+    assert archive.finished("a", "key") is not None
