@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from detinv.detectors.acceleration.full_precision import float32_products
 from detinv.detectors.hooks import forward_hooks
 from detinv.errors import ConfigError, DetectorError
 
@@ -19,6 +20,8 @@ MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotu
 MOST_SHAPES = 1024
 """Programs that a compiled part may hold, one for each shape of its input; torch's own limit is 8."""
 
+# How float32 products were rounded when something was last compiled.
+_rounding: dict[str, str] = {}
 # Of torch.compile; tests use a backend that needs no compiler.
 _BACKEND = "inductor"
 
@@ -49,6 +52,18 @@ def compile_parts(network: nn.Module, run: Callable[[], object], mode: str) -> l
         options = {"mode": mode} if _BACKEND == "inductor" else {}
         part.compile(backend=_BACKEND, dynamic=False, **options)
     return parts
+
+
+def forget_other_rounding() -> None:
+    """Drop what this process has compiled, if that was for another rounding of float32 products than that of now.
+
+    torch itself compiles again when the rounding of matrix products has changed, but not when that of convolutions has:
+    CUDA graphs would go on with the former.
+    """
+    now = float32_products()
+    if _rounding and _rounding != now:
+        torch.compiler.reset()
+    _rounding.update(now)
 
 
 @contextmanager

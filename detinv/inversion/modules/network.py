@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from detinv.detectors.acceleration.accelerate import accelerated, sharing_copy
-from detinv.detectors.acceleration.compile import many_shapes
+from detinv.detectors.acceleration.compile import forget_other_rounding, many_shapes
 from detinv.detectors.acceleration.same_kernels import keep_kernels
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import whole_canvas
@@ -70,6 +70,8 @@ class Network(nn.Module):
 
     def prepare(self) -> None:
         """Switch to an accelerated copy of the detector, made for the device where it is now."""
+        if self.compile_mode is not None:
+            forget_other_rounding()
         device = self.detector.device
         made_of = (detector_hash(self.detector), device, self.compile_mode)
         if self.detector not in _COPIES or _COPIES[self.detector][0] != made_of:

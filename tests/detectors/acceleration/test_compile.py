@@ -8,6 +8,7 @@ import torch
 
 from detinv.detectors.acceleration import compile as compiled
 from detinv.detectors.acceleration.accelerate import accelerated
+from detinv.detectors.acceleration.full_precision import tf32
 from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
 from detinv.errors import ConfigError, DetectorError
 from detinv.inversion.modules.network import Network
@@ -159,6 +160,27 @@ def test_a_part_within_a_part_is_not_compiled_by_itself():
     assert parts == [network[0], network[1]]
     pixels, *_ = batch(1)
     assert pixels.requires_grad, "hooks are gone and gradients are as before"
+
+
+def test_what_was_compiled_for_another_rounding_is_not_run(monkeypatch):
+    compilations = []
+
+    def counting(graph, inputs):
+        compilations.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(compiled, "_BACKEND", counting)
+    network = Network(tiny_detector("retinanet"))
+    network.compile_mode = "default"
+    counts = []
+    # Convolutions alone are rounded otherwise by default.
+    for allowed in (None, None, False, None):
+        with tf32(allowed), torch.no_grad():
+            network.prepare()
+            network(torch.zeros(1, 3, 64, 64))
+        counts.append(len(compilations))
+    first = counts[0]
+    assert counts == [first, first, 2 * first, 3 * first]
 
 
 @pytest.mark.parametrize("mode", ["fastest", "", 3, ["default"], True])
