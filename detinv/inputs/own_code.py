@@ -7,9 +7,12 @@ files are found by name, and only read.
 import ast
 import hashlib
 import importlib.util
+import sys
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from detinv.inputs.path_modules import as_written, folder_of, module_name
@@ -20,11 +23,11 @@ _PACKAGES = {"site-packages", "dist-packages"}
 _NEVER = ("detinv", "__main__")
 
 
-@cache
 def own_code(module: str) -> str | None:
     """Hash the code of a module, and of those that it imports, as far as they are not installed.
 
-    Comments and layout do not count. A process that has imported a file does not see later changes, nor does this.
+    Comments and layout do not count. A process that has imported a file does not see later changes before it loads the
+    module again, as notebooks do, and nor does this.
 
     Args:
         module: dotted name, or one that `detinv.inputs.path_modules.module_name` gives.
@@ -32,16 +35,40 @@ def own_code(module: str) -> str | None:
     Returns:
         Hexadecimal digits; None for an installed module, or one whose source is not known.
     """
-    found: dict[str, str] = {}
-    _collect(module, found)
-    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest() if found else None
+    if module not in _known or any(_loading(name) is not one for name, one in _known[module].loadings.items()):
+        found, loadings = dict[str, str](), {module: _loading(module)}
+        _collect(module, found, loadings)
+        code = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest() if found else None
+        _known[module] = _Known(code, loadings)
+    return _known[module].code
 
 
-def _collect(module: str, found: dict[str, str]) -> None:
+@dataclass(frozen=True)
+class _Known:
+    """The hash of a module's code, and what says by which loading of it, and of those it imports, this was found."""
+
+    code: str | None
+    loadings: dict[str, ModuleSpec | None]
+
+
+_known: dict[str, _Known] = {}
+# By path: the loading, and what `_parsed` found.
+_files: dict[Path, tuple[ModuleSpec | None, tuple[str, tuple[tuple[str, int], ...]]]] = {}
+
+
+def _loading(module: str) -> ModuleSpec | None:
+    """Return the specification that Python makes each time it loads a module; None while it is not loaded."""
+    return getattr(sys.modules.get(module), "__spec__", None)
+
+
+def _collect(module: str, found: dict[str, str], loadings: dict[str, ModuleSpec | None]) -> None:
     path = _source(module)
     if path is None or as_written(module) in found:
         return
-    code, imports = _parsed(path)
+    loading = loadings[module] = _loading(module)
+    if path not in _files or _files[path][0] is not loading:
+        _files[path] = loading, _parsed(path)
+    code, imports = _files[path][1]
     found[as_written(module)] = code
     folder = folder_of(module)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
@@ -54,10 +81,9 @@ def _collect(module: str, found: dict[str, str]) -> None:
             full = name if folder is None else module_name(folder, name)
         # Each package on the way is run as well.
         for end in range(1, full.count(".") + 2) if full else ():
-            _collect(".".join(full.split(".")[:end]), found)
+            _collect(".".join(full.split(".")[:end]), found, loadings)
 
 
-@cache
 def _parsed(path: Path) -> tuple[str, tuple[tuple[str, int], ...]]:
     """Return a hash of a file's code, and what it imports: dotted name, and how many packages up it is looked for."""
     data = path.read_bytes()

@@ -1,5 +1,6 @@
 """Results made by code of one's own are told from those of the same code after a change."""
 
+import importlib
 import sys
 
 import pytest
@@ -34,8 +35,9 @@ def new_process():
     def forget():
         for name in [name for name in sys.modules if name.startswith("folder:")]:
             del sys.modules[name]
-        for function in (module_under_test.own_code, module_under_test._parsed, module_under_test._root):
-            function.cache_clear()
+        module_under_test._root.cache_clear()
+        for remembered in (module_under_test._known, module_under_test._files):
+            remembered.clear()
 
     importable_by_path()
     yield forget
@@ -117,6 +119,19 @@ def test_a_loss_of_ones_own_counts_with_its_code(folder, new_process):
     assert hashed() == before
     replace_in(folder / "loss.py", "return value", "return 2 * value")
     assert hashed() != before
+
+
+@pytest.mark.parametrize("name", ["adapter", "limits"])
+def test_a_module_that_is_loaded_again_counts_with_its_new_code(folder, name):
+    """As a notebook does when a file has been edited, by `importlib.reload` or `%autoreload`."""
+    adapter, edited = module_name(folder, "adapter"), module_name(folder, name)
+    importlib.import_module(adapter)
+    before = own_code(adapter)
+    with (folder / f"{name}.py").open("a") as file:
+        file.write("MORE = 1\n")
+    assert own_code(adapter) == before, "the process runs the former code"
+    importlib.reload(sys.modules[edited])
+    assert own_code(adapter) != before
 
 
 def test_a_job_of_a_sweep_is_made_from_the_code_of_its_adapter(folder, new_process):
