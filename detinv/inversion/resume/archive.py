@@ -20,6 +20,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from detinv.errors import ConfigError, OutputError
+from detinv.inputs.fingerprint import LENGTH
 from detinv.inversion.resume.fingerprint import layout_hash
 from detinv.layouts.layout import Layout
 from detinv.results.io.files import TEMPORARY, prepare_out_dir, write_json, write_png, write_with
@@ -81,8 +82,8 @@ class Archive:
     def batches(self) -> list[tuple[list[int], BatchResult]]:
         """List every finished batch, as indices of its layouts, with its result.
 
-        A batch with a missing or broken file counts as unfinished. The state of a finished batch is removed: a process
-        that dies right after finishing it leaves it behind.
+        A batch with a missing, broken or changed file counts as unfinished. The state of a finished batch is removed: a
+        process that dies right after finishing it leaves it behind.
 
         Raises:
             OutputError: when a layout differs from the one that its image was made for.
@@ -90,13 +91,13 @@ class Archive:
         found, taken = [], set[int]()
         for path in sorted(self._progress.glob("*.json")):
             record = _read_json(path)
-            if record is None or not isinstance(record.get("hashes"), dict):
+            if record is None or not all(isinstance(record.get(name), dict) for name in ("hashes", "pixels")):
                 continue
             batch = self._indices(list(record["hashes"]))
             if batch is None or taken.intersection(batch):
                 continue
             self._check_same(record["hashes"])
-            images = [image for image in map(self._read, batch) if image is not None]
+            images = [image for index in batch if (image := self._read(index, record["pixels"])) is not None]
             if len(images) == len(batch):
                 taken.update(batch)
                 self.drop_state(batch)
@@ -126,6 +127,9 @@ class Archive:
         name = self._name(batch)
         record = {
             "hashes": self._hashes_of(batch),
+            "pixels": {
+                self._layouts[index].id: _pixel_hash(image) for index, image in zip(batch, result.images, strict=True)
+            },
             "stopped": dict(result.stopped),
             "losses": list(result.losses),
         }
@@ -210,12 +214,13 @@ class Archive:
             if before != self._hashes[self._index[name]]:
                 raise OutputError(f"{self.folder} holds an image of another layout {name}; choose another out_dir")
 
-    def _read(self, index: int) -> UInt8[Tensor, "3 _ _"] | None:
+    def _read(self, index: int, pixels: Mapping[str, str]) -> UInt8[Tensor, "3 _ _"] | None:
+        """Read an image; None where it is not the one that was kept."""
         try:
             image = read_image(self._image(index))
         except ConfigError:
             return None
-        return image if tuple(image.shape[1:]) == self._layouts[index].image_size else None
+        return image if _pixel_hash(image) == pixels.get(self._layouts[index].id) else None
 
     def _claim(self) -> None:
         """Write down what the images depend on, or check that it has not changed."""
@@ -249,6 +254,12 @@ def held_archive(folder: str | Path, layouts: Sequence[Layout], source: Mapping[
     with held(prepare_out_dir(Path(folder) / _PROGRESS)):
         Archive(folder, layouts, source).tidy()
         yield
+
+
+def _pixel_hash(image: UInt8[Tensor, "3 _ _"]) -> str:
+    digest = hashlib.sha256(repr(tuple(image.shape)).encode())
+    digest.update(image.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:LENGTH]
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -37,7 +37,7 @@ def test_what_is_kept_is_found_again(tmp_path: Path):
     assert {path.parent.name for path in tmp_path.rglob("*.png")} == {"images"}, "no id leaves the folder"
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "other size"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "other size", "other pixels"])
 def test_a_broken_image_makes_its_batch_unfinished(tmp_path: Path, damage: str):
     Archive(tmp_path, LAYOUTS, SOURCE).keep([0, 2], batch_result(2))
     image = tmp_path / "images" / "c.png"
@@ -46,7 +46,8 @@ def test_a_broken_image_makes_its_batch_unfinished(tmp_path: Path, damage: str):
     elif damage == "truncated":
         image.write_bytes(image.read_bytes()[:30])
     else:
-        module.write_png(image, torch.zeros(3, 8, 8, dtype=torch.uint8))
+        side = 8 if damage == "other size" else 16
+        module.write_png(image, torch.zeros(3, side, side, dtype=torch.uint8))
     assert Archive(tmp_path, LAYOUTS, SOURCE).batches() == []
 
 
