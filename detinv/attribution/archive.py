@@ -123,7 +123,8 @@ class AttributionArchive:
     def _maps(self, stem: str) -> set[str]:
         """Return the names of the maps in an image's file; none if it is missing or broken."""
         try:
-            with np.load(self._folder / "maps" / f"{stem}.npz") as maps:
+            # Given a path, NumPy leaves a broken file open.
+            with (self._folder / "maps" / f"{stem}.npz").open("rb") as file, np.load(file) as maps:
                 return set(maps.files)
         except (OSError, ValueError, EOFError, BadZipFile):
             return set()
