@@ -43,6 +43,7 @@ def run(config: DictConfig, build: Build) -> None:
     for name in ("scenes", "max_detections", "processes"):
         if not is_count(config[name]):
             raise ConfigError(f"{name}={config[name]}: choose a whole number of at least 1")
+    _check_max_images(config)
     device = usable_device(config.device)
     check_dashboard(config)
     with start_processes({"accelerator": device.type, "devices": config.processes}) as team, ExitStack() as until_done:
@@ -114,6 +115,15 @@ def _run(config: DictConfig, build: Build, team: Processes, device: torch.device
     tell(terminal, out_dir, stored, unmatched)
 
 
+def _check_max_images(config: DictConfig) -> None:
+    if config.max_images is None:
+        return
+    if not is_count(config.max_images):
+        raise ConfigError(f"max_images={config.max_images}: choose a whole number of at least 1, or null for all")
+    if config.images is None:
+        raise ConfigError("max_images: it is for the files of images=DIR; choose how many scenes with scenes=N")
+
+
 def _methods(config: DictConfig) -> dict[str, AbstractMethod]:
     names = [str(name) for name in config.methods]
     if not names or len(set(names)) < len(names):
@@ -140,13 +150,16 @@ def _source(config: DictConfig, detector: AbstractDetector) -> Source:
         names, images = [scene.layout.id for scene in scenes], [scene.image for scene in scenes]
         return Source(names, images, truth=[scene.layout.without_masks() for scene in scenes])
     annotations = None if config.annotations is None else str(config.annotations)
-    names, images, annotated = load_photographs(str(config.images), annotations, detector)
+    most = config.max_images
+    names, images, annotated = load_photographs(str(config.images), annotations, detector, most)
     if annotated is None:
         return Source(names, images)
+    layouts, crowds = annotated.layouts[:most], annotated.crowds[:most]
     if config.detections is None:
-        return Source(names, images, annotated.layouts, annotated.layouts, annotated.crowds)
+        return Source(names, images, layouts, layouts, crowds)
+    # A results file may be of all annotated images.
     reported = read_results(str(config.detections), annotated)
-    return Source(names, images, None, annotated.layouts, annotated.crowds, reported)
+    return Source(names, images, None, layouts, crowds, reported)
 
 
 def _objects(

@@ -11,22 +11,23 @@ from detinv.results.io.images import read_images
 
 
 def load_photographs(
-    folder: str, annotations: str | None, detector: AbstractDetector
+    folder: str, annotations: str | None, detector: AbstractDetector, most: int | None = None
 ) -> tuple[list[str], list[Tensor], AnnotatedImages | None]:
     """Return the names and 8-bit pixels of a folder's images, and what an annotation file says of them.
 
     Args:
         folder: of PNG or JPEG files.
         annotations: a COCO file, which then names the images to read; None for all images of the folder.
+        most: images that are read, the first ones; None for all. What the file says of the others is still returned.
 
     Raises:
         ConfigError: for a folder or file that cannot be read.
         LayoutError: for annotations of other files than these, or an image that does not fit the detector's input.
     """
     annotated = None if annotations is None else load_annotated(annotations, detector.class_names)
-    names, images = read_images(folder, None if annotated is None else annotated.file_names)
+    names, images = read_images(folder, None if annotated is None else annotated.file_names, most)
     if annotated is not None:
-        _check_sizes(annotated.layouts, images, str(annotations))
+        _check_sizes(annotated.layouts[:most], images, str(annotations))
     for name, image in zip(names, images, strict=True):
         network_frame(detector.network_size, size_of(image), f"image {name}")
     return names, images, annotated

@@ -168,6 +168,8 @@ def test_annotated_objects_are_explained(tmp_path: Path):
         (("annotations=a.json",), "give the folder of its images"),
         (("images=nowhere",), "does not exist"),
         (("scenes=0",), "at least 1"),
+        (("images=nowhere", "max_images=0"), "at least 1"),
+        (("max_images=2",), "scenes=N"),
         (("metrics=[insertoin]",), "did you mean 'insertion'"),
         (("metric_preset=odam",), "did you mean 'odam2023'"),
     ],
@@ -271,6 +273,15 @@ def test_detections_of_a_file_are_explained_and_those_of_no_raw_prediction_named
     assert all(image["attributions"] for image in found["images"])
     assert found["unmatched"] == {"0.png": [0]}
     assert "detection 0 is not known" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("files", [1, 2, 3], ids=["folder", "annotations", "detections"])
+def test_the_first_images_of_a_folder_are_explained(photographs, tmp_path, files):
+    """Also where the files say something of others, whose pixels are then not read."""
+    (tmp_path / "photographs" / "1.png").write_text("no picture")
+    assert run(tmp_path / "out", *photographs[:files], "max_images=1", "questions=[class]") == 0
+    (image,) = json.loads((tmp_path / "out" / "attributions.json").read_text())["images"]
+    assert image["image"] == "0.png"
 
 
 def test_detections_without_their_ids_are_refused(photographs, tmp_path, capsys):

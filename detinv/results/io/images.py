@@ -29,7 +29,7 @@ _NAME = 100
 
 
 def read_images(
-    folder: str | Path, file_names: Sequence[str] | None = None
+    folder: str | Path, file_names: Sequence[str] | None = None, most: int | None = None
 ) -> tuple[list[str], list[UInt8[Tensor, "3 _ _"]]]:
     """Read the images of a folder and return their file names and 8-bit RGB pixels.
 
@@ -37,6 +37,7 @@ def read_images(
         folder: its path.
         file_names: the files to read, in this order, as an annotation file names them; by default every PNG and JPEG
             file of the folder, sorted by name.
+        most: files to read, the first of these; None for all.
 
     Raises:
         ConfigError: naming a folder or file that is missing, or a file that is not an image.
@@ -69,6 +70,7 @@ def read_images(
             say_once(
                 f"images folder {folder}: only PNG and JPEG files are read, not {', '.join(others)}; convert those"
             )
+    file_names = file_names[:most]
     paths = [_existing(folder, name) for name in file_names]
     images = [read_image(path) for path in paths]
     turned = [path for path in paths if _is_turned(path)]
