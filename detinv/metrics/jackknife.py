@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from itertools import chain
-from statistics import mean
+from fractions import Fraction
 
 import numpy as np
 from scipy.stats import t
@@ -40,11 +39,15 @@ def grouped_mean_interval(groups: Sequence[Sequence[float]], level: float = 0.95
     The objects of one image are such a group: they were optimised together. See `jackknife_interval`.
 
     Args:
-        groups: the values of each; NaN with an infinite interval where there is no value at all.
+        groups: the values of each; NaN with an infinite interval where there is no value at all. Finite ones count.
         level: of confidence, in (0, 1).
     """
-    kept = [group for group in groups if len(group)]
+    finite = [[value for value in group if math.isfinite(value)] for group in groups]
+    kept = [group for group in finite if group]
     if not kept:
         return Interval(math.nan, -math.inf, math.inf)
-    without = [mean(chain(*kept[:number], *kept[number + 1 :])) for number in range(len(kept))] if len(kept) > 1 else []
-    return jackknife_interval(mean(chain(*kept)), without, level)
+    # As ratios of whole numbers, so that equal means are equal.
+    sums, counts = [sum(map(Fraction, group)) for group in kept], [len(group) for group in kept]
+    total, count = sum(sums), sum(counts)
+    without = [(total - mine) / (count - number) for mine, number in zip(sums, counts, strict=True) if number < count]
+    return jackknife_interval(float(total / count), [float(one) for one in without], level)

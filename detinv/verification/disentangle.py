@@ -48,6 +48,7 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
             "judge": judge,
             "chance": 1 / len(local.detector(label).class_names),
             "objects": found["objects"],
+            "layouts": found["layouts"],
             "conditions": {part: found["conditions"][f"{part}{ending}"] for part in (_CLS, _REG)},
             "difference": found["differences"][f"{_CLS} - {_REG}{ending}"],
         }
@@ -58,17 +59,18 @@ def decide(measured: Mapping[str, Any]) -> list[Claim]:
     """Return differences between the two conditions for both pairs, and levels where chance is known."""
     claims: list[Claim] = []
     for label, found in measured.items():
-        claims += differences(label, found["judge"], found["difference"], found["objects"])
+        counts = found["objects"], found["layouts"]
+        claims += differences(label, found["judge"], found["difference"], *counts)
         if _PAIRS[label][0] == "texture":
-            claims += levels(label, found["judge"], found["conditions"], found["objects"], found["chance"])
+            claims += levels(label, found["judge"], found["conditions"], *counts, found["chance"])
     return claims
 
 
-def differences(label: str, judge: str, difference: Mapping[str, Any], objects: int) -> list[Claim]:
+def differences(label: str, judge: str, difference: Mapping[str, Any], objects: int, layouts: int) -> list[Claim]:
     """Boxes are found better with one part of the loss, classes with the other, object by object.
 
     Args:
-        difference: of each measure, "cls" minus "reg", with its interval.
+        difference: of each measure, "cls" minus "reg", with its interval over layouts.
     """
     accuracy, iou = as_interval(difference["class_accuracy"]), as_interval(difference["box_iou"])
     iou = Interval(-iou.value, -iou.high, -iou.low)
@@ -78,26 +80,26 @@ def differences(label: str, judge: str, difference: Mapping[str, Any], objects: 
             f"{judge} classifies the objects better when {label} is inverted with classes alone than with boxes alone",
             "difference of class accuracy above 0, its whole interval too",
             with_interval(accuracy),
-            f"{objects} objects",
+            f"{objects} objects of {layouts} layouts",
             "no difference",
-            borne_out(accuracy, Range(least=0.0), objects),
-            {"class_accuracy": accuracy, "objects": objects},
+            borne_out(accuracy, Range(least=0.0), left_out=layouts),
+            {"class_accuracy": accuracy, "objects": objects, "layouts": layouts},
         ),
         borne_out_claim(
             f"{_GROUP}/{label}-boxes",
             f"{judge} finds the boxes better when {label} is inverted with boxes alone than with classes alone",
             "difference of box IoU above 0, its whole interval too",
             with_interval(iou),
-            f"{objects} objects",
+            f"{objects} objects of {layouts} layouts",
             "no difference",
-            borne_out(iou, Range(least=0.0), objects),
-            {"box_iou": iou, "objects": objects},
+            borne_out(iou, Range(least=0.0), left_out=layouts),
+            {"box_iou": iou, "objects": objects, "layouts": layouts},
         ),
     ]
 
 
 def levels(
-    label: str, judge: str, conditions: Mapping[str, Mapping[str, Any]], objects: int, chance: float
+    label: str, judge: str, conditions: Mapping[str, Mapping[str, Any]], objects: int, layouts: int, chance: float
 ) -> list[Claim]:
     """Where the outline does not tell the class, boxes alone say nothing about it.
 
@@ -106,7 +108,7 @@ def levels(
         chance: class accuracy of guessing, in [0, 1].
     """
     iou = as_interval(conditions[_REG]["box_iou"])
-    power = mean_power(iou, Range(least=_FOUND), _NOT_FOUND, objects)
+    power = mean_power(iou, Range(least=_FOUND), _NOT_FOUND, layouts)
     correct = {part: round(objects * as_interval(conditions[part]["class_accuracy"]).value) for part in (_CLS, _REG)}
     return [
         Claim(
@@ -114,7 +116,7 @@ def levels(
             f"inverted with boxes alone, {label} shows {judge} boxes",
             f"mean box IoU at least {_FOUND:g}",
             with_interval(iou),
-            f"{objects} objects",
+            f"{objects} objects of {layouts} layouts",
             f"a mean IoU of {_NOT_FOUND:g}",
             power,
             not_contradicted(iou, Range(least=_FOUND), power),

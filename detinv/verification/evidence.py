@@ -24,7 +24,10 @@ LEAST_POWER = 0.8
 """Below this probability of finding a violation, not finding one means nothing."""
 
 LEAST_RESAMPLED = 8
-"""A bootstrap or jackknife of fewer units than these is far too sure: of a single one, a bootstrap has no width."""
+"""A bootstrap of fewer units than these is far too sure: of a single one, its interval has no width at all."""
+LEAST_LEFT_OUT = 5
+"""Fewer groups than these decide nothing by a jackknife: Student's t knows that they are few, but not that a handful of
+objects often gives two images the same number. With no spread at all, `LEAST_RESAMPLED` of them are needed."""
 
 
 class Verdict(StrEnum):
@@ -43,7 +46,7 @@ class Range:
     most: float = math.inf
 
 
-def borne_out(interval: Interval, allowed: Range, resampled: int | None = None) -> Verdict:
+def borne_out(interval: Interval, allowed: Range, resampled: int | None = None, left_out: int | None = None) -> Verdict:
     """Return HOLDS if the whole interval is allowed, FAILS if none of it is, UNDECIDED otherwise or for NaN.
 
     An interval that is nothing but an end of the range is UNDECIDED: differences that are all 0 are no difference.
@@ -51,8 +54,13 @@ def borne_out(interval: Interval, allowed: Range, resampled: int | None = None) 
     Args:
         resampled: for a bootstrap interval the number of units that were resampled; UNDECIDED for fewer than
             `LEAST_RESAMPLED`.
+        left_out: for a jackknife interval the number of groups that were left out in turn; UNDECIDED for fewer than
+            `LEAST_LEFT_OUT`, and without a width for fewer than `LEAST_RESAMPLED`.
     """
     if resampled is not None and resampled < LEAST_RESAMPLED:
+        return Verdict.UNDECIDED
+    least = LEAST_RESAMPLED if interval.low == interval.high else LEAST_LEFT_OUT
+    if left_out is not None and left_out < least:
         return Verdict.UNDECIDED
     if interval.low == interval.high and interval.low in (allowed.least, allowed.most):
         return Verdict.UNDECIDED

@@ -23,7 +23,8 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
     """Run figure 13 on the worlds `texture`, `shape` and `scale`; return changes at fixed candidates.
 
     Returns:
-        by detector, for all objects ("overall") and by size: means with their intervals, and the number of objects.
+        by detector, for all objects ("overall") and by size: means with their intervals over images, and the
+        numbers of objects and images.
     """
     measured: dict[str, Any] = {}
     for world in ("texture", "shape", "scale"):
@@ -56,9 +57,9 @@ def loses_class(label: str, overall: Mapping[str, Any]) -> Claim:
         f"re-textured objects lose their class for {label}",
         f"mean change of probability at most {_LARGE:g}, its whole interval too",
         with_interval(change),
-        f"{overall['objects']} objects",
+        f"{overall['objects']} objects of {overall['images']} images",
         f"a mean change of {_LARGE:g} or a smaller one",
-        borne_out(change, Range(most=_LARGE), overall["objects"]),
+        borne_out(change, Range(most=_LARGE), left_out=overall["images"]),
         {"change_of_p": change, "objects": overall["objects"]},
     )
 
@@ -71,9 +72,9 @@ def keeps_class(label: str, overall: Mapping[str, Any]) -> Claim:
         f"re-textured objects keep their class for {label}",
         f"mean change of probability within {_NONE:g} of 0, its whole interval too",
         with_interval(change),
-        f"{overall['objects']} objects",
+        f"{overall['objects']} objects of {overall['images']} images",
         f"a mean change of {_NONE:g} or more, up or down,",
-        borne_out(change, Range(-_NONE, _NONE), overall["objects"]),
+        borne_out(change, Range(-_NONE, _NONE), left_out=overall["images"]),
         {"change_of_p": change, "objects": overall["objects"]},
     )
 
@@ -83,13 +84,15 @@ def keeps_box(label: str, overall: Mapping[str, Any]) -> Claim:
     p, iou = as_interval(overall["change_of_p"]), as_interval(overall["change_of_iou"])
     nearest = 0.0 if p.low <= 0 <= p.high else min(abs(p.low), abs(p.high))
     # The box's change must lie nearer to 0 than any change of probability that the data allow.
-    verdict = borne_out(iou, Range(-nearest, nearest), overall["objects"]) if nearest else Verdict.UNDECIDED
+    verdict = (
+        borne_out(iou, Range(-nearest, nearest), left_out=overall["images_of_both"]) if nearest else Verdict.UNDECIDED
+    )
     return borne_out_claim(
         f"{_GROUP}/{label}-boxes",
         f"for {label} IoU changes less than probability",
         "the whole interval of IoU's change nearer to 0 than that of probability's",
         f"IoU {with_interval(iou)}, probability {with_interval(p)}",
-        f"{overall['objects']} objects",
+        f"{overall['objects']} objects of {overall['images']} images",
         "IoU changing as much as probability",
         verdict,
         {"change_of_iou": iou, "change_of_p": p, "objects": overall["objects"]},
@@ -102,7 +105,7 @@ def loses_large_objects(label: str, small: Mapping[str, Any] | None, large: Mapp
     Args:
         small, large: the changes of each group of sizes; None where the layouts have no such object.
     """
-    nothing: Mapping[str, Any] = {"change_of_p": [None, None, None], "objects": 0}
+    nothing: Mapping[str, Any] = {"change_of_p": [None, None, None], "objects": 0, "images": 0}
     small, large = small or nothing, large or nothing
     of_small, of_large = as_interval(small["change_of_p"]), as_interval(large["change_of_p"])
     gap = difference(of_large, of_small)
@@ -113,6 +116,6 @@ def loses_large_objects(label: str, small: Mapping[str, Any] | None, large: Mapp
         f"{with_interval(gap)} (small {of_small.value:.2f}, large {of_large.value:.2f})",
         f"{small['objects']} small and {large['objects']} large objects",
         "a drop that does not depend on size",
-        borne_out(gap, Range(most=0.0), min(small["objects"], large["objects"])),
+        borne_out(gap, Range(most=0.0), left_out=min(small["images"], large["images"])),
         {"difference": gap, "small": of_small, "large": of_large},
     )

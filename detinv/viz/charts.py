@@ -70,7 +70,8 @@ def bars(
     """Draw groups of bars with their intervals.
 
     Args:
-        series: intervals by series and group; groups keep the order in which they first appear.
+        series: intervals by series and group; groups keep the order in which they first appear. Infinite ones are not
+            drawn.
         title, value_title: texts above the chart and at its value axis.
         limits: ends of the value axis.
         line: a value to compare with, drawn as a dashed line.
@@ -85,7 +86,7 @@ def bars(
         triples = np.array([values[group] for group in groups if group in values], dtype=float).reshape(-1, 3)
         reach = np.clip(np.stack([triples[:, 0] - triples[:, 1], triples[:, 2] - triples[:, 0]]), 0, None)
         axes.bar(
-            places, triples[:, 0], width * 0.92, yerr=np.nan_to_num(reach), capsize=2,
+            places, triples[:, 0], width * 0.92, yerr=np.nan_to_num(reach, posinf=0), capsize=2,
             color=_COLOURS[number % len(_COLOURS)], label=name, error_kw={"elinewidth": 1},
         )  # fmt: skip
     if line is not None:

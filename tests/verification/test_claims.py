@@ -135,7 +135,7 @@ def test_a_single_layout_decides_no_average_precision():
 
 
 def change(low, high):
-    return {"change_of_p": [(low + high) / 2, low, high], "objects": 9}
+    return {"change_of_p": [(low + high) / 2, low, high], "objects": 9, "images": 9, "images_of_both": 9}
 
 
 @pytest.mark.parametrize(("ends", "loses", "keeps"), [
@@ -148,6 +148,14 @@ def change(low, high):
 def test_change_of_probability_with_its_whole_interval(ends, loses, keeps):
     assert texture.loses_class("a", change(*ends)).verdict is loses
     assert texture.keeps_class("a", change(*ends)).verdict is keeps
+
+
+def test_objects_of_a_few_images_are_no_more_than_these_images():
+    """However many objects they hold: a claim counts what its interval leaves out."""
+    few = change(-0.8, -0.5) | {"objects": 60, "images": 4}
+    assert texture.loses_class("a", few).verdict is UNDECIDED
+    difference = {"class_accuracy": [0.5, 0.4, 0.6], "box_iou": [-0.3, -0.4, -0.2]}
+    assert {claim.verdict for claim in disentangle.differences("a", "b", difference, 60, 4)} == {UNDECIDED}
 
 
 @pytest.mark.parametrize(("small", "large", "verdict"), [
@@ -274,7 +282,7 @@ def rate(value):
 ])  # fmt: skip
 def test_classes_and_boxes_must_come_apart(accuracy, iou, verdicts):
     difference = {"class_accuracy": [sum(accuracy) / 2, *accuracy], "box_iou": [sum(iou) / 2, *iou]}
-    assert [claim.verdict for claim in disentangle.differences("a", "b", difference, 30)] == verdicts
+    assert [claim.verdict for claim in disentangle.differences("a", "b", difference, 30, 10)] == verdicts
 
 
 @pytest.mark.parametrize(("iou", "blind", "seen", "verdicts"), [
@@ -284,7 +292,7 @@ def test_classes_and_boxes_must_come_apart(accuracy, iou, verdicts):
 ])  # fmt: skip
 def test_boxes_alone_must_show_no_class(iou, blind, seen, verdicts):
     conditions = {"reg": {"box_iou": rate(iou), "class_accuracy": rate(blind)}, "cls": {"class_accuracy": rate(seen)}}
-    assert [claim.verdict for claim in disentangle.levels("a", "b", conditions, 30, 0.2)] == verdicts
+    assert [claim.verdict for claim in disentangle.levels("a", "b", conditions, 30, 10, 0.2)] == verdicts
 
 
 @pytest.mark.parametrize(("sure", "verdict"), [(14, HOLDS), (13, HOLDS), (9, FAILS), (0, FAILS)])

@@ -1,8 +1,10 @@
 """Real measurements of the quick size, decided again: all claims hold, and every claim fails on a counter-example.
 
-`measurements/seed_N.json` has what `detinv verify --quick seed=N` measured (`collect_measurements.py` writes it). A
-counter-example puts measurements of a detector without the planted truth (another world's, or one with random weights)
-in place of the claimed one's: what the claim says is then false, and it must not hold.
+`measurements/seed_N.json` has what `detinv verify --quick seed=N` measured (`collect_measurements.py` writes it). Those
+of `texture`, and of `disentangle` but for seed 0, are from before intervals left out whole images; their numbers of
+images and layouts were added. A counter-example puts measurements of a detector without the planted truth (another
+world's, or one with random weights) in place of the claimed one's: what the claim says is then false, and it must not
+hold.
 """
 
 import copy

@@ -30,7 +30,13 @@ def at(above: int, below: int) -> dict[str, int]:
 
 
 def change(p: float, iou: float, objects: int = 100) -> dict[str, Any]:
-    found = {"change_of_p": mean(p), "change_of_iou": mean(iou, 0.01), "objects": objects}
+    found = {
+        "change_of_p": mean(p),
+        "change_of_iou": mean(iou, 0.01),
+        "images": 40,
+        "images_of_both": 40,
+        "objects": objects,
+    }
     return {**found, "p_before": 0.6, "p_after": 0.6 + p}
 
 
@@ -71,7 +77,7 @@ def as_the_paper_says() -> dict[str, Any]:
         "position": {LABEL: sides},
         "scale": {LABEL: sizes},
         "disentangle": {
-            LABEL: {"judge": JUDGE, "objects": 30, "conditions": named, "difference": differences},
+            LABEL: {"judge": JUDGE, "objects": 30, "layouts": 10, "conditions": named, "difference": differences},
         },
         "transfer": transfer,
         "photographs": copy.deepcopy(transfer),
@@ -137,6 +143,21 @@ def sides_exchanged(measured):
         for counts in by_context.values():
             counts["above"], counts["below"] = counts["below"], counts["above"]
             counts["left"], counts["right"] = 26, 0
+
+
+@pytest.mark.parametrize("group", ["transfer", "photographs"])
+def test_two_layouts_of_equal_differences_decide_nothing(group):
+    """An interval without width is no evidence of a small spread, unless it is made from many layouts."""
+    measured = as_the_paper_says()[group]
+    for kind, value in (("own", 0.9), ("random", 0.1)):
+        judges = measured["recall"][LABEL][kind]
+        judges.update({judge: [[value if judge == LABEL else value / 2]] * 2 for judge in judges})
+    verdicts = {claim.name.split("/")[1]: claim.verdict for claim in REAL_GROUPS[group].decide(measured)}
+    assert {verdicts[name] for name in (LABEL, f"{LABEL}-diagonal")} == {Verdict.UNDECIDED}
+    for judges in measured["recall"][LABEL].values():
+        judges.update({judge: found[:1] * 8 for judge, found in judges.items()})
+    verdicts = {claim.name.split("/")[1]: claim.verdict for claim in REAL_GROUPS[group].decide(measured)}
+    assert {verdicts[name] for name in (LABEL, f"{LABEL}-diagonal")} == {Verdict.HOLDS}
 
 
 def sizes_exchanged(measured):

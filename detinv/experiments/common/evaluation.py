@@ -13,7 +13,8 @@ from detinv.layouts.boxes import pairwise_iou
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.coco_ap import average_precision
 from detinv.metrics.edges import border_share, box_region, edge_energy
-from detinv.metrics.intervals import Interval, mean_interval
+from detinv.metrics.intervals import Interval
+from detinv.metrics.jackknife import grouped_mean_interval
 
 SCORES = ("AP", "AP50", "AP75")
 MEASURES = {
@@ -40,20 +41,26 @@ class Evaluation:
 
     Args:
         scores: COCO's AP, AP50 and AP75 in percent, of boxes and classes together.
-        objects: by measure, one number an object, in the order of the layouts.
+        objects: by measure, for each layout one number an object. Objects of one layout share an image, so intervals
+            leave out whole layouts.
     """
 
     scores: dict[str, float]
-    objects: dict[str, list[float]]
+    objects: dict[str, list[list[float]]]
 
     def means(self) -> dict[str, Interval]:
         """Compute the mean of every measure over the objects; NaN for one that no object has."""
-        return {measure: mean_interval(values) for measure, values in self.objects.items()}
+        return {measure: grouped_mean_interval(values) for measure, values in self.objects.items()}
 
     def minus(self, other: "Evaluation") -> dict[str, Interval]:
         """Compute means of the paired differences from another evaluation of the same objects."""
         return {
-            measure: mean_interval([a - b for a, b in zip(values, other.objects[measure], strict=True)])
+            measure: grouped_mean_interval(
+                [
+                    [a - b for a, b in zip(*pair, strict=True)]
+                    for pair in zip(values, other.objects[measure], strict=True)
+                ]
+            )
             for measure, values in self.objects.items()
         }
 
@@ -70,17 +77,17 @@ def evaluate(judge: AbstractDetector, images: Images, layouts: Sequence[Layout],
     candidates = read_candidates_batch(
         judge, images, [layout.boxes for layout in layouts], [layout.labels for layout in layouts]
     )
-    objects: dict[str, list[float]] = {measure: [] for measure in MEASURES}
+    objects: dict[str, list[list[float]]] = {measure: [] for measure in MEASURES}
     for image, layout, found, candidate in zip(images, layouts, detections, candidates, strict=True):
         iou = best_iou(layout, found.above(score_thresh))
-        objects["box_iou"] += iou
-        objects["found"] += [float(value > _FOUND) for value in iou]
+        objects["box_iou"].append(iou)
+        objects["found"].append([float(value > _FOUND) for value in iou])
         preferred = candidate.class_scores.argmax(1)
-        objects["class_accuracy"] += (preferred == layout.labels).float().tolist()
-        objects["class_probability"] += candidate.probabilities.tolist()
+        objects["class_accuracy"].append((preferred == layout.labels).float().tolist())
+        objects["class_probability"].append(candidate.probabilities.tolist())
         at_boxes, at_masks = borders(image, layout)
-        objects["box_border"] += at_boxes
-        objects["mask_border"] += at_masks
+        objects["box_border"].append(at_boxes)
+        objects["mask_border"].append(at_masks)
     return Evaluation({name: scores[name] for name in SCORES}, objects)
 
 

@@ -166,7 +166,7 @@ class Disentangle(AbstractExperiment):
                     "Differences between two conditions, object by object",
                     ("inverted", "judge", "pair", "measure", "difference", "low", "high"),
                     pairs,
-                    "Mean of the paired differences with its 95 % interval (bootstrap over objects).",
+                    "Mean of the paired differences with its 95 % interval (jackknife over layouts).",
                     digits=3,
                 ),
             ],
@@ -181,7 +181,7 @@ class Disentangle(AbstractExperiment):
                 "suppression",
                 "edges": "share along the border: mean edge energy in a band of 5 % of the object's sides (at least 2 "
                 "pixels) to both sides, over the sum of that and the mean inside; one half when edges lie anywhere",
-                "intervals": "95 %, bootstrap over objects",
+                "intervals": "95 %, jackknife over layouts",
             },
         )
 

@@ -126,7 +126,7 @@ class Texture(AbstractExperiment):
                 END_TO_END: f"best detection of the class with IoU >= {FOUND_IOU:g}; probability 0 without one",
                 FIXED: "the row of highest score among those whose box has IoU >= 0.5 before; of two stages, the "
                 "second with the annotation as region",
-                "intervals": "95 %, bootstrap over objects",
+                "intervals": "95 %, jackknife over images",
             },
         )
 

@@ -32,6 +32,7 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
         measured[label] = {
             "judge": judge,
             "objects": found["objects"],
+            "layouts": found["layouts"],
             "conditions": found["conditions"],
             "difference": found["differences"][f"{_CLS} - {_REG}"],
         }
@@ -43,7 +44,7 @@ def decide(measured: Mapping[str, Any]) -> list[Claim]:
     claims = []
     for label, found in measured.items():
         judge, objects = found["judge"], found["objects"]
-        claims += differences(label, judge, found["difference"], objects)
+        claims += differences(label, judge, found["difference"], objects, found["layouts"])
         claims += [
             few_named(
                 f"{label}-reg-classes",

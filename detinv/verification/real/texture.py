@@ -24,7 +24,8 @@ def measure(setup: VerificationSetup) -> dict[str, Any]:
     """Run figure 13 on photographs, for all detectors and their networks with random weights.
 
     Returns:
-        by detector, for all objects ("overall") and by size: means with their intervals, and the number of objects.
+        by detector, for all objects ("overall") and by size: means with their intervals over images, and the
+        numbers of objects and images.
     """
     assert setup.annotations is not None
     source = CocoLayouts(setup.annotations, count=setup.sample_sizes[_SIZE].count, seed=setup.seed)
@@ -56,9 +57,9 @@ def loses_class(label: str, overall: Mapping[str, Any]) -> Claim:
         f"with another texture in their outline, objects become less probable for {label}",
         "mean change of probability below 0, its whole interval too",
         f"{with_interval(change)} (from {overall['p_before']:.2f} to {overall['p_after']:.2f})",
-        f"{overall['objects']} objects",
+        f"{overall['objects']} objects of {overall['images']} images",
         "no change",
-        borne_out(change, Range(most=0.0), overall["objects"]),
+        borne_out(change, Range(most=0.0), left_out=overall["images"]),
         {"change_of_p": change, "objects": overall["objects"]},
     )
 
@@ -71,8 +72,8 @@ def random_weights(label: str, overall: Mapping[str, Any]) -> Claim:
         f"control: for {label}'s network with random weights, they do not",
         f"mean change of probability within {_NONE:g} of 0, its whole interval too",
         with_interval(change, digits=3),
-        f"{overall['objects']} objects",
+        f"{overall['objects']} objects of {overall['images']} images",
         f"a mean change of {_NONE:g} or more, up or down,",
-        borne_out(change, Range(-_NONE, _NONE), overall["objects"]),
+        borne_out(change, Range(-_NONE, _NONE), left_out=overall["images"]),
         {"change_of_p": change, "objects": overall["objects"]},
     )

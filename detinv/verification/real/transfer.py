@@ -123,7 +123,7 @@ def read_by_others(group: str, label: str, kinds: Mapping[str, Mapping[str, Reca
         f"{with_interval(gap)} ({', '.join(texts)})",
         f"{len(own)} objects of {len(by_layout[0])} layouts",
         "no difference",
-        borne_out(gap, Range(least=0.0)),
+        borne_out(gap, Range(least=0.0), left_out=_with_objects(by_layout[0])),
         {"difference": gap, "own": mean(own), "random": mean(random), "AP": dict(ap)},
     )
 
@@ -140,7 +140,7 @@ def best_by_itself(group: str, label: str, recall: Mapping[str, Recall]) -> Clai
         f"{with_interval(worst)} (against {judge})",
         f"{sum(map(len, recall[label]))} objects of {len(recall[label])} layouts",
         "another detector finding as much",
-        borne_out(worst, Range(least=0.0)),
+        borne_out(worst, Range(least=0.0), left_out=_with_objects(recall[label])),
         {"differences": gaps},
     )
 
@@ -172,6 +172,11 @@ def _by_others(label: str, recall: Mapping[str, Recall]) -> list[list[float]]:
     """The mean over the other detectors, object by object."""
     others = zip(*(found for judge, found in recall.items() if judge != label), strict=True)
     return [[mean(values) for values in zip(*of_layout, strict=True)] for of_layout in others]
+
+
+def _with_objects(recall: Recall) -> int:
+    """The number of layouts that an interval over layouts is made from."""
+    return sum(1 for of_layout in recall if of_layout)
 
 
 def _difference(first: Recall, second: Recall) -> Interval:

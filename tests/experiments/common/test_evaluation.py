@@ -10,7 +10,7 @@ from detinv.detectors.heads.predictions import DenseHead, DensePredictions, Post
 from detinv.experiments.common.evaluation import MEASURES, Evaluation, best_iou, evaluate
 from detinv.layouts.layout import Detections, Layout
 from detinv.metrics.edges import border_share, box_region, edge_energy
-from detinv.metrics.intervals import mean_interval
+from detinv.metrics.jackknife import grouped_mean_interval
 from tests.fakes import block_image
 
 SIZE = (64, 64)
@@ -61,11 +61,12 @@ def layout(labels=(0, 1), masks=None, name="a"):
 @pytest.mark.parametrize(("score_thresh", "first"), [(0.3, 0.4), (0.1, 1.0)])
 def test_boxes_are_told_apart_from_classes(judge, score_thresh, first):
     found = evaluate(judge, [block_image(SIZE)], [layout()], score_thresh)
-    assert found.objects["box_iou"] == pytest.approx([first, 0.9])
-    assert found.objects["found"] == [float(first > 0.5), 1.0]
+    (overlaps,) = found.objects["box_iou"]
+    assert overlaps == pytest.approx([first, 0.9])
+    assert found.objects["found"] == [[float(first > 0.5), 1.0]]
     # Of the rows at the second object the last one is the surest of green, and yet prefers red.
-    assert found.objects["class_accuracy"] == [1.0, 0.0]
-    assert found.objects["class_probability"] == pytest.approx([0.9, 0.7])
+    assert found.objects["class_accuracy"] == [[1.0, 0.0]]
+    assert found.objects["class_probability"][0] == pytest.approx([0.9, 0.7])
     # No detection is right about class and box at once.
     assert found.scores["AP50"] == 0
 
@@ -81,21 +82,30 @@ def test_edges_are_those_of_the_image_at_boxes_and_masks(judge):
     masks = torch.stack([box_region(box + torch.tensor([2.0, 2.0, -3.0, -3.0]), SIZE) for box in BOXES])
     objects = evaluate(judge, [image], [layout(masks=masks)], 0.1).objects
     energy = edge_energy(image)
-    assert objects["box_border"] == [border_share(energy, box_region(box, SIZE)) for box in BOXES]
-    assert objects["mask_border"] == [border_share(energy, mask) for mask in masks]
-    assert evaluate(judge, [image], [layout()], 0.1).objects["mask_border"] == []
+    assert objects["box_border"] == [[border_share(energy, box_region(box, SIZE)) for box in BOXES]]
+    assert objects["mask_border"] == [[border_share(energy, mask) for mask in masks]]
+    assert evaluate(judge, [image], [layout()], 0.1).objects["mask_border"] == [[]]
 
 
 def test_differences_are_paired_and_means_are_intervals():
-    first = Evaluation({}, {"box_iou": [0.5, 0.9, 0.7], "mask_border": []})
-    second = Evaluation({}, {"box_iou": [0.4, 0.8, 0.6], "mask_border": []})
+    first = Evaluation({}, {"box_iou": [[0.5, 0.9], [0.7]], "mask_border": [[], []]})
+    second = Evaluation({}, {"box_iou": [[0.4, 0.8], [0.6]], "mask_border": [[], []]})
     difference = first.minus(second)["box_iou"]
     # Apart, the means' intervals overlap by far; in pairs there is no doubt.
     assert difference == pytest.approx((0.1, 0.1, 0.1))
-    assert first.means()["box_iou"] == mean_interval([0.5, 0.9, 0.7])
+    assert first.means()["box_iou"] == grouped_mean_interval([[0.5, 0.9], [0.7]])
     assert first.means()["mask_border"].value != first.means()["mask_border"].value
     with pytest.raises(ValueError, match="zip"):
-        first.minus(Evaluation({}, {"box_iou": [0.4], "mask_border": []}))
+        first.minus(Evaluation({}, {"box_iou": [[0.4]], "mask_border": []}))
+
+
+def test_objects_that_share_an_image_count_as_one():
+    by_image = [[value] * 6 for value in (0.2, 0.5, 0.4, 0.9, 0.7, 0.6, 0.3, 0.8)]
+    alone = Evaluation({}, {"box_iou": [[value] for image in by_image for value in image]}).means()["box_iou"]
+    shared = Evaluation({}, {"box_iou": by_image}).means()["box_iou"]
+    assert shared.value == pytest.approx(alone.value)
+    assert shared.high - shared.low > 2 * (alone.high - alone.low)
+    assert shared == pytest.approx(Evaluation({}, {"box_iou": [image[:1] for image in by_image]}).means()["box_iou"])
 
 
 def test_nothing_found_overlaps_nothing():
@@ -107,4 +117,5 @@ def test_every_measure_is_there_for_every_object(judge):
     layouts = [layout(), layout(name="b")]
     objects = evaluate(judge, [block_image(SIZE), block_image(SIZE, 1)], layouts, 0.1).objects
     assert set(objects) == set(MEASURES)
-    assert {len(values) for measure, values in objects.items() if measure != "mask_border"} == {4}
+    sizes = {tuple(map(len, values)) for measure, values in objects.items() if measure != "mask_border"}
+    assert sizes == {(2, 2)}

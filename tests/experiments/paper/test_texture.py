@@ -16,7 +16,7 @@ from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.paper.texture import Texture
 from detinv.experiments.textures.phase import PhaseRandomised
 from detinv.experiments.textures.scene import END_TO_END, FIXED, best_detection
-from detinv.experiments.textures.summary import nearest_size
+from detinv.experiments.textures.summary import means, nearest_size
 from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Detections, Layout
 from detinv.results.io.files import write_png
@@ -258,3 +258,22 @@ def test_no_picture_without_examples(tmp_path):
 def test_the_shipped_configuration_describes_the_experiment():
     experiment = instantiate(compose_config("run", ["experiment=fig13_texture"]).experiment)
     assert isinstance(experiment, Texture) and isinstance(experiment.texture, PhaseRandomised)
+
+
+def test_objects_of_one_photograph_count_as_one():
+    """Each photograph has one change, by however many objects: they tell no more than one of them."""
+
+    def rows(shared):
+        numbers = {"p_before": 0.9, "iou_before": 0.8}
+        return [
+            {"image": image if shared else f"{image}-{k}", FIXED: numbers | {"p_after": p, "iou_after": p}}
+            for image, p in zip("abcdefgh", (0.1, 0.6, 0.3, 0.8, 0.2, 0.9, 0.5, 0.4), strict=True)
+            for k in range(6)
+        ]
+
+    shared, alone = means(rows(True), FIXED), means(rows(False), FIXED)
+    assert (shared["images"], shared["objects"], alone["images"]) == (8, 48, 48)
+    for measure in ("change_of_p", "change_of_iou"):
+        first, second = shared[measure], alone[measure]
+        assert first.value == pytest.approx(second.value)
+        assert first.high - first.low > 2 * (second.high - second.low)
