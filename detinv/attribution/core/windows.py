@@ -4,6 +4,7 @@ Legend: N objects, Q questions, C channels.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -12,8 +13,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from detinv.attribution.core.forward import ForwardPass, scalars
-from detinv.attribution.core.gradients import Seeds
+from detinv.attribution.core.gradients import Seeds, gradients, seeds_of
 from detinv.attribution.core.questions import Question
+from detinv.detectors.acceleration.short_convolutions import ShortConvolutions
 from detinv.detectors.feature_layers import FeatureLayer
 from detinv.detectors.heads.predictions import DensePredictions, Predictions
 from detinv.detectors.heads.window import HeadWindow
@@ -33,7 +35,7 @@ def window_seeds(
     meets the border the head finds the same padding. One backward pass of the head gives the gradients of one question
     for all objects, since each depends on its own window alone. Where the head normalises over a level, the window is
     all of that level and each object needs a pass of its own; other levels, and branches of the head that a question is
-    not about, are still left out.
+    not about, are still left out, and large 3 x 3 convolutions go the short way on the CPU.
 
     Args:
         window: of the detector.
@@ -41,13 +43,13 @@ def window_seeds(
     """
     head, rows = passed.predictions.dense.head, passed.rows.rows
     numbers = head.levels[rows]
-    start = 0
+    start, short = 0, ShortConvolutions()
     for number, (layer, size) in enumerate(zip(levels, head.level_sizes, strict=True)):
         features = passed.features[layer.name]
         together = max(1, min(_TOGETHER, _CELLS // math.prod(_shape(window, features))))
         for objects in (numbers == number).nonzero()[:, 0].split(together):
             if len(objects):
-                yield _level_seeds(window, number, passed, features, start, size, objects, questions)
+                yield _level_seeds(window, number, passed, features, start, size, objects, questions, short)
         start += size
 
 
@@ -60,6 +62,7 @@ def _level_seeds(
     size: int,
     objects: Int64[Tensor, " object"],
     questions: Sequence[Question],
+    short: ShortConvolutions,
 ) -> Seeds:
     """Return the seeds of objects whose rows are all of one level, which begins at row `first` and has `size` rows."""
     height, width = features.shape[2:]
@@ -79,7 +82,8 @@ def _level_seeds(
     which = torch.zeros_like(rows) if whole else torch.arange(len(objects), device=rows.device)
     crops.requires_grad_()
     with torch.enable_grad(), torch.autocast(crops.device.type, enabled=False):
-        outputs = window.outputs(level, crops)
+        with short:
+            outputs = window.outputs(level, crops)
         inside = (ys - ys.new_tensor(tops)) * shape[1] + xs - xs.new_tensor(lefts)
         mine = (which, inside * anchors + anchor)
         whole_head = passed.predictions.dense.head
@@ -94,15 +98,18 @@ def _level_seeds(
         answers = [scalars(predictions, _rows(passed.rows, objects), [question])[:, 0] for question in questions]
 
         def derived(answer: Tensor) -> Tensor:
-            return torch.autograd.grad(answer, crops, retain_graph=True)[0]
+            """Return each object's gradient on its window."""
+            if not whole:
+                return torch.autograd.grad(answer.sum(), crops, retain_graph=True)[0]
+            ((_, (found,)),) = gradients([seeds_of(answer)], [crops], sys.maxsize)
+            return found[:, 0]
 
-        found = torch.stack(
-            [torch.cat([derived(one) for one in answer]) if whole else derived(answer.sum()) for answer in answers],
-            dim=1,
-        ).flatten(0, 1)
+        found = torch.stack([derived(answer) for answer in answers], dim=1).flatten(0, 1)
     numbers = (objects[:, None] * len(questions) + torch.arange(len(questions), device=objects.device)).flatten()
 
     def of(part: slice) -> list[Tensor]:
+        if whole:
+            return [found[part][:, None]]
         gradients = found.new_zeros(len(found[part]), *features.shape)
         for index, gradient in enumerate(found[part]):
             gradients[index, 0][places[(part.start + index) // len(questions)]] = gradient

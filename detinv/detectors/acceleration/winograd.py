@@ -29,8 +29,8 @@ _SQUARES = (1.0, 0.5, 0.5, 2.0, 2.0, 1.0)
 _LEAST_SAVED = 64
 # With fewer tiles in an image, or products of tiles and channels, the overhead of calls exceeds the saving.
 _LEAST_TILES, _LEAST_PRODUCTS = 16, 400_000
-# Tiles processed at once: more would not stay in the processor's cache.
-_AT_ONCE = 320
+# Tiles processed at once, of one image and of several: more would not stay in the processor's cache.
+_AT_ONCE, _AT_ONCE_TOGETHER = 320, 128
 
 
 class WinogradConv2d(nn.Conv2d):
@@ -49,30 +49,17 @@ class WinogradConv2d(nn.Conv2d):
     @staticmethod
     def suits(layer: nn.Conv2d) -> bool:
         """Tell whether a layer can be replaced by one of this class, and whether that saves time."""
-        inputs, outputs = layer.in_channels, layer.out_channels
         return (
             type(layer) is nn.Conv2d
-            and layer.kernel_size == (_KERNEL, _KERNEL)
             and layer.stride == layer.padding == layer.dilation == (1, 1)
             and layer.groups == 1
             and layer.padding_mode == "zeros"
-            and inputs * outputs >= _LEAST_SAVED * (inputs + outputs)
+            and saves_time(layer.weight)
         )
 
     def is_short(self, images: Tensor) -> bool:
         """Tell whether images are large enough, on the CPU and in full precision; their number does not matter."""
-        height, width = images.shape[-2:]
-        tiles = -(-height // _OUT) * -(-width // _OUT)
-        return (
-            images.device.type == "cpu"
-            and images.ndim == 4
-            and images.dtype == self.weight.dtype
-            and images.dtype in (torch.float32, torch.float64)
-            and not torch.is_autocast_enabled("cpu")
-            and not self.weight.requires_grad
-            and tiles >= _LEAST_TILES
-            and tiles * self.in_channels * self.out_channels >= _LEAST_PRODUCTS
-        )
+        return is_short(images, self.weight)
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.is_short(input):
@@ -80,7 +67,41 @@ class WinogradConv2d(nn.Conv2d):
         if self._transformed is None or self._transformed.dtype != input.dtype:
             # Several threads may do this at once; they compute the same.
             self._transformed = transformed(self.weight)
-        return _Convolution.apply(input, self._transformed, self.bias)
+        return convolved(input, self._transformed, self.bias)
+
+
+def saves_time(weight: Tensor) -> bool:
+    """Tell whether kernels, (out_channel, in_channel, height, width), are of the right size, and enough of them."""
+    outputs, inputs = weight.shape[:2]
+    return tuple(weight.shape[2:]) == (_KERNEL, _KERNEL) and inputs * outputs >= _LEAST_SAVED * (inputs + outputs)
+
+
+def is_short(images: Tensor, weight: Tensor) -> bool:
+    """Tell whether images are large enough for kernels that save time, on the CPU and in full precision.
+
+    The number of images does not matter.
+    """
+    height, width = images.shape[-2:]
+    tiles = -(-height // _OUT) * -(-width // _OUT)
+    return (
+        images.device.type == "cpu"
+        and images.ndim == 4
+        and images.dtype == weight.dtype
+        and images.dtype in (torch.float32, torch.float64)
+        and not torch.is_autocast_enabled("cpu")
+        and not weight.requires_grad
+        and tiles >= _LEAST_TILES
+        and tiles * weight.shape[0] * weight.shape[1] >= _LEAST_PRODUCTS
+    )
+
+
+def convolved(
+    images: Float[Tensor, "batch in_channel height width"],
+    kernels: Float[Tensor, "36 in_channel out_channel"],
+    bias: Float[Tensor, " out_channel"] | None,
+) -> Float[Tensor, "batch out_channel height width"]:
+    """Convolve images with kernels that were `transformed`; stride and padding are 1."""
+    return _Convolution.apply(images, kernels, bias)
 
 
 @torch.no_grad()
@@ -107,7 +128,25 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
         if not ctx.needs_input_grad[0]:
             return None, None, None
-        return _convolve(gradient, ctx.kernels.transpose(1, 2), turned=True), None, None
+        return _Gradient.apply(gradient, ctx.kernels), None, None
+
+
+class _Gradient(torch.autograd.Function):
+    """The gradient of the images; several gradients of the same images, under `torch.vmap`, share their products."""
+
+    @staticmethod
+    def forward(gradient: Tensor, kernels: Tensor) -> Tensor:
+        return _convolve(gradient, kernels.transpose(1, 2), turned=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept: it is not derived again."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, None], gradient: Tensor, kernels: Tensor) -> tuple[Tensor, int]:
+        together = gradient.movedim(in_dims[0], 0).flatten(0, 1)
+        found = _convolve(together, kernels.transpose(1, 2), turned=True, alone=False)
+        return found.unflatten(0, (info.batch_size, -1)), 0
 
 
 def _convolve(
@@ -115,14 +154,17 @@ def _convolve(
     kernels: Float[Tensor, "36 in_channel out_channel"],
     *,
     turned: bool,
+    alone: bool = True,
 ) -> Float[Tensor, "batch out_channel height width"]:
-    """Convolve each image by itself; channels are last in memory, also in the result.
+    """Convolve images; channels are last in memory, also in the result.
 
     Tiles of nothing but zeros are skipped: they are most of a loss's gradient with respect to a head's output, when few
     of its rows are compared with targets.
 
     Args:
         turned: whether the kernels count as rotated by 180 degrees.
+        alone: whether each image is convolved by itself, so that its last bits do not depend on the others. Tiles of
+            several images together take less time.
     """
     (batch, channels, height, width), outputs = images.shape, kernels.shape[2]
     rows, columns = -(-height // _OUT), -(-width // _OUT)
@@ -132,13 +174,16 @@ def _convolve(
     sources, targets = _squares(rows, columns, padded.shape[2], _IN), _squares(rows, columns, _OUT * columns, _OUT)
     alive = (padded.amax(3) != 0) | (padded.amin(3) != 0)
     windows = alive.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT).flatten(3).any(3).flatten(1)
-    for number in range(batch):
-        pixels, found = padded[number].flatten(0, 1), whole[number].flatten(0, 1)
-        for tiles in windows[number].nonzero()[:, 0].split(_AT_ONCE):
-            here = pixels.index_select(0, sources[:, tiles].flatten())
+    pixels, found = padded.flatten(0, 2), whole.flatten(0, 2)
+    area, found_area = len(pixels) // max(batch, 1), len(found) // max(batch, 1)
+    living = windows.nonzero()
+    for part in living.split(windows.sum(1).tolist() if alone else len(living)):
+        for number, tiles in (one.unbind(1) for one in part.split(_AT_ONCE if alone else _AT_ONCE_TOGETHER)):
+            here = pixels.index_select(0, (sources[:, tiles] + area * number).flatten())
             values = (spread @ here.view(_IN**2, -1)).view(_IN**2, -1, channels)
             products = torch.bmm(values, kernels).view(_IN**2, -1)
-            found.index_copy_(0, targets[:, tiles].flatten(), (gather @ products).view(-1, outputs))
+            where = (targets[:, tiles] + found_area * number).flatten()
+            found.index_copy_(0, where, (gather @ products).view(-1, outputs))
     return whole[:, :height, :width].permute(0, 3, 1, 2)
 
 

@@ -1,0 +1,55 @@
+"""Winograd's algorithm for every convolution of some lines of code that it suits, without touching any module."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from detinv.detectors.acceleration.winograd import convolved, is_short, saves_time, transformed
+
+
+class ShortConvolutions(TorchFunctionMode):
+    """Within it, frozen 3 x 3 convolutions of large feature maps on the CPU, and their gradients, cost less.
+
+        with ShortConvolutions():
+            logits = head(features)
+
+    Only rounding differs; see `winograd`. Transformed kernels are kept as long as the object.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # By the weights' identity; they are kept as well, so that it stays theirs.
+        self._kernels: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Convolve by the short way where there is one; everything else runs as it is."""
+        options = kwargs or {}
+        if func is torch.conv2d:
+            return self._convolution(*args, **options)
+        return func(*args, **options)
+
+    def _convolution(
+        self,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        ones = all(one in (1, (1, 1), [1, 1]) for one in (stride, padding, dilation)) and groups == 1
+        if not ones or not saves_time(weight) or not is_short(input, weight):
+            return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+        if id(weight) not in self._kernels:
+            self._kernels[id(weight)] = (weight, transformed(weight))
+        return convolved(input, self._kernels[id(weight)][1], bias)
