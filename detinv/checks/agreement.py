@@ -40,7 +40,7 @@ def agreement(
     """
     left, right, score_error, total = [torch.zeros(0, 4)], [torch.zeros(0, 4)], 0.0, 0
     for one, other in zip(ours, own, strict=True):
-        rows, places = _paired(one, other, boxes, scores)
+        rows, places = paired(one, other, boxes, scores)
         left.append(one.boxes[rows].float())
         right.append(other.boxes[places].float())
         if len(rows):
@@ -51,8 +51,8 @@ def agreement(
     return Agreement(len(mine), total, (mine, theirs), box_error, score_error)
 
 
-def _paired(one: Detections, other: Detections, boxes: bool, scores: bool) -> tuple[list[int], list[int]]:
-    """Return the numbers of detections that agree, in pairs."""
+def paired(one: Detections, other: Detections, boxes: bool = True, scores: bool = True) -> tuple[list[int], list[int]]:
+    """Return the numbers of detections that agree, in pairs; see `agreement`."""
     if not len(one) or not len(other):
         return [], []
     apart = torch.nan_to_num((one.boxes[:, None] - other.boxes[None]).abs().amax(-1), torch.inf)

@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detinv.checks.agreement import agreement
+from detinv.checks.agreement import agreement, paired
 from detinv.checks.causes import cause_of_difference
 from detinv.checks.finding import Finding, box_text, worst_text
 from detinv.checks.trial import AdapterTrial
-from detinv.detectors.heads.postprocess import postprocess
+from detinv.detectors.heads.postprocess import kept_out_by_limits, postprocess
+from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.locate import BOX_TOLERANCE, SCORE_TOLERANCE
 from detinv.inversion.callbacks.pseudo_targets import PseudoTargets
 from detinv.inversion.run import invert
@@ -55,20 +56,27 @@ def inverts_layouts(trial: AdapterTrial) -> Finding:
 
 def raw_predictions_are_the_inference(trial: AdapterTrial) -> Finding:
     """Raw predictions of each image alone, post-processed as declared, are what the detector's inference reports."""
-    ours, own = [], []
+    ours: list[Detections] = []
+    own: list[Detections] = []
+    tied = 0
     for image in trial.images:
         size = (image.shape[1], image.shape[2])
         with torch.no_grad():
             predictions = trial.predict(*trial.batch([image], [trial.layout(size, 0)]))
-        ours += postprocess(predictions, [size])
-        own += trial.detector.detect([image])
+        (mine,), (theirs,) = postprocess(predictions, [size]), trial.detector.detect([image])
+        ours.append(mine)
+        own.append(theirs)
+        if _differ(mine, theirs):
+            tied += _tied_at_a_limit(predictions, size, mine, theirs)
     count = sum(map(len, own))
     if count == 0:
         return Finding(None, f"no detection in {len(trial.images)} images; give images=FOLDER or more steps")
     found = agreement(ours, own)
-    missing = found.total - found.matched
+    missing = found.total - found.matched - tied
     measured = f"{max(count - missing, 0)} of {count} detections in {len(trial.images)} images"
     measured += f", boxes within {found.box_error:.2g} px, scores within {found.score_error:.1g}"
+    if tied:
+        measured += f"; {tied} exchanged for others of the same score, where only so many are kept"
     if not missing:
         return Finding(True, measured)
     differ = [image for k, image in enumerate(trial.images) if _differ(ours[k], own[k])]
@@ -129,6 +137,24 @@ def _lacking(trial: AdapterTrial, found: Detections, layout: Layout) -> Iterator
 
 
 _OF_CLASS = "the row of an object reports another class: look at Scoring and the order of the class columns."
+
+
+def _tied_at_a_limit(predictions: Predictions, size: tuple[int, int], mine: Detections, theirs: Detections) -> int:
+    """Count the detections in whose place the raw predictions report others, as equal scores may be ranked either way.
+
+    None counts unless all that differ do: as many on each side, with the same scores, and known as candidates that
+    only the number of better ones kept out.
+    """
+    rows, places = paired(mine, theirs)
+    more, lacking = (
+        one.select(torch.tensor([k for k in range(len(one)) if k not in same], dtype=torch.int64))
+        for one, same in ((mine, set(rows)), (theirs, set(places)))
+    )
+    if len(more) != len(lacking):
+        return 0
+    apart = (more.scores.sort().values - lacking.scores.sort().values).abs()
+    known = kept_out_by_limits(predictions, 0, size, lacking, BOX_TOLERANCE, SCORE_TOLERANCE)
+    return len(lacking) if all(known) and bool((apart <= SCORE_TOLERANCE).all()) else 0
 
 
 def _differ(ours: Detections, own: Detections) -> bool:

@@ -14,6 +14,7 @@ from detinv.checks.numerics import batch_equals_single_images, bfloat16_is_close
 from detinv.checks.state import hooks_are_removed, is_frozen, size_settles, weights_are_untouched
 from detinv.checks.trial import AdapterTrial
 from detinv.cli import main
+from detinv.detectors.heads.postprocess import postprocess
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.torchvision.retinanet import TorchvisionRetinaNet
 from detinv.inversion.preset import load_preset
@@ -147,6 +148,47 @@ def test_without_any_detection_nothing_is_shown():
     holds, measured, *_ = raw_predictions_are_the_inference(trial(detector))
     assert holds is None
     assert "no detection in 2 images" in measured
+
+
+class LastOfEqual(TorchvisionRetinaNet):
+    """Every row scores the same, and of those that the limit lets through the library keeps the last, not the first.
+
+    Args:
+        lowered: by which the scores that the library reports are lower.
+    """
+
+    def __init__(self, lowered=0.0):
+        right = tiny_detector("retinanet", image_size=(64, 96))
+        nn.init.zeros_(right.model.head.classification_head.cls_logits.weight)
+        nn.init.constant_(right.model.head.classification_head.cls_logits.bias, 1.0)
+        right.model.detections_per_img = 5
+        super().__init__(right.model, right.class_names)
+        self.lowered = lowered
+
+    def detect(self, images):
+        found = []
+        for image in images:
+            size = (image.shape[1], image.shape[2])
+            predictions = self.forward(image[None].float() / 255, [size])
+            dense = predictions.dense
+            post = replace(dense.head.post, detections_per_image=10_000)
+            dense = replace(dense, head=replace(dense.head, post=post))
+            (all_of_them,) = postprocess(replace(predictions, dense=dense), [size])
+            last = all_of_them.select(torch.arange(len(all_of_them) - 5, len(all_of_them)))
+            found.append(replace(last, scores=last.scores - self.lowered))
+        return found
+
+
+def test_equal_scores_at_a_limit_may_be_ranked_either_way():
+    holds, measured, *_ = raw_predictions_are_the_inference(trial(LastOfEqual(), steps=1))
+    assert holds is True
+    assert "exchanged for others of the same score" in measured
+
+
+def test_other_scores_at_a_limit_are_no_tie():
+    holds, measured, *_ = raw_predictions_are_the_inference(trial(LastOfEqual(lowered=0.01), steps=1))
+    assert holds is False
+    assert "exchanged" not in measured
 
 
 def test_the_command_prints_writes_and_exits(tmp_path, capsys, monkeypatch):
