@@ -49,7 +49,8 @@ def captioned_grid(cells: Sequence[Captioned], *, columns: int = 4) -> Picture:
         sheet.paste(Image.fromarray(picture), (left, top))
         for k, line in enumerate(cell.lines):
             place = (left, top + height + 4 + k * line_height(_SIZE))
-            drawing.text(place, shorten(line, _SIZE, width), fill=_INK, font=font(_SIZE))
+            text = shorten(line, _SIZE, width)
+            drawing.text(place, text, fill=_INK, font=font(text, _SIZE))
     return np.asarray(sheet).copy()
 
 

@@ -140,4 +140,4 @@ def _draw_labels(base: Image.Image, labels: list[tuple[Rectangle, Colour, str]],
         if text:
             drawing.rectangle((x, y, x + width - 1, y + height - 1), fill=(*colour, 255))
             middle = (x + padding, y + height / 2)
-            drawing.text(middle, text, fill=(*ink_on(colour), 255), font=font(style.font_size), anchor="lm")
+            drawing.text(middle, text, fill=(*ink_on(colour), 255), font=font(text, style.font_size), anchor="lm")

@@ -52,18 +52,18 @@ def sheet(headings: Sequence[str], rows: Sequence[SheetRow], note: str = "") -> 
     for number, lines in enumerate(wrapped):
         for k, line in enumerate(lines):
             place = (_MARGIN + number * (column + _GAP), _MARGIN + k * line_height(_HEADER_SIZE))
-            drawing.text(place, line, fill=_INK, font=font(_HEADER_SIZE))
+            drawing.text(place, line, fill=_INK, font=font(line, _HEADER_SIZE))
     top = _MARGIN + header
     for row in rows:
         drawing.line((_MARGIN, top + _ROW_GAP // 2 - 3, width - _MARGIN, top + _ROW_GAP // 2 - 3), fill=_RULE)
         top += _ROW_GAP
         text = shorten(row.title, _NOTE_SIZE, width - 2 * _MARGIN)
-        drawing.text((_MARGIN, top), text, fill=_FAINT, font=font(_NOTE_SIZE))
+        drawing.text((_MARGIN, top), text, fill=_FAINT, font=font(text, _NOTE_SIZE))
         top += title
         for number, cell in enumerate(row.cells):
             page.paste(Image.fromarray(cell), (_MARGIN + number * (column + _GAP), top))
         top += row.height
     for k, line in enumerate(below):
         place = ((width - text_width(line, _NOTE_SIZE)) // 2, top + _ROW_GAP + k * line_height(_NOTE_SIZE))
-        drawing.text(place, line, fill=_FAINT, font=font(_NOTE_SIZE))
+        drawing.text(place, line, fill=_FAINT, font=font(line, _NOTE_SIZE))
     return np.asarray(page).copy()

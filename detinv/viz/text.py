@@ -1,19 +1,29 @@
-"""Text in pictures: the built-in font, and the width of text in it."""
+"""Text in pictures: its font, and the width of text in it."""
 
 from functools import cache
+from pathlib import Path
 
 from PIL import ImageFont
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-@cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return Pillow's built-in scalable font, `size` in pixels; no font of the system is needed."""
-    return ImageFont.load_default(size)
+# Not a character: every font draws it as the box that stands for what it lacks.
+_LACKING = "\uffff"
+
+
+def font(text: str, size: int) -> Font:
+    """Return the font to draw a text in, `size` in pixels; no font of the system is needed.
+
+    It is Pillow's built-in one. That has little beyond the letters of English, so a text with others, as names of
+    classes and files may have, is drawn in Matplotlib's DejaVu Sans (Latin, Greek, Cyrillic and some more, but no
+    Chinese, Japanese or Korean).
+    """
+    return _built_in(size) if all(map(_is_built_in, text)) else _dejavu(size)
 
 
 def text_width(text: str, size: int) -> int:
     """Return the width of one line of text in pixels, rounded up."""
-    return -int(-font(size).getlength(text) // 1)
+    return -int(-font(text, size).getlength(text) // 1)
 
 
 def line_height(size: int) -> int:
@@ -42,3 +52,21 @@ def wrap(text: str, size: int, width: int) -> list[str]:
         else:
             lines.append(shorten(word, size, width))
     return lines or [""]
+
+
+@cache
+def _built_in(size: int) -> Font:
+    return ImageFont.load_default(size)
+
+
+@cache
+def _dejavu(size: int) -> Font:
+    import matplotlib  # slow to import, and few texts need it
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+
+
+@cache
+def _is_built_in(character: str) -> bool:
+    built_in = _built_in(20)
+    return bytes(built_in.getmask(character)) != bytes(built_in.getmask(_LACKING))

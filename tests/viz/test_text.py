@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detinv.viz.text import shorten, text_width, wrap
+from detinv.viz.text import font, shorten, text_width, wrap
 
 
 @given(st.text(alphabet="abc XYZ.09", max_size=30), st.integers(5, 300))
@@ -23,3 +24,16 @@ def test_wrap_breaks_between_words_and_keeps_all_of_them() -> None:
     assert " ".join(lines) == text
     assert all(text_width(line, 16) <= 160 for line in lines)
     assert wrap("", 16, 100) == [""]
+
+
+@pytest.mark.parametrize("text", ["Größe", "vélo", "łódź", "κύκλος", "велосипед", "40 × 30", "a – b"])
+def test_letters_beyond_english_are_drawn(text: str) -> None:
+    """A letter that a font lacks is drawn as the box of a character that no font has."""
+    letters = font(text, 20)
+    box = bytes(letters.getmask("\uffff"))
+    assert all(bytes(letters.getmask(letter)) != box for letter in text)
+
+
+def test_english_text_keeps_its_font() -> None:
+    assert font("person 0.75 (a_b-c/d)", 12) is font("star", 12)
+    assert font("person 0.75", 12) is not font("Größe", 12)

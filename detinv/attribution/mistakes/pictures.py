@@ -170,6 +170,6 @@ def _with_text(body: Picture, case: Case, note: str) -> Picture:
     drawing = ImageDraw.Draw(page)
     for start, lines in ((_MARGIN, above), (top + body.shape[0] - 12, below)):
         for line, size in lines:
-            drawing.text((_MARGIN, start), line, fill=(24, 24, 27), font=font(size))
+            drawing.text((_MARGIN, start), line, fill=(24, 24, 27), font=font(line, size))
             start += line_height(size)
     return np.asarray(page).copy()
