@@ -25,8 +25,11 @@ def load_photographs(
         LayoutError: for annotations of other files than these, or an image that does not fit the detector's input.
     """
     annotated = None if annotations is None else load_annotated(annotations, detector.class_names)
-    names, images = read_images(folder, None if annotated is None else annotated.file_names, most)
-    if annotated is not None:
+    if annotated is None:
+        names, images = read_images(folder, most=most)
+    else:
+        sizes = [layout.image_size for layout in annotated.layouts]
+        names, images = read_images(folder, annotated.file_names, most, sizes)
         _check_sizes(annotated.layouts[:most], images, str(annotations))
     for name, image in zip(names, images, strict=True):
         network_frame(detector.network_size, size_of(image), f"image {name}")
@@ -42,9 +45,7 @@ def _check_sizes(layouts: list[Layout], images: list[Tensor], annotations: str) 
     for layout, image in zip(layouts, images, strict=True):
         if layout.image_size != size_of(image):
             (height, width), (real_height, real_width) = layout.image_size, size_of(image)
-            turned = (height, width) == (real_width, real_height)
-            advice = "store the picture as it is shown, without an EXIF orientation, or " if turned else ""
             raise LayoutError(
                 f"{annotations}: image {layout.id} is annotated as {width} x {height} pixels, but its file has "
-                f"{real_width} x {real_height}; {advice}use the annotations made for these files"
+                f"{real_width} x {real_height}; use the annotations made for these files"
             )

@@ -37,7 +37,7 @@ def eight_bit_images(images: Iterable[Any]) -> list[UInt8[Tensor, "3 _ _"]]:
 def _conversion(image: Any) -> str:
     """Return how to make an 8-bit RGB tensor of what was given, as far as its type tells."""
     if isinstance(image, str | PathLike):
-        return "; read it by torchvision.io.decode_image(path, mode='RGB')"
+        return "; read it by torchvision.io.decode_image(path, mode='RGB', apply_exif_orientation=True)"
     if hasattr(image, "convert"):  # an image of Pillow, of any mode
         return "; convert it by torchvision.transforms.functional.pil_to_tensor(image.convert('RGB'))"
     if isinstance(image, Tensor) and image.is_floating_point():

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from detinv.inputs.fingerprint import settings_hash
 from detinv.layouts.layout import Layout
+from detinv.results.io.images import read_image
 from detinv.worlds.scene import Scene
 
 Sample = tuple[UInt8[Tensor, "3 height width"], Layout]
@@ -75,11 +76,9 @@ class PhotographSource:
         self._layouts = [layout.resized(image_size) for layout in layouts]
         height, width = image_size
         self._images = []
-        for path in paths:
-            with Image.open(path) as photograph:
-                self._images.append(
-                    np.asarray(photograph.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
-                )
+        for path, layout in zip(paths, layouts, strict=True):
+            photograph = Image.fromarray(read_image(path, layout.image_size).permute(1, 2, 0).numpy())
+            self._images.append(np.asarray(photograph.resize((width, height), Image.Resampling.BILINEAR)))
 
     def sample(self, index: int) -> Sample:
         """Return sample `index`: every photograph is used once, in random order, before any is used again."""

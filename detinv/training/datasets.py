@@ -5,10 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-import torch
-from PIL import Image
-
 from detinv.errors import ConfigError, LayoutError
 from detinv.inputs.file_names import find_file
 from detinv.layouts.coco import load_coco
@@ -66,7 +62,7 @@ class HeldOutScenes:
 
 
 class HeldOutPhotographs:
-    """Photographs as stored on disk, read on access."""
+    """Photographs in files, read on access."""
 
     def __init__(self, layouts: Sequence[Layout], paths: Sequence[Path]) -> None:
         self._layouts = layouts
@@ -76,9 +72,8 @@ class HeldOutPhotographs:
         return len(self._layouts)
 
     def __getitem__(self, index: int) -> Sample:
-        with Image.open(self._paths[index]) as photograph:
-            pixels = torch.from_numpy(np.array(photograph.convert("RGB")))
-        return pixels.permute(2, 0, 1).contiguous(), self._layouts[index]
+        layout = self._layouts[index]
+        return read_image(self._paths[index], layout.image_size), layout
 
 
 def world_scenes(
@@ -172,7 +167,7 @@ def _annotated(folder: Path, annotations: str, images: str) -> tuple[list[Layout
         if path is None:
             missing = folder / images / name
             raise ConfigError(f"{file}: its photograph {missing} does not exist; put it there or set data.images")
-        found = tuple(read_image(path).shape[1:])
+        found = tuple(read_image(path, layout.image_size).shape[1:])
         if found != layout.image_size:
             raise LayoutError(f"{file}: {path.name} should be of size {layout.image_size}, but is of size {found}")
         paths.append(path)

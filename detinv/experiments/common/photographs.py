@@ -28,7 +28,7 @@ def read_photographs(folder: str | Path, layouts: Sequence[Layout]) -> list[UInt
         LayoutError: for a file name that leads out of the folder.
     """
     names = [layout.file_name or _named_like(Path(folder), layout) for layout in layouts]
-    _, images = read_images(folder, names)
+    _, images = read_images(folder, names, sizes=[layout.image_size for layout in layouts])
     for image, layout, name in zip(images, layouts, names, strict=True):
         if tuple(image.shape[1:]) != layout.image_size:
             raise ConfigError(

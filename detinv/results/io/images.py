@@ -22,14 +22,31 @@ _OTHER_PICTURES = frozenset(
     (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".jfif", ".dng")
 )
 _FORMATS = ("PNG", "JPEG")
-# Number of the orientation among the notes of a picture (EXIF).
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+# Number of the orientation among the notes of a picture (EXIF), and what its values ask of a program that shows it.
 _ORIENTATION = 0x0112
+_SHOWN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Those that exchange height and width.
+_ON_ITS_SIDE = (5, 6, 7, 8)
 # A message quotes this many characters of a name.
 _NAME = 100
 
 
 def read_images(
-    folder: str | Path, file_names: Sequence[str] | None = None, most: int | None = None
+    folder: str | Path,
+    file_names: Sequence[str] | None = None,
+    most: int | None = None,
+    sizes: Sequence[Size] | None = None,
 ) -> tuple[list[str], list[UInt8[Tensor, "3 _ _"]]]:
     """Read the images of a folder and return their file names and 8-bit RGB pixels.
 
@@ -38,6 +55,7 @@ def read_images(
         file_names: the files to read, in this order, as an annotation file names them; by default every PNG and JPEG
             file of the folder, sorted by name.
         most: files to read, the first of these; None for all.
+        sizes: (height, width) of each of `file_names`, as annotated; see `read_image`.
 
     Raises:
         ConfigError: naming a folder or file that is missing, or a file that is not an image.
@@ -63,34 +81,47 @@ def read_images(
         others = sorted({Path(name).suffix.lower() for name in os.listdir(folder)} & _OTHER_PICTURES)
         if not file_names:
             there = f", but {', '.join(others)}, which can be converted" if others else ""
-            raise ConfigError(
-                f"images folder {folder} holds no PNG or JPEG file{there}; give another one with images=DIR"
-            )
+            below = next((entry for entry in sorted(folder.iterdir()) if _holds_pictures(entry)), None)
+            advice = f"images={below}, which does" if below and is_text(str(below)) else "another one with images=DIR"
+            raise ConfigError(f"images folder {folder} holds no PNG or JPEG file{there}; give {advice}")
         if others:
             say_once(
                 f"images folder {folder}: only PNG and JPEG files are read, not {', '.join(others)}; convert those"
             )
     file_names = file_names[:most]
     paths = [_existing(folder, name) for name in file_names]
-    images = [read_image(path) for path in paths]
-    turned = [path for path in paths if _is_turned(path)]
+    annotated = [None] * len(paths) if sizes is None else sizes[:most]
+    read = [_read(path, size) for path, size in zip(paths, annotated, strict=True)]
+    turned = [path for path, (_, orientation) in zip(paths, read, strict=True) if orientation in _SHOWN]
     if turned:
         say_once(
-            f"{len(turned)} of {len(paths)} images, such as {turned[0]}, are stored turned or mirrored, with an EXIF "
-            "orientation for programs that show them; they are read as stored, so annotations must be too"
+            f"{len(turned)} of {len(paths)} images, such as {turned[0]}, are stored turned or mirrored; they are read "
+            "as programs show them, by their EXIF orientation, except where the annotated size is that of the pixels "
+            "as stored"
         )
-    return list(file_names), images
+    return list(file_names), [image for image, _ in read]
 
 
-def read_image(path: str | Path) -> UInt8[Tensor, "3 height width"]:
-    """Read a PNG or JPEG file as 8-bit RGB, pixels as stored; grey values are repeated, transparency is dropped.
+def read_image(path: str | Path, annotated: Size | None = None) -> UInt8[Tensor, "3 height width"]:
+    """Read a PNG or JPEG file as 8-bit RGB; grey values are repeated, transparency is dropped.
 
-    Of a JPEG with further pictures behind the first (MPO), that is the first.
+    The picture is as programs show it, turned and mirrored as its EXIF orientation says. Of a JPEG with further
+    pictures behind the first (MPO), it is the first.
+
+    Args:
+        path: of the file.
+        annotated: (height, width) that annotations of the file give. Where only the pixels as stored have that size,
+            boxes were drawn on those, and they are returned.
 
     Raises:
         ConfigError: naming the file, if it is missing or broken, is an animation, or has more than 8 bits per channel,
             which a conversion would cut off.
     """
+    return _read(path, annotated)[0]
+
+
+def _read(path: str | Path, annotated: Size | None) -> tuple[UInt8[Tensor, "3 height width"], int]:
+    """Return the pixels of a picture, see `read_image`, and its orientation, see `_orientation`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -99,7 +130,9 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 height width"]:
             with Image.open(path, formats=_FORMATS) as file:
                 # Telephones put further pictures behind that of a JPEG: depth, a larger preview.
                 kind, frames = file.mode, 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
-                pixels = np.array(file.convert("RGB"))
+                stored = file.convert("RGB")
+                orientation = _orientation(file)
+                pixels = np.array(_as_shown(stored, orientation, annotated))
     except FileNotFoundError as error:
         raise ConfigError(f"image {path} does not exist; check the path") from error
     except UnidentifiedImageError as error:
@@ -116,7 +149,7 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 height width"]:
         raise ConfigError(f"image {path} has more than 8 bits per channel; convert it to 8 bits")
     if frames > 1:
         raise ConfigError(f"image {path} is an animation of {frames} images; save a single one of them")
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), orientation
 
 
 def _head(path: str | Path) -> bytes:
@@ -129,21 +162,33 @@ def _is_deep_png(head: bytes) -> bool:
     return head.startswith(b"\x89PNG") and head[24] > 8
 
 
-def _is_turned(path: Path) -> bool:
-    """Tell whether a picture asks to be shown in another orientation than it is stored in."""
+def _orientation(file: Image.Image) -> int:
+    """Return how a picture asks to be shown: a key of `_SHOWN`, or another number for as it is stored."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as file:
-                return file.getexif().get(_ORIENTATION, 1) not in (0, 1)
+        return int(file.getexif().get(_ORIENTATION, 1))
     except Exception:  # Pillow raises many kinds of error for broken notes, which leave the pixels as they are
+        return 1
+
+
+def _as_shown(stored: Image.Image, orientation: int, annotated: Size | None) -> Image.Image:
+    size = (stored.height, stored.width)
+    annotated_as_stored = orientation in _ON_ITS_SIDE and annotated == size != size[::-1]
+    return stored if annotated_as_stored or orientation not in _SHOWN else stored.transpose(_SHOWN[orientation])
+
+
+def _holds_pictures(entry: Path) -> bool:
+    """Tell whether a folder holds PNG or JPEG files; not where it may not be looked into."""
+    if not entry.is_dir() or not os.access(entry, os.R_OK | os.X_OK):
         return False
+    return any(file.suffix.lower() in _ENDINGS and not file.name.startswith(".") for file in entry.iterdir())
 
 
 def _existing(folder: Path, name: str) -> Path:
     path = find_file(folder, name)
     if path is None:
         given = one_line(name, _NAME)
+        if os.path.islink(folder / name):
+            raise ConfigError(f"image {folder / given} is a link that leads to no file; repair or remove it")
         hint = where_else(folder, name) or "; add it or remove its entry"
         raise ConfigError(f"image {given} of the annotations is not in {folder}{hint}")
     return path

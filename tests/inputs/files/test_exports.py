@@ -3,12 +3,9 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from detinv.cli import main
 from detinv.errors import ConfigError, LayoutError
 from detinv.layouts.coco import load_coco
 from detinv.layouts.layout import Detections
@@ -97,26 +94,3 @@ def test_addresses_instead_of_files_are_refused(name, tmp_path: Path):
     """Label Studio keeps the address of an image that it has not stored itself."""
     with pytest.raises((LayoutError, ConfigError), match=r"a\.png"):
         read_images(tmp_path, [name])
-
-
-def test_photographs_of_a_telephone_held_upright(tmp_path: Path, caplog, capsys):
-    """Browsers show a picture as its notes say, so boxes are drawn on the turned one."""
-    notes = Image.Exif()
-    notes[0x0112] = 6
-    pixels = np.zeros((128, 96, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=notes)
-    _, (image,) = read_images(tmp_path)
-    assert image.shape == (3, 128, 96)
-    assert "1 of 1 images, such as" in caplog.text and "a.jpg, are stored turned or mirrored" in caplog.text
-    content = {
-        "images": [{"id": 1, "file_name": "a.jpg", "width": 128, "height": 96}],
-        "annotations": [],
-        "categories": [],
-    }
-    words = ("detect", f"images={tmp_path}", f"annotations={saved(content, tmp_path)}", f"out_dir={tmp_path}/out")
-    assert main(words) == 2
-    told = capsys.readouterr().err
-    assert "is annotated as 128 x 96 pixels, but its file has 96 x 128; store the picture as it is shown" in told
-    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
-    caplog.clear()
-    assert read_images(tmp_path)[1][0].shape == (3, 128, 96) and not caplog.records

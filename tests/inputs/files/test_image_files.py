@@ -226,3 +226,18 @@ def test_a_file_that_may_not_be_read_is_refused(folder: Path, monkeypatch):
     monkeypatch.setattr(Image, "open", refuse)
     with pytest.raises(ConfigError, match=r"a.png cannot be read .*Permission denied"):
         read_images(folder)
+
+
+def test_links_to_nothing_are_named(tmp_path: Path):
+    (tmp_path / "a.jpg").symlink_to(tmp_path / "missing.jpg")
+    for names in (None, ["a.jpg"]):
+        with pytest.raises(ConfigError, match=r"image .*a\.jpg is a link that leads to no file"):
+            read_images(tmp_path, names)
+
+
+def test_a_folder_of_folders_says_which_one_to_give(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "A.JPG").touch()
+    with pytest.raises(ConfigError, match=f"holds no PNG or JPEG file; give images={tmp_path}/photos, which does"):
+        read_images(tmp_path)
