@@ -72,7 +72,7 @@ def test_detections_are_those_of_the_saved_images(plain_run: Path, tmp_path: Pat
     }
 
 
-def test_detect_without_annotations_and_on_sizes_of_all_kinds(tmp_path: Path):
+def test_detect_without_annotations_and_on_sizes_of_all_kinds(tmp_path: Path, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
     generator = np.random.default_rng(0)
@@ -81,6 +81,9 @@ def test_detect_without_annotations_and_on_sizes_of_all_kinds(tmp_path: Path):
     assert main(["detect", f"images={folder}", f"out_dir={tmp_path / 'out'}"]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"detections.json", "images.json", "overview.png", "config.yaml"}
+    assert main(["detect", "--help"]) == 0
+    described = capsys.readouterr().out
+    assert all(name in described for name in names)
     images = read(tmp_path / "out" / "images.json")["images"]
     assert [(image["id"], image["file_name"], image["width"]) for image in images] == [
         (1, "a.png", 200),
