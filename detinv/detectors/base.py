@@ -128,6 +128,9 @@ class AbstractDetector(nn.Module, ABC):
         """Run the library's own, unmodified inference on 8-bit RGB images, by which alone results are judged.
 
         Boxes and masks are in pixels of each image, on the CPU.
+
+        Raises:
+            ConfigError: for images of another kind, such as floats in [0, 1], which would be read as nearly black.
         """
 
     def feature_layers(self) -> tuple[FeatureLayer, ...]:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _RANDOM_SEED = 0
 
 
 @usual_torch()
-def load_detector(name: str, weights: str | Path | None = None, **options: Any) -> AbstractDetector:
+def load_detector(name: str | Path, weights: str | Path | None = None, **options: Any) -> AbstractDetector:
     """Load the detector `name`, frozen, on the CPU.
 
     Args:
@@ -38,7 +39,9 @@ def load_detector(name: str, weights: str | Path | None = None, **options: Any) 
         DetectorError: for an unknown name, with the nearest as a suggestion, and for weights that are missing or do not
             fit.
     """
-    node = detector_node(name) | options
+    if not isinstance(name, str | PathLike):
+        raise DetectorError(f"expected the name of a detector or the path of a .yaml file, got a {type(name).__name__}")
+    node = detector_node(str(name)) | options
     if weights is not None:
         node["weights"] = str(weights)
     return build_detector(node)
@@ -71,12 +74,18 @@ def as_detector(given: AbstractDetector | str) -> AbstractDetector:
     """Return the detector that a caller gives, or load the one of that name.
 
     Raises:
-        DetectorError: when it was converted to another type than float32, or built where no gradient can pass it; see
-            `load_detector` for names.
+        DetectorError: when it is no detector, was converted to another type than float32, or built where no gradient
+            can pass it; see `load_detector` for names.
     """
     if isinstance(given, str):
         return load_detector(given)
     name = type(given).__name__
+    if not isinstance(given, AbstractDetector):
+        wrap = "detinv.detectors.torchvision.fcos.TorchvisionFCOS(model, class_names)"
+        raise DetectorError(
+            f"detector: expected a name or an AbstractDetector, got a {name}; a library's model has to be wrapped in "
+            f"its adapter, such as {wrap}"
+        )
     if any(weights.is_inference() for weights in given.parameters()):
         raise DetectorError(
             f"{name} was built within torch.inference_mode(), so that no gradient can pass it; build it outside"

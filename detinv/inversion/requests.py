@@ -1,6 +1,7 @@
 """Checks of an inversion's input, made before anything is loaded onto a device or written."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 
@@ -50,6 +51,22 @@ def check_precision(precision: object, name: str = "trainer.precision") -> None:
     if canonical_precision(precision) not in PRECISIONS:
         # True half precision would convert the detector itself.
         raise ConfigError(f"{name}={precision}: choose one of {', '.join(PRECISIONS)}")
+
+
+def as_layouts(given: Sequence[Layout]) -> list[Layout]:
+    """Return the layouts that a caller gives as a list, once they are known to be one."""
+    if isinstance(given, Layout):
+        raise LayoutError(f"layouts: expected a list, got a single layout; write [layout] for {given.id}")
+    if isinstance(given, str | os.PathLike):
+        raise LayoutError(
+            "layouts: expected a list of layouts or a source of them, got the path of a file; read it by "
+            "detinv.FileLayouts(path) or detinv.CocoLayouts(path)"
+        )
+    layouts = list(given)
+    for number, layout in enumerate(layouts):
+        if not isinstance(layout, Layout):
+            raise LayoutError(f"layouts[{number}]: expected a Layout, got a {type(layout).__name__}")
+    return layouts
 
 
 def check_layouts(layouts: Sequence[Layout], detector: AbstractDetector | Ensemble) -> None:

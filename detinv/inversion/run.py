@@ -16,7 +16,7 @@ from detinv.inversion.fit import device_of
 from detinv.inversion.job import Gathered, Job
 from detinv.inversion.modules.ensemble import Ensemble, as_ensemble
 from detinv.inversion.preset import Preset, load_preset, preset_name_for
-from detinv.inversion.requests import check_layouts, check_options
+from detinv.inversion.requests import as_layouts, check_layouts, check_options
 from detinv.inversion.resume.archive import Archive, held_archive
 from detinv.inversion.resume.fingerprint import detector_code, detector_hash, packages_of
 from detinv.layouts.fitting import network_frame
@@ -105,7 +105,7 @@ def invert(
     if isinstance(source, LayoutSource):
         asked: Sequence[Layout] = layouts_for(source, ensemble)
     else:
-        asked = source
+        asked = as_layouts(source)
     layouts = [
         layout.resized(network_frame(ensemble.network_size, layout.image_size, f"layout {layout.id}"))
         for layout in asked

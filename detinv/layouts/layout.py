@@ -94,7 +94,7 @@ class Layout:
             LayoutError: naming the object (counted from 0), for an unknown class, suggesting the nearest one, and for
                 a box that is not finite, is reversed or empty, or lies outside the image; for an impossible size.
         """
-        if not is_image_size(*size):
+        if not isinstance(size, Sequence) or len(size) != 2 or not is_image_size(*size):
             raise LayoutError(f"layout {id}: size {quoted(size)} must be (height, width) in whole pixels")
         labels, boxes = [], []
         for row, (label, box) in enumerate(objects):

@@ -234,7 +234,7 @@ def as_ensemble(detector: "AbstractDetector | str | Ensemble | Sequence[Abstract
     """Make an ensemble of what `invert` accepts: a detector, its name, or several of either."""
     if isinstance(detector, Ensemble):
         return detector
-    if isinstance(detector, AbstractDetector | str):
+    if not isinstance(detector, Sequence) or isinstance(detector, str):
         detector = [detector]
     loaded: dict[str, AbstractDetector] = {}
     for one in detector:
