@@ -128,20 +128,21 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 
 def _show(terminal: Console, result: InversionResult, report: Path) -> None:
     joint = len(result.member_detections) > 1
-    headings = ("images", "steps", "seconds", "AP", "AP50", "redetected", "false positives")
-    table = Table(*([Column("detector", overflow="fold", min_width=20)] if joint else []), *headings)
     metrics = result.metrics
+    counts = {"images": metrics["images"], "steps": metrics["steps"], "seconds": f"{metrics['seconds']:.1f}"}
+    first: list[Column | str] = [Column("detector", overflow="fold", min_width=20)] if joint else [*counts]
+    table = Table(*first, "AP", "AP50", "redetected", "false positives")
     for name in result.member_detections:
         prefix = f"{name}/" if joint else ""
         table.add_row(
-            *((name,) if joint else ()),
-            str(metrics["images"]),
-            str(metrics["steps"]),
-            f"{metrics['seconds']:.1f}",
+            *([name] if joint else map(str, counts.values())),
             *(f"{metrics[prefix + key]:.1f}" for key in ("AP", "AP50")),
             f"{metrics[prefix + 'redetected']} of {metrics['objects']}",
             str(metrics[prefix + "false_positives"]),
         )
+    if joint:
+        # The same for all; in the table, 80 columns would have no room for them.
+        terminal.print(", ".join(f"{name}: {value}" for name, value in counts.items()), highlight=False)
     terminal.print(table)
     terminal.print(literal(f"picture: {report.with_name('overview.png')}"), soft_wrap=True)
     terminal.print(literal(f"report:  {report}"), soft_wrap=True)

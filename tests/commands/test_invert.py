@@ -208,3 +208,13 @@ def test_more_objects_than_the_detector_reports(tmp_path: Path, capsys):
     layout.write_text("".join(f"- {{label: star, box: [{i % 120}, 0, {i % 120 + 5}, 20]}}\n" for i in range(301)))
     assert invert(tmp_path / "out", "layout=file", f"layout.path={layout}") == 2
     assert "301" in capsys.readouterr().err
+
+
+def test_no_number_of_a_joint_inversion_is_cut_off(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["detector=[shapes_retinanet,shapes_fcos]", "steps=0", "logger=none", f"out_dir={tmp_path / 'out'}"]
+    assert main(["invert", *words]) == 0
+    told = capsys.readouterr().out
+    rows = [line.rstrip() for line in told.splitlines() if line.startswith(("┃", "│"))]
+    assert "images: 1, steps: 0, seconds: " in told and "false positives" in told
+    assert len(rows) == 3 and all(line.endswith(("┃", "│")) for line in rows)
