@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from detinv.attribution.core.frames import placed
+from detinv.results.io.files import encode_png, write_npz
 from detinv.viz.image import Picture
 
 
@@ -72,7 +73,13 @@ class Attribution:
 
     def save(self, path: str | Path) -> None:
         """Write the map, and what is needed to place it, as an .npz file."""
-        from detinv.results.io.files import write_npz
-
         extent, size, box = (np.array(value) for value in (self.extent, self.photograph.shape[1:], self.box))
         write_npz(path, {"map": self.map.numpy(), "extent": extent, "image_size": size, "box": box})
+
+    def __repr__(self) -> str:
+        what = f"{self.asked} of {self.class_names[self.label]} {self.score:.2f}"
+        return f"Attribution({what}; image {self.image}, object {self.object}; {self.method} from {self.layer})"
+
+    def _repr_png_(self) -> bytes:
+        """Return what `show` draws as PNG, for notebooks."""
+        return encode_png(self.show())

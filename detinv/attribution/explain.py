@@ -21,6 +21,7 @@ from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import as_detector
 from detinv.errors import ConfigError, LayoutError
 from detinv.inputs.images import eight_bit_images
+from detinv.inputs.printable import quoted
 from detinv.inputs.torch_settings import usual_torch
 from detinv.layouts.layout import Layout
 
@@ -93,7 +94,13 @@ def _given_objects(
         )
     found = []
     for number, image in enumerate(images):
-        corners, classes = torch.as_tensor(boxes[number]).cpu(), torch.as_tensor(labels[number]).cpu()
+        given = labels[number]
+        if isinstance(given, Sequence) and any(isinstance(label, str) for label in given):
+            raise LayoutError(
+                f"labels[{number}]: class numbers are whole numbers, got {quoted(given)}; "
+                "detector.class_names.index(name) gives them"
+            )
+        corners, classes = torch.as_tensor(boxes[number]).cpu(), torch.as_tensor(given).cpu()
         if classes.numel() and (classes.is_floating_point() or classes.dtype == torch.bool):
             raise LayoutError(f"labels[{number}]: class numbers are whole numbers, got {classes.dtype}")
         # An empty list says nothing of its shape.

@@ -52,6 +52,8 @@ def test_all_methods_of_features_run_on_every_family(family: str):
         assert torch.isfinite(heat).all()
         assert one.signed or float(heat.min()) >= 0
         assert one.show().shape == (64, 64, 3)
+        assert one._repr_png_().startswith(b"\x89PNG")
+        assert one.question in repr(one) and one.method in repr(one) and len(repr(one)) < 160
     assert max(float(one.heat().abs().max()) for one in found.attributions) > 0
 
 

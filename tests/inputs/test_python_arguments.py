@@ -27,6 +27,7 @@ TOLD = {
     },
     "detinv.load_detector('shapes_fcos').detect(rgb)": "ConfigError images: expected a list of images",
     "detinv.attribute(model, [rgb])": "DetectorError detector: expected a name or an AbstractDetector",
+    "detinv.attribute('shapes_fcos', [rgb], [[[6, 6, 58, 56]]], [['star']])": "LayoutError labels[0]: class numbers",
     "detinv.invert(model, [layout])": "DetectorError detector: expected a name or an AbstractDetector",
     "detinv.load_detector(model)": "DetectorError expected the name of a detector",
     "detinv.load_detector(pathlib.Path('a.yaml'))": "DetectorError a.yaml",
