@@ -13,6 +13,7 @@ from torchvision.models.detection import FasterRCNN, MaskRCNN
 from detinv.errors import ConfigError
 from detinv.inputs.ranges import check_range
 from detinv.runtime.quiet import quiet_lightning
+from detinv.training.checkpoint_file import WholeCheckpoints
 from detinv.training.data import PhotographSource, SceneSource, TrainingData
 from detinv.training.module import MADE_FROM, DetectorTraining
 from detinv.training.progress import TrainingProgress
@@ -120,7 +121,7 @@ def fit(
             accelerator=options.accelerator,
             devices=1,
             # What SLURM's variables say of further tasks would be taken for processes of this Trainer.
-            plugins=[LightningEnvironment()],
+            plugins=[LightningEnvironment(), WholeCheckpoints()],
             logger=pl.loggers.CSVLogger(out_dir, name="losses", version=f"from_step_{done:06d}"),
             callbacks=callbacks,
             reload_dataloaders_every_n_epochs=1,
