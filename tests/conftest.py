@@ -1,13 +1,13 @@
 """What all tests share: settings of Hypothesis, one thread, and two processes for the whole suite."""
 
 import gc
-import importlib
 import os
 import signal
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
+
+from tests.calls.checked import check_calls
 
 # Torch reads this when it is imported, and so do the processes that tests start. Two threads gain little on networks
 # as small as these, and the whole suite runs in as many processes as there are cores.
@@ -19,27 +19,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The hook that checks shapes compiles whatever is imported while it imports a module of ours, libraries as well.
-# Imported before, they come from their bytecode, which takes half the time.
-for library in (
-    "beartype",
-    "kornia",
-    "matplotlib.pyplot",
-    "pytorch_lightning",
-    "scipy.stats",
-    "torch",
-    "torchvision",
-    "wandb",
-):
-    importlib.import_module(library)
-
-# Shapes and types are checked at every call where tensors are computed; a whole number is a number. Elsewhere mypy does
-# that alone: checks at every call would take a quarter of the suite's time.
+# Shapes and types are checked at every call where tensors are computed. Elsewhere mypy does that alone: checks at every
+# call would take a quarter of the suite's time.
 CHECKED = ("attribution", "detectors", "inversion", "layouts", "metrics", "worlds", "zoo")
-install_import_hook(
-    [f"detinv.{name}" for name in CHECKED],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
-)
+check_calls(tuple(f"detinv.{name}" for name in CHECKED))
 
 # The same examples at every run, and no limit of time: machines that test are slow and busy.
 settings.register_profile("steady", derandomize=True, deadline=None)
