@@ -6,8 +6,11 @@ from functools import lru_cache
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
 from hydra.version import VersionBase
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from detinv.config.folders import config_dir, hash_of_files
 
@@ -34,6 +37,27 @@ def composed_of_files(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     It takes a fifth of a second, and a sweep, an experiment or a notebook asks for the same many times.
     """
     return _composed_of_files(name, tuple(overrides), hash_of_files()).copy()
+
+
+def with_values(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Set values in a copy of what is composed, which is what Hydra would compose of the same choices and `overrides`.
+
+    Args:
+        overrides: `key=value`, of keys that `config` has; none chooses from a group.
+
+    Raises:
+        OverrideParseException: for what Hydra's grammar cannot read.
+        ConfigCompositionException: for a value that cannot stand there, or several.
+    """
+    config = config.copy()
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override():
+            raise ConfigCompositionException(f"Ambiguous value for argument '{override.input_line}'")
+        try:
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        except OmegaConfBaseException as error:
+            raise ConfigCompositionException(f"Error merging override {override.input_line}") from error
+    return config
 
 
 @lru_cache(maxsize=64)

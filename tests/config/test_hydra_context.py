@@ -9,11 +9,14 @@ from contextlib import nullcontext
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, OverrideParseException
 from hydra.version import getbase
+from omegaconf import OmegaConf
 
 from detinv.config import folders, hydra_context
 from detinv.config.composition.compose import compose_config
 from detinv.config.folders import config_dir
+from detinv.config.hydra_context import composed_of_files, detinv_hydra, with_values
 from detinv.errors import ConfigError
 
 _PROGRAM = """
@@ -73,3 +76,25 @@ def test_a_file_that_changes_and_keeps_its_time_is_read_again(tmp_path, monkeypa
     path.write_text(path.read_text().replace("120", "121"))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert (before, compose_config("invert", ["preset=fast"]).steps) == (120, 121)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["steps=3", "steps='3'", "steps=[1, 2]", "steps={a: 1}", "steps=null", "steps=1e3", "steps=a b", "steps="]
+    + ["steps=???", "steps=${seed}", "steps=int(4.2)", "trainer={devices: 2}", "trainer.accelerator=cpu", r"steps=\,"],
+)
+def test_a_value_is_set_as_hydra_sets_it_while_it_composes(word: str):
+    with detinv_hydra():
+        composed = compose("invert", ["seed=7", word, "seed=8"])
+    values = with_values(composed_of_files("invert"), ["seed=7", word, "seed=8"])
+    assert values == composed
+    assert OmegaConf.is_struct(values) == OmegaConf.is_struct(composed)
+    assert composed_of_files("invert").seed == 0
+
+
+@pytest.mark.parametrize("word", ["steps=1,2", "steps=range(1,3)", "steps=int(choice(1,2))", "seed={a", "steps=a=b"])
+def test_several_values_and_what_cannot_be_read_are_refused_as_by_hydra(word: str):
+    with detinv_hydra(), pytest.raises((ConfigCompositionException, OverrideParseException)):
+        compose("invert", [word])
+    with pytest.raises((ConfigCompositionException, OverrideParseException)):
+        with_values(composed_of_files("invert"), [word])

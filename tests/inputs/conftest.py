@@ -1,10 +1,9 @@
 """What all these tests share: the command line must refuse in one line, and leave everything as it was."""
 
-import copy
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from hypothesis.strategies import SearchStrategy
 from omegaconf import DictConfig, OmegaConf
 
 from detinv import cli
-from detinv.commands import detect, execute, invert
-from detinv.config.composition import compose
+from detinv.commands import detect, invert
 from detinv.config.folders import config_dir
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
@@ -25,10 +23,7 @@ from tests.inputs.surroundings import Surroundings
 QUIET = ("logger=none", "steps=0", "trainer.accelerator=cpu", "out_dir=out")
 """For `detinv invert`."""
 _LONGEST = 520
-# Of these words the files differ from test to test.
-_DIFFERING = ("detector=_", "detector=plain.yaml", "detector=broken.yaml", "detector=mine.yaml", "experiment=theirs")
 _BUNDLED = yaml.safe_load((config_dir() / "detector" / "shapes_retinanet.yaml").read_text())
-_composed: dict[tuple[str, ...], DictConfig] = {}
 _built: list[AbstractDetector] = []
 
 
@@ -69,19 +64,6 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """Runs a command in an empty folder of its own; what it says on being refused."""
     monkeypatch.chdir(tmp_path)
 
-    def remembered(compose: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
-        """What Hydra makes of the same words is the same, and takes longest of all; what lies in a file may differ."""
-
-        def call(command: str, overrides: Sequence[str] = (), *rest: dict[str, str]) -> DictConfig:
-            words = (compose.__name__, command, *overrides)
-            if any(word.startswith(_DIFFERING) for word in overrides):
-                return compose(command, overrides, *rest)
-            if words not in _composed:
-                _composed[words] = compose(command, overrides, *rest)
-            return copy.deepcopy(_composed[words])
-
-        return call
-
     def build_once(entries: DictConfig) -> AbstractDetector:
         """The bundled detector is frozen, so the same for all."""
         if OmegaConf.to_container(entries) != _BUNDLED:
@@ -90,8 +72,6 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             _built.append(build_detector(entries))
         return _built[0]
 
-    monkeypatch.setattr(compose, "_compose", remembered(compose._compose))
-    monkeypatch.setattr(execute, "compose_config", remembered(execute.compose_config))
     monkeypatch.setattr(invert, "build_detector", build_once)
     monkeypatch.setattr(detect, "build_detector", build_once)
 

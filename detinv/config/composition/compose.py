@@ -3,7 +3,8 @@
 Hydra neither changes the working directory nor sets up logging here. Everything heavy is imported late.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,7 @@ def compose_config(
     check_decisions(OmegaConf.to_container(base), chosen.get(EXPERIMENT, "configuration"))
     known = flat_values(base)
     own = [_left_out(word, known) for word in overrides if word not in choosing]
-    # Without further words it would be the same composition.
-    config = _compose(command, [*choosing, *as_typed(command, own, known)], chosen) if own else base.copy()
+    config = _with_values(command, base, choosing, as_typed(command, own, known), chosen)
     # Lists of detectors, and whether real ones are verified, are options, not choices.
     if suited := _suited_preset(command, config, chosen):
         return compose_config(command, [*overrides, f"{_PRESET}={suited}"], name_out_dir)
@@ -130,16 +130,36 @@ def _suited_preset(command: str, config: "DictConfig", chosen: Mapping[str, str]
 
 def _compose(command: str, overrides: Sequence[str], chosen: Mapping[str, str], of_files: bool = False) -> "DictConfig":
     from hydra import compose
-    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-    from omegaconf.errors import OmegaConfBaseException
 
     from detinv.config.hydra_context import composed_of_files, detinv_hydra
 
-    try:
+    with _told_in_one_line(command, chosen):
         if of_files:
             return composed_of_files(command, overrides)
         with detinv_hydra():
             return compose(command, list(overrides))
+
+
+def _with_values(
+    command: str, base: "DictConfig", choosing: Sequence[str], words: Sequence[str], chosen: Mapping[str, str]
+) -> "DictConfig":
+    """Compose with further words; only where one of them adds or removes something need Hydra compose anew."""
+    from detinv.config.hydra_context import with_values
+
+    known = flat_values(base)
+    if not all("=" in word and word.partition("=")[0] in known for word in words):
+        return _compose(command, [*choosing, *words], chosen)
+    with _told_in_one_line(command, chosen):
+        return with_values(base, words)
+
+
+@contextmanager
+def _told_in_one_line(command: str, chosen: Mapping[str, str]) -> Iterator[None]:
+    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
     except OverrideParseException as error:
         raise unreadable(str(error.override), _first_line(error)) from error
     except MissingConfigException as error:
