@@ -1,9 +1,10 @@
 """What all these tests share: the command line must refuse in one line, and leave everything as it was."""
 
+import copy
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis.strategies import SearchStrategy
 from omegaconf import DictConfig, OmegaConf
 
 from detinv import cli
-from detinv.commands import detect, invert
+from detinv.commands import detect, execute, invert
 from detinv.config.folders import config_dir
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.load import build_detector
@@ -23,6 +24,8 @@ from tests.inputs.surroundings import Surroundings
 QUIET = ("logger=none", "steps=0", "trainer.accelerator=cpu", "out_dir=out")
 """For `detinv invert`."""
 _LONGEST = 520
+# Of these words the files differ from test to test.
+_DIFFERING = ("detector=_", "detector=plain.yaml", "detector=broken.yaml", "detector=mine.yaml", "experiment=theirs")
 _BUNDLED = yaml.safe_load((config_dir() / "detector" / "shapes_retinanet.yaml").read_text())
 _built: list[AbstractDetector] = []
 
@@ -59,10 +62,31 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
+@pytest.fixture(scope="module")
+def composed() -> dict[tuple[str, ...], DictConfig]:
+    """What words were composed to in the tests of one file; garbage collection would walk through that of all files."""
+    return {}
+
+
 @pytest.fixture
-def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
+def refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    composed: dict[tuple[str, ...], DictConfig],
+) -> Callable[..., str]:
     """Runs a command in an empty folder of its own; what it says on being refused."""
     monkeypatch.chdir(tmp_path)
+    compose_config = execute.compose_config
+
+    def remembered(command: str, overrides: Sequence[str] = (), *rest: Any) -> DictConfig:
+        """Composed of the same words it is the same; what lies in a file may differ."""
+        if any(word.startswith(_DIFFERING) for word in overrides):
+            return compose_config(command, overrides, *rest)
+        words = (command, *overrides)
+        if words not in composed:
+            composed[words] = compose_config(command, overrides, *rest)
+        return copy.deepcopy(composed[words])
 
     def build_once(entries: DictConfig) -> AbstractDetector:
         """The bundled detector is frozen, so the same for all."""
@@ -72,6 +96,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             _built.append(build_detector(entries))
         return _built[0]
 
+    monkeypatch.setattr(execute, "compose_config", remembered)
     monkeypatch.setattr(invert, "build_detector", build_once)
     monkeypatch.setattr(detect, "build_detector", build_once)
 
