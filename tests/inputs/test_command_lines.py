@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -32,6 +33,7 @@ _PIECES = (
 )  # fmt: skip
 
 
+@cache
 def _keys(command: str) -> list[str]:
     """Options and groups of a command, but for those that let files run code."""
     found = [option.key for option in options(config_dir(), command)]
@@ -39,15 +41,14 @@ def _keys(command: str) -> list[str]:
     return [key for key in found if "trust" not in key]
 
 
-KEYS = {command: _keys(command) for command in COMMANDS}
 TEXTS = st.lists(st.sampled_from(_PIECES), max_size=6).map("".join) | st.text(max_size=12)
 
 
 def _words(command: str) -> st.SearchStrategy[list[str]]:
     """A command with some words: known and unknown options, choices of groups, values of any kind, and mere text."""
-    chosen = [f"{key}={name}" for key in KEYS[command] for name in choices(config_dir(), key)]
+    chosen = [f"{key}={name}" for key in _keys(command) for name in choices(config_dir(), key)]
     signed = st.sampled_from(["", "", "", "+", "++", "~"])
-    option = st.builds("{}{}={}".format, signed, st.sampled_from(KEYS[command]), TEXTS)
+    option = st.builds("{}{}={}".format, signed, st.sampled_from(_keys(command)), TEXTS)
     flag = st.sampled_from(["--help", "-h", "-m", "--multirun"])
     plain = st.sampled_from(chosen)
     word = st.one_of(option, option, option, st.builds("{}={}".format, TEXTS, TEXTS), plain, plain, TEXTS | flag)
@@ -60,8 +61,8 @@ def _stays(words: list[str]) -> bool:
     return _MULTIRUN.isdisjoint(words) or not any("out_dir" in word and set(word) & set("/~$.") for word in words)
 
 
-LINES = {command: _words(command) for command in sorted(COMMANDS)}
-ANY = st.one_of(*LINES.values())
+def _any_line() -> st.SearchStrategy[list[str]]:
+    return st.one_of(*map(_words, sorted(COMMANDS)))
 
 
 @pytest.fixture
@@ -114,13 +115,13 @@ def stays_a_text(key: str, text: str) -> None:
 
 
 def test_some_command_lines(fuzz, run):
-    fuzz(10, ANY, run, MOST_MEMORY)
+    fuzz(10, _any_line(), run, MOST_MEMORY)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", LINES)
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_ten_thousand_command_lines(command, fuzz, run):
-    fuzz(10_000 // len(LINES), LINES[command], run, MOST_MEMORY)
+    fuzz(10_000 // len(COMMANDS), _words(command), run, MOST_MEMORY)
 
 
 @pytest.mark.slow
@@ -137,7 +138,7 @@ def test_command_lines_in_a_shell(surroundings, fuzz, run):
 
     # Matplotlib writes its list of fonts into an empty home, once.
     subprocess.run([sys.executable, "-m", "detinv", "check", "seed="], capture_output=True, check=False)
-    fuzz(40, ANY, starts, MOST_MEMORY)
+    fuzz(40, _any_line(), starts, MOST_MEMORY)
 
 
 def _can_be_given(word: str) -> bool:

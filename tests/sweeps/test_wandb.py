@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from detinv.commands import execute
 from detinv.config.folders import experiment_dir
@@ -15,6 +14,9 @@ FILE = experiment_dir() / "sweeps" / "wandb.yaml"
 
 def words_of(sweep, values):
     """The words an agent of W&B makes of one point of the grid, put together as it does."""
+    # Two seconds that a run without this test need not spend.
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
     macros = create_sweep_command_args({"args": {key: {"value": value} for key, value in values.items()}})
     macros |= {"program": [sweep["program"]], "env": ["/usr/bin/env"]}
     words = []
