@@ -31,12 +31,15 @@ def detinv_hydra() -> Iterator[None]:
         VersionBase.instance().version_base = base
 
 
-def composed_of_files(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+def composed_of_files(name: str, overrides: Sequence[str] = (), experiment: str = "") -> DictConfig:
     """Compose `name` of detinv's own files alone, again only if one of them has changed; the caller may change it.
 
     It takes a fifth of a second, and a sweep, an experiment or a notebook asks for the same many times.
+
+    Args:
+        experiment: what the registered experiment that `overrides` choose says.
     """
-    return _composed_of_files(name, tuple(overrides), hash_of_files()).copy()
+    return _composed_of_files(name, tuple(overrides), experiment, hash_of_files()).copy()
 
 
 def with_values(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -60,7 +63,7 @@ def with_values(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     return config
 
 
-@lru_cache(maxsize=64)
-def _composed_of_files(name: str, overrides: tuple[str, ...], of_files: str) -> DictConfig:
+@lru_cache(maxsize=128)
+def _composed_of_files(name: str, overrides: tuple[str, ...], experiment: str, of_files: str) -> DictConfig:
     with detinv_hydra():
         return compose(name, list(overrides))

@@ -65,11 +65,13 @@ def chooses(group: str, chosen: Mapping[str, str]) -> bool:
 
 
 def lies_elsewhere(group: str, choice: str) -> bool:
-    """Tell whether a choice, or one of a list of them, is no file of detinv's groups: an experiment, or registered."""
+    """Tell whether a choice, or one of a list of them, is no file of detinv: a user's own, or made of several."""
     from hydra.core.config_store import ConfigStore
 
+    if group == EXPERIMENT:
+        return _is_stored(group, choice)
     stored = ConfigStore.instance().repo.get(group, {})
-    return group == EXPERIMENT or any(f"{name}.yaml" in stored for name in names_in(choice))
+    return any(f"{name}.yaml" in stored for name in names_in(choice))
 
 
 def check_choice(command: str, group: str, choice: str) -> None:
@@ -91,15 +93,18 @@ def unknown_choice(group: str, choice: str) -> str:
     return f"unknown {group or 'command'} {choice!r}{suggestion(choice, known)} (there are: {', '.join(known)})"
 
 
-def store_experiment(command: str, chosen: Mapping[str, str]) -> None:
+def store_experiment(command: str, chosen: Mapping[str, str]) -> str:
     """Register the chosen experiment with Hydra, as a choice of the group `experiment`.
+
+    Returns:
+        What it says, as a text; empty without an experiment.
 
     Raises:
         ConfigError: for an experiment that is not there, or that another command runs.
     """
     name = chosen.get(EXPERIMENT, "null")
     if name == "null":
-        return
+        return ""
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
@@ -112,15 +117,17 @@ def store_experiment(command: str, chosen: Mapping[str, str]) -> None:
     else:
         known = {experiment.name: experiment for experiment in experiments()}
         if name not in known:
-            fitting = [one.name for one in known.values() if one.for_run == (command == "run")]
+            names = [one.name for one in known.values() if one.for_run == (command == "run")]
             raise ConfigError(
-                f"unknown experiment {name!r}{suggestion(name, fitting)} (there are: {', '.join(fitting) or 'none'})"
+                f"unknown experiment {name!r}{suggestion(name, names)} (there are: {', '.join(names) or 'none'})"
             )
         _check_command(command, name, known[name].for_run)
         node = OmegaConf.load(experiment_dir() / f"{name}.yaml")
     content: Any = OmegaConf.to_container(node)
     foreign = foreign_groups(config_dir(), command, content, chosen)
-    _store(EXPERIMENT, name, {key: value for key, value in content.items() if key not in foreign})
+    fitting = {key: value for key, value in content.items() if key not in foreign}
+    _store(EXPERIMENT, name, fitting)
+    return repr(fitting)
 
 
 def _stored(command: str, group: str, path: str) -> str:

@@ -107,14 +107,15 @@ def _chosen_base(command: str, overrides: Sequence[str]) -> tuple[list[str], dic
     chosen = chosen_groups(overrides)
     for group, choice in chosen.items():
         check_choice(command, group, choice)
-    store_experiment(command, chosen)
+    experiment: str | None = store_experiment(command, chosen)
     choosing = [word for word in overrides if word.lstrip("+").split("=", 1)[0] in chosen]
-    of_files = not any(lies_elsewhere(group, choice) for group, choice in chosen.items())
-    base = _compose(command, choosing, chosen, of_files)
+    if any(lies_elsewhere(group, choice) for group, choice in chosen.items()):
+        experiment = None
+    base = _compose(command, choosing, chosen, experiment)
     if suited := _suited_preset(command, base, chosen):
         choosing.append(f"{_PRESET}={suited}")
         chosen[_PRESET] = suited
-        base = _compose(command, choosing, chosen, of_files)
+        base = _compose(command, choosing, chosen, experiment)
     return choosing, chosen, base
 
 
@@ -128,14 +129,17 @@ def _suited_preset(command: str, config: "DictConfig", chosen: Mapping[str, str]
     return None if suited == DEFAULT else suited
 
 
-def _compose(command: str, overrides: Sequence[str], chosen: Mapping[str, str], of_files: bool = False) -> "DictConfig":
+def _compose(
+    command: str, overrides: Sequence[str], chosen: Mapping[str, str], experiment: str | None = None
+) -> "DictConfig":
+    """Compose the choices among `overrides`, anew unless they are known to be detinv's files and this experiment."""
     from hydra import compose
 
     from detinv.config.hydra_context import composed_of_files, detinv_hydra
 
     with _told_in_one_line(command, chosen):
-        if of_files:
-            return composed_of_files(command, overrides)
+        if experiment is not None:
+            return composed_of_files(command, overrides, experiment)
         with detinv_hydra():
             return compose(command, list(overrides))
 

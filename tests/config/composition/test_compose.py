@@ -58,6 +58,14 @@ def test_an_experiment_can_be_chosen_by_name(experiment_folder):
     assert (config.steps, config.data.seed) == (3, 4)
 
 
+def test_an_experiment_is_composed_anew_when_it_has_changed(experiment_folder):
+    for steps in (3, 5, 3):
+        (experiment_folder / "quick.yaml").write_text(f"steps: {steps}\n")
+        config = compose_config("train", ["experiment=quick"])
+        assert config.steps == steps
+        config.steps = 7
+
+
 @pytest.mark.parametrize(
     ("command", "words", "photographs"),
     [
