@@ -63,7 +63,9 @@ def _built_in(size: int) -> Font:
 def _dejavu(size: int) -> Font:
     import matplotlib  # slow to import, and few texts need it
 
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    # As Pillow lays out its own font. Its other engine is not everywhere, and refuses some texts.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 @cache

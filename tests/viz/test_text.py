@@ -37,3 +37,8 @@ def test_letters_beyond_english_are_drawn(text: str) -> None:
 def test_english_text_keeps_its_font() -> None:
     assert font("person 0.75 (a_b-c/d)", 12) is font("star", 12)
     assert font("person 0.75", 12) is not font("Größe", 12)
+
+
+@pytest.mark.parametrize("text", ["é\n", "é\x00", "e\u202eé", "😀é", "عé"])
+def test_any_text_has_a_width(text: str) -> None:
+    assert text_width(text, 12) > 0
