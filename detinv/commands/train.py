@@ -15,7 +15,7 @@ from detinv.detectors.class_names import read_class_names
 from detinv.detectors.load import RANDOM, build_detector
 from detinv.errors import ConfigError
 from detinv.inputs.printable import quoted
-from detinv.results.io.files import write_json, write_text
+from detinv.results.io.files import write_json, write_text, write_with
 from detinv.results.io.names import file_stems
 from detinv.results.io.resume import claimed_folder
 from detinv.results.io.versions import versions
@@ -73,7 +73,8 @@ def _run(config: DictConfig, build: Build, until_done: ExitStack) -> None:
         repeating_command(config),
     )
     weights = out_dir / f"{name}.safetensors"
-    save_weights(model, weights, _header(training, options, data))
+    header = _header(training, options, data)
+    write_with(weights, lambda path: save_weights(model, path, header))
     detector = build_detector(OmegaConf.merge(config.detector, {"weights": str(weights)}))
     terminal.print(literal(f"measuring on {data.measured_on}"), **_PLAIN)
     scores = evaluate(detector, data.held_out)

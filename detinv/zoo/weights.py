@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from detinv.errors import DetectorError
@@ -37,7 +37,7 @@ def bundled_weights(name: str) -> Path:
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, Any]) -> None:
-    """Write a model's state; the file appears under its name only once it is complete.
+    """Write a model's state into a file.
 
     Kernels and matrices are stored in half precision. Vectors (biases, normalisation and its running statistics), which
     are small, are stored in single precision; integers keep their type.
@@ -49,13 +49,12 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, Any]
 
     Raises:
         ValueError: when a weight is too large for half precision, or not finite.
+        OSError: when the file cannot be written.
     """
     state = {key: _compact(key, value) for key, value in model.state_dict().items()}
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    save_file(state, partial, {key: json.dumps(value) for key, value in metadata.items()})
-    os.replace(partial, target)
+    target.write_bytes(save(state, {key: json.dumps(value) for key, value in metadata.items()}))
 
 
 def load_weights(

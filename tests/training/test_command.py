@@ -1,6 +1,7 @@
 """`detinv train` from its options to its files, on a tiny world."""
 
 import json
+import os
 import shlex
 
 import pytest
@@ -53,6 +54,21 @@ def test_train_leaves_weights_card_and_metrics(tmp_path, capsys):
     assert {value.dtype for value in weights.values() if value.ndim == 4} == {torch.float16}
     # The file can be used at once by whoever has it.
     assert load_detector("shapes_maskrcnn", out_dir / "shapes_maskrcnn.safetensors").has_masks
+
+
+def test_a_full_disk_costs_no_weights(tmp_path, capsys, monkeypatch):
+    assert train(tmp_path) == 0
+    weights = tmp_path / "shapes_retinanet.safetensors"
+    before = weights.read_bytes()
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert train(tmp_path) == 2
+    assert "shapes_retinanet.safetensors cannot be written: no space left" in capsys.readouterr().err
+    assert weights.read_bytes() == before
+    assert not [path.name for path in tmp_path.iterdir() if "tmp" in path.name or "partial" in path.name]
 
 
 def command_of(*overrides: str) -> str:
