@@ -55,7 +55,7 @@ class InversionResult:
         """Write what `detinv invert` writes into `folder`: images, annotations, detections, metrics and a report.
 
         The files are `images/<layout id>.png`, `layouts.json`, `detections.json`, `metrics.json`, `losses.csv`,
-        `overview.png` and `report.html`; see `write_inversion`. Files of an earlier `save` are replaced.
+        `overview.png` and `report.html`; see `write_inversion`. Those of an earlier `save` are replaced.
 
         Args:
             folder: is created where it does not exist.

@@ -1,5 +1,6 @@
 """The folder that an inversion leaves behind."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -24,7 +25,8 @@ def write_inversion(result: InversionResult, out_dir: str | Path, title: str, co
     `detections/<detector>.json`), `metrics.json`, `losses.csv`, `overview.png`, `report.html` and, if there is a
     configuration, `config.yaml`. Each file is written whole or not at all. Everything is computed before anything is
     written, and an earlier `metrics.json` is removed first and the new one written last, so a folder that has it has
-    the rest. A result without images leaves `metrics.json` alone.
+    the rest; images and detections of an earlier result are removed. A result without images leaves `metrics.json`
+    alone.
 
     Args:
         result: the outcome of an inversion.
@@ -54,10 +56,13 @@ def write_inversion(result: InversionResult, out_dir: str | Path, title: str, co
     prepare_out_dir(out_dir / "images")
     # Those of an earlier result, or of a part of this one.
     remove_file(out_dir / "metrics.json")
-    for stem, image in zip(stems, result.images, strict=True):
+    images = {out_dir / "images" / f"{stem}.png": image for stem, image in zip(stems, result.images, strict=True)}
+    for path in _of_earlier(out_dir) - set(images):
+        remove_file(path)
+    for path, image in images.items():
         # A run that can be resumed has written its finished images already; reading one takes a quarter of the time.
-        if not _holds(out_dir / "images" / f"{stem}.png", image):
-            write_png(out_dir / "images" / f"{stem}.png", image)
+        if not _holds(path, image):
+            write_png(path, image)
     write_json(out_dir / "layouts.json", truth)
     if len(results) == 1:
         write_json(out_dir / "detections.json", next(iter(results.values())))
@@ -72,6 +77,18 @@ def write_inversion(result: InversionResult, out_dir: str | Path, title: str, co
     write_text(out_dir / "report.html", report)
     write_json(out_dir / "metrics.json", result.metrics)
     return out_dir / "report.html"
+
+
+def _of_earlier(out_dir: Path) -> set[Path]:
+    """List the images and detections that an earlier result has left in the folder, as its `layouts.json` has them."""
+    try:
+        names = [str(entry["file_name"]) for entry in json.loads((out_dir / "layouts.json").read_text())["images"]]
+    except (OSError, ValueError, TypeError, KeyError):  # none, or a file of something else
+        return set()
+    images = {out_dir / "images" / name for name in names if Path(name).name == name}
+    return {path for path in images if path.is_file()} | {
+        path for path in (out_dir / "detections.json", *(out_dir / "detections").glob("*.json")) if path.is_file()
+    }
 
 
 def _holds(path: Path, image: UInt8[Tensor, "3 _ _"]) -> bool:

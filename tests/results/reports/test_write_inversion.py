@@ -34,6 +34,24 @@ def test_write_inversion_leaves_everything(sample: Callable[..., InversionResult
         assert len(list(csv.DictReader(file))) == len(result.losses)
 
 
+def test_nothing_of_a_larger_result_stays(sample: Callable[..., InversionResult], tmp_path: Path) -> None:
+    larger, smaller = sample(3), sample(2)
+    found = larger.member_detections
+    joint = replace(
+        larger, member_detections={f"{name} {number}": one for number in (1, 2) for name, one in found.items()}
+    )
+    write_inversion(joint, tmp_path, "t")
+    (tmp_path / "images" / "mine.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("")
+    write_inversion(smaller, tmp_path, "t")
+    listed = [entry["file_name"] for entry in json.loads((tmp_path / "layouts.json").read_text())["images"]]
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {*listed, "mine.png"}
+    assert len(listed) == 2 and not list((tmp_path / "detections").iterdir())
+    write_inversion(joint, tmp_path, "t")
+    assert len(list((tmp_path / "images").iterdir())) == 4 and not (tmp_path / "detections.json").exists()
+    assert (tmp_path / "notes.txt").is_file()
+
+
 # pycocotools does not know numpy 2's way of asking for a copy yet.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_write_inversion_speaks_coco(sample: Callable[..., InversionResult], tmp_path: Path) -> None:
