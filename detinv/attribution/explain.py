@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,8 @@ def attribute(
     detector = as_detector(detector)
     if (boxes is None) != (labels is None):
         raise ConfigError("boxes and labels: give both, or neither to explain the detector's own detections")
+    if not (isinstance(score_thresh, Real) and 0 <= score_thresh <= 1):
+        raise ConfigError(f"score_thresh={quoted(score_thresh)}: choose a number in [0, 1]")
     asked = as_questions(questions, against, detector.class_names)
     chosen = as_method(method, layers)
     images = eight_bit_images(images)

@@ -152,6 +152,11 @@ def test_a_map_is_saved_with_its_place(tmp_path):
         ({"layers": ["p9"], "method": "odam"}, ConfigError, "this detector has c1"),
         ({"boxes": [torch.tensor([[0.0, 0.0, 99.0, 9.0]])], "labels": [torch.tensor([0])]}, LayoutError, "outside"),
         ({"boxes": BOXES, "labels": None}, ConfigError, "give both"),
+        (
+            {"boxes": None, "labels": None, "score_thresh": 50.0},
+            ConfigError,
+            r"score_thresh=50.0: choose a number in \[0, 1\]",
+        ),
         ({"boxes": BOXES * 2, "labels": LABELS}, ConfigError, "1 images need as many entries .* got 2 and 1"),
         ({"labels": [torch.tensor([0, 3])]}, LayoutError, r"labels\[0\]: class numbers must lie in 0 ... 2"),
         ({"labels": [torch.tensor([0.0, 2.5])]}, LayoutError, "whole numbers, got torch.float32"),
