@@ -15,6 +15,7 @@ from torch import Tensor
 from detinv.attribution.core.forward import ForwardPass, scalars
 from detinv.attribution.core.gradients import Seeds, gradients, seeds_of
 from detinv.attribution.core.questions import Question
+from detinv.detectors.acceleration.group_norm import BatchedGroupNorms
 from detinv.detectors.acceleration.short_convolutions import ShortConvolutions
 from detinv.detectors.feature_layers import FeatureLayer
 from detinv.detectors.heads.predictions import DensePredictions, Predictions
@@ -35,7 +36,7 @@ def window_seeds(
     meets the border the head finds the same padding. One backward pass of the head gives the gradients of one question
     for all objects, since each depends on its own window alone. Where the head normalises over a level, the window is
     all of that level and each object needs a pass of its own; other levels, and branches of the head that a question is
-    not about, are still left out, and large 3 x 3 convolutions go the short way on the CPU.
+    not about, are still left out, and on the CPU its convolutions and normalisations go the short way.
 
     Args:
         window: of the detector.
@@ -82,7 +83,10 @@ def _level_seeds(
     which = torch.zeros_like(rows) if whole else torch.arange(len(objects), device=rows.device)
     crops.requires_grad_()
     with torch.enable_grad(), torch.autocast(crops.device.type, enabled=False):
-        with short:
+        if whole:
+            with short, BatchedGroupNorms():
+                outputs = window.outputs(level, crops)
+        else:
             outputs = window.outputs(level, crops)
         inside = (ys - ys.new_tensor(tops)) * shape[1] + xs - xs.new_tensor(lefts)
         mine = (which, inside * anchors + anchor)

@@ -9,6 +9,9 @@ from torch.overrides import TorchFunctionMode
 
 from detinv.detectors.acceleration.winograd import convolved, is_short, saves_time, transformed
 
+# Tiles of several gradients are processed together, so that fewer in each pay than in one image.
+_LEAST_TILES = 9
+
 
 class ShortConvolutions(TorchFunctionMode):
     """Within it, frozen 3 x 3 convolutions of large feature maps on the CPU, and their gradients, cost less.
@@ -48,7 +51,7 @@ class ShortConvolutions(TorchFunctionMode):
         groups: int = 1,
     ) -> Tensor:
         ones = all(one in (1, (1, 1), [1, 1]) for one in (stride, padding, dilation)) and groups == 1
-        if not ones or not saves_time(weight) or not is_short(input, weight):
+        if not ones or not saves_time(weight) or not is_short(input, weight, _LEAST_TILES):
             return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
         if id(weight) not in self._kernels:
             self._kernels[id(weight)] = (weight, transformed(weight))

@@ -59,7 +59,7 @@ class WinogradConv2d(nn.Conv2d):
 
     def is_short(self, images: Tensor) -> bool:
         """Tell whether images are large enough, on the CPU and in full precision; their number does not matter."""
-        return is_short(images, self.weight)
+        return is_short(images, self.weight, _LEAST_TILES)
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.is_short(input):
@@ -76,10 +76,13 @@ def saves_time(weight: Tensor) -> bool:
     return tuple(weight.shape[2:]) == (_KERNEL, _KERNEL) and inputs * outputs >= _LEAST_SAVED * (inputs + outputs)
 
 
-def is_short(images: Tensor, weight: Tensor) -> bool:
+def is_short(images: Tensor, weight: Tensor, least_tiles: int) -> bool:
     """Tell whether images are large enough for kernels that save time, on the CPU and in full precision.
 
     The number of images does not matter.
+
+    Args:
+        least_tiles: of an image.
     """
     height, width = images.shape[-2:]
     tiles = -(-height // _OUT) * -(-width // _OUT)
@@ -90,7 +93,7 @@ def is_short(images: Tensor, weight: Tensor) -> bool:
         and images.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and not weight.requires_grad
-        and tiles >= _LEAST_TILES
+        and tiles >= least_tiles
         and tiles * weight.shape[0] * weight.shape[1] >= _LEAST_PRODUCTS
     )
 

@@ -60,3 +60,11 @@ def test_outside_of_it_nothing_has_changed(convolved):
         network(features)
     assert len(convolved) == 1
     assert torch.equal(network(features), before) and len(convolved) == 1
+
+
+@pytest.mark.parametrize(("size", "short"), [((9, 9), True), ((9, 8), False)])
+def test_nine_tiles_are_enough_as_several_gradients_share_them(convolved, size: tuple[int, int], short: bool):
+    layer = nn.Conv2d(256, 256, 3, padding=1).requires_grad_(False)
+    with ShortConvolutions():
+        layer(torch.randn(1, 256, *size))
+    assert bool(convolved) == short
