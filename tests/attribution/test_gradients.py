@@ -1,5 +1,7 @@
 """Gradients of many scalars at once are those of one at a time."""
 
+import pkgutil
+
 import pytest
 import torch
 
@@ -57,6 +59,29 @@ def test_windows_of_the_head_give_the_gradients_of_the_whole(memory: int, name: 
     assert len(detector.row_levels(passed.predictions)[0][passed.rows.rows].unique()) > 1
     tensors = [*(passed.features[layer.name] for layer in (*early, *levels)), passed.pixels]
     assert_equal_to_a_loop(passed, list(window_seeds(window, levels, passed, QUESTIONS)), tensors, memory)
+
+
+def test_a_large_head_gives_the_gradients_of_the_whole_by_shorter_ways(monkeypatch):
+    """Of FCOS at its usual number of channels: by Winograd's algorithm and with GroupNorm's gradient in closed form."""
+    seen = []
+    for name in ("short_convolutions.convolved", "group_norm._GroupNorm.apply"):
+        path = f"detinv.detectors.acceleration.{name}"
+        ordinary = pkgutil.resolve_name(path)
+        monkeypatch.setattr(
+            path, lambda x, *rest, name=name, do=ordinary: (seen.append((name, *x.shape)), do(x, *rest))[1]
+        )
+    detector = load_detector("fcos_resnet50_fpn", weights="random", image_size=[96, 96])
+    image, window, levels = block_image((96, 96)), detector.head_window(), detector.level_layers()
+    assert window is not None
+    objects = annotated_objects(
+        detector, image, torch.tensor([[20.0, 30.0, 50.0, 60.0], [0.0, 8.0, 30.0, 30.0]]), torch.tensor([0, 5])
+    )
+    passed = run_forward(detector, image, objects, QUESTIONS, levels)
+    tensors = [passed.features[layer.name] for layer in levels]
+    assert_equal_to_a_loop(passed, list(window_seeds(window, levels, passed, QUESTIONS)), tensors, 2**30)
+    assert {("short_convolutions.convolved", 1, 256, 12, 12), ("group_norm._GroupNorm.apply", 1, 256, 12, 12)} <= {
+        *seen
+    }
 
 
 def test_regions_alone_say_what_they_say_beside_the_proposals():
