@@ -61,7 +61,7 @@ def compose_config(
     check_decisions(OmegaConf.to_container(base), chosen.get(EXPERIMENT, "configuration"))
     known = flat_values(base)
     own = [_left_out(word, known) for word in overrides if word not in choosing]
-    config = _with_values(command, base, choosing, as_typed(command, own, known), chosen)
+    config = _with_values(command, base, known, choosing, as_typed(command, own, known), chosen)
     # Lists of detectors, and whether real ones are verified, are options, not choices.
     if suited := _suited_preset(command, config, chosen):
         return compose_config(command, [*overrides, f"{_PRESET}={suited}"], name_out_dir)
@@ -145,12 +145,20 @@ def _compose(
 
 
 def _with_values(
-    command: str, base: "DictConfig", choosing: Sequence[str], words: Sequence[str], chosen: Mapping[str, str]
+    command: str,
+    base: "DictConfig",
+    known: Mapping[str, Any],
+    choosing: Sequence[str],
+    words: Sequence[str],
+    chosen: Mapping[str, str],
 ) -> "DictConfig":
-    """Compose with further words; only where one of them adds or removes something need Hydra compose anew."""
+    """Compose with further words; only where one of them adds or removes something need Hydra compose anew.
+
+    Args:
+        known: the values of `base` by their dotted keys.
+    """
     from detinv.config.hydra_context import with_values
 
-    known = flat_values(base)
     if not all("=" in word and word.partition("=")[0] in known for word in words):
         return _compose(command, [*choosing, *words], chosen)
     with _told_in_one_line(command, chosen):

@@ -10,7 +10,6 @@ where s is the standard deviation, and mean, s and the sums are of a group of n 
 first copies gradients with channels last in memory, as convolutions by `winograd` leave them, into another order.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.overrides import TorchFunctionMode
+
+from detinv.detectors.acceleration.replaced_function import ReplacedFunction
 
 
-class BatchedGroupNorms(TorchFunctionMode):
+class BatchedGroupNorms(ReplacedFunction):
     """Within it, the gradients of group normalisations with frozen weights cost less on the CPU.
 
         with BatchedGroupNorms():
@@ -31,16 +31,8 @@ class BatchedGroupNorms(TorchFunctionMode):
     Outputs are the same; in gradients only rounding differs.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Normalise by `group_norm` where it can; everything else runs as it is."""
-        options = kwargs or {}
-        return (group_norm if func is F.group_norm else func)(*args, **options)
+    def __init__(self) -> None:
+        super().__init__(F.group_norm, group_norm)
 
 
 def group_norm(

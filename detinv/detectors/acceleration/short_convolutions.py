@@ -1,19 +1,18 @@
 """Winograd's algorithm for every convolution of some lines of code that it suits, without touching any module."""
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
+from detinv.detectors.acceleration.replaced_function import ReplacedFunction
 from detinv.detectors.acceleration.winograd import convolved, is_short, saves_time, transformed
 
 # Tiles of several gradients are processed together, so that fewer in each pay than in one image.
 _LEAST_TILES = 9
 
 
-class ShortConvolutions(TorchFunctionMode):
+class ShortConvolutions(ReplacedFunction):
     """Within it, frozen 3 x 3 convolutions of large feature maps on the CPU, and their gradients, cost less.
 
         with ShortConvolutions():
@@ -23,22 +22,9 @@ class ShortConvolutions(TorchFunctionMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(torch.conv2d, self._convolution)
         # By the weights' identity; they are kept as well, so that it stays theirs.
         self._kernels: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Convolve by the short way where there is one; everything else runs as it is."""
-        options = kwargs or {}
-        if func is torch.conv2d:
-            return self._convolution(*args, **options)
-        return func(*args, **options)
 
     def _convolution(
         self,
