@@ -106,6 +106,8 @@ class Failures:
         thread.start()
         while thread.is_alive():
             if self.other is not None:
+                # See the constructor; torch lets go of it when the process that it waits for has ended.
+                atexit.register(thread.join, _LINGER)
                 raise self.other
             thread.join(_POLL)
         if errors:
