@@ -26,6 +26,10 @@ from detinv.results.reports.write_findings import write_findings
 from detinv.runtime.devices import usable_device
 from detinv.zoo.weights import weight_hash
 
+_CONFIG = "config.yaml"
+# Written first, and removed last.
+_ERRORS = "errors.json"
+
 
 def run(config: DictConfig, build: Build) -> None:
     """Diagnose each detector of the run, or the one that is given, and write everything to `config.out_dir`."""
@@ -57,12 +61,28 @@ def _diagnose(
     # Before anything is written: a full disk does not cost it.
     for name, diagnosis in found.items():
         _tell(terminal, diagnosis, name if len(found) > 1 else "")
+    _replace(out_dir, config, {table.name for diagnosis in found.values() for table in diagnosis.tables()})
     folders = file_stems(list(found)) if len(found) > 1 else [""]
-    files = ("errors.json", "report.html", "numbers.json")
-    replace_results(out_dir, config, *files, *(f"{folder}/{file}" for folder in folders if folder for file in files))
     for folder, (name, diagnosis) in zip(folders, found.items(), strict=True):
         _write(diagnosis, out_dir / folder, name, detectors[name], config)
     terminal.print(f"diagnosis: {literal(out_dir)}", soft_wrap=True)
+
+
+def _replace(out_dir: Path, config: DictConfig, tables: set[str]) -> None:
+    """Remove what an earlier diagnosis has left, of other detectors as well, and write the configuration.
+
+    Args:
+        tables: names of all that a diagnosis may have.
+    """
+    files = [*sorted(f"{name}.csv" for name in tables), "report.html", "numbers.json", _ERRORS]
+    # Those of several detectors each have a folder; other commands leave a configuration in theirs.
+    own = [one for one in out_dir.iterdir() if (one / _ERRORS).is_file() and not (one / _CONFIG).exists()]
+    folders = own if (out_dir / _CONFIG).exists() else []
+    left = [folder / file for folder in (out_dir, *folders) for file in files]
+    replace_results(out_dir, config, *(str(path.relative_to(out_dir)) for path in left))
+    for folder in folders:
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _asked(config: DictConfig) -> tuple[str, str, dict[str, Any]]:
@@ -75,11 +95,11 @@ def _asked(config: DictConfig) -> tuple[str, str, dict[str, Any]]:
     nodes: dict[str, Any] = {}
     if config.run is not None:
         folder = Path(config.run)
-        missing = [name for name in ("config.yaml", "layouts.json", "images") if not (folder / name).exists()]
+        missing = [name for name in (_CONFIG, "layouts.json", "images") if not (folder / name).exists()]
         if missing:
             raise ConfigError(f"run={folder}: no finished detinv invert, as it has no {missing[0]}")
         images, annotations = images or folder / "images", annotations or folder / "layouts.json"
-        nodes = _detectors_of(folder / "config.yaml")
+        nodes = _detectors_of(folder / _CONFIG)
     if "detector" in config:
         nodes = {str(config.detector.name): config.detector}
     if images is None or annotations is None or not nodes:
@@ -116,7 +136,7 @@ def _write(diagnosis: Diagnosis, folder: Path, name: str, detector: AbstractDete
         "fg_iou_thresh": config.fg_iou_thresh,
     }
     findings = Findings(diagnosis.numbers(), diagnosis.tables())
-    write_json(prepare_out_dir(folder) / "errors.json", diagnosis.entries())
+    write_json(prepare_out_dir(folder) / _ERRORS, diagnosis.entries())
     write_findings(findings, folder, OmegaConf.to_yaml(config), f"What {name} misses, and why", about)
 
 

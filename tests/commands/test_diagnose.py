@@ -10,7 +10,7 @@ import yaml
 from detinv.cli import main
 from detinv.config.detectors import detector_node, joint_node
 from detinv.metrics.coco_ap import coco_ground_truth
-from detinv.results.io.files import write_json, write_png, write_text
+from detinv.results.io.files import prepare_out_dir, write_json, write_png, write_text
 from detinv.worlds.plain import PlainWorld
 
 SCENES = [PlainWorld(seed=5).scene(number) for number in range(2)]
@@ -65,6 +65,21 @@ def test_all_detectors_of_a_joint_run_are_diagnosed(tmp_path):
     assert main(["diagnose", str(run), f"out_dir={tmp_path / 'out'}"]) == 0
     for name in ("shapes_fcos", "shapes_retinanet"):
         assert numbers(tmp_path / "out" / name)["about"]["detector"] == name
+
+
+def test_a_diagnosis_of_fewer_detectors_leaves_none_of_those_before(tmp_path):
+    run, out = left_behind(tmp_path / "run", joint_node(["shapes_fcos", "shapes_retinanet"])), tmp_path / "out"
+    assert main(["diagnose", str(run), f"out_dir={out}"]) == 0
+    for folder in ("shapes_retinanet", "of_another_command", "notes"):
+        write_text(prepare_out_dir(out / folder) / "mine.csv", "")
+    for file in ("config.yaml", "errors.json", "report.html"):
+        write_text(out / "of_another_command" / file, "")
+    assert main(["diagnose", str(run), "detector=shapes_fcos", f"out_dir={out}"]) == 0
+    assert numbers(out)["about"]["detector"] == "shapes_fcos"
+    left = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.parent != out}
+    others = {f"of_another_command/{file}" for file in ("config.yaml", "errors.json", "report.html")}
+    assert left == {f"{folder}/mine.csv" for folder in ("shapes_retinanet", "of_another_command", "notes")} | others
+    assert not (out / "shapes_fcos").exists()
 
 
 def test_photographs_need_no_run(tmp_path):
