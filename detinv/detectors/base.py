@@ -1,7 +1,9 @@
 """The contract every detector meets: pixels to raw predictions, and images to detections."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,7 @@ from detinv.detectors.heads.window import HeadWindow
 from detinv.detectors.probing import ModuleOutput, module_outputs, probed_layers, probed_levels
 from detinv.detectors.regions import Regions
 from detinv.errors import DetectorError
+from detinv.inputs.images import eight_bit_images
 from detinv.layouts.batch import canvas_size
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
@@ -49,6 +52,13 @@ class AbstractDetector(nn.Module, ABC):
     colour_covariance: ColourCovariance = COCO_COLOURS
     depends_on_batch: bool = False
     _layers: tuple[FeatureLayer, ...] | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let every subclass's `detect` refuse images that are not 8-bit RGB, whoever has written it."""
+        super().__init_subclass__(**options)
+        owner = next(one for one in cls.__mro__ if "detect" in vars(one))
+        if owner is cls or not issubclass(owner, AbstractDetector):
+            cls.detect = _of_eight_bit_images(cls.detect)  # type: ignore[method-assign]
 
     def freeze(self) -> None:
         """Switch to evaluation mode and require no gradients, for good; subclasses call it at the end of `__init__`."""
@@ -130,7 +140,8 @@ class AbstractDetector(nn.Module, ABC):
         Boxes and masks are in pixels of each image, on the CPU.
 
         Raises:
-            ConfigError: for images of another kind, such as floats in [0, 1], which would be read as nearly black.
+            ConfigError: for images of another kind, such as floats in [0, 1], which would be read as nearly black;
+                subclasses need not see to that.
         """
 
     def feature_layers(self) -> tuple[FeatureLayer, ...]:
@@ -213,3 +224,13 @@ class AbstractDetector(nn.Module, ABC):
         found: list[Predictions] = []
         outputs = module_outputs(self, canvas, lambda: found.append(self.forward(pixels, regions=regions)))
         return outputs, found[0]
+
+
+def _of_eight_bit_images(detect: Callable[..., list[Detections]]) -> Callable[..., list[Detections]]:
+    """Return `detect` such that it is called with a list of 8-bit RGB images, or not at all."""
+
+    @wraps(detect)
+    def checked(self: AbstractDetector, images: Iterable[Any], *others: Any, **options: Any) -> list[Detections]:
+        return detect(self, eight_bit_images(images), *others, **options)
+
+    return checked

@@ -8,8 +8,9 @@ as fast as it is, and remains the only thing by which results are judged.
 Legend: N detections, M replayed ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -18,6 +19,7 @@ from torch import Tensor
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
 from detinv.detectors.heads.postprocess import postprocess
+from detinv.inputs.images import eight_bit_images
 from detinv.inputs.torch_settings import usual_torch
 from detinv.layouts.layout import EXACT, Detections, Rounding
 
@@ -33,7 +35,7 @@ _MARGIN = 2.0
 @torch.no_grad()
 def locate_rows(
     detector: AbstractDetector,
-    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    images: Iterable[Any],
     detections: Sequence[Detections],
     rounding: Rounding = EXACT,
 ) -> list[Detections]:
@@ -43,15 +45,16 @@ def locate_rows(
     its class agrees within `BOX_TOLERANCE` and `SCORE_TOLERANCE`; any other gets -1.
 
     Args:
-        images: 8-bit RGB, as `detect` received them.
+        images: 8-bit RGB, (3, height, width), as `detect` received them.
         detections: of each image, in its frame and with the detector's own labels.
         rounding: of their numbers, by which they may differ in addition.
 
     Raises:
+        ConfigError: for images of another kind, as `detect` does.
         ValueError: when images and detections differ in number or size.
     """
     located = []
-    for image, found in zip(images, detections, strict=True):
+    for image, found in zip(eight_bit_images(images), detections, strict=True):
         size = (image.shape[1], image.shape[2])
         if found.image_size != size:
             raise ValueError(f"detections in an image of size {found.image_size}, but the image has size {size}")

@@ -5,8 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+import detinv
 from detinv.errors import ConfigError
 from detinv.inputs.images import eight_bit_images
+from tests.heat_map import HeatMapNetwork, TinyCenterNet
 
 RGB = torch.zeros(3, 4, 6, dtype=torch.uint8)
 
@@ -31,3 +33,32 @@ def test_other_images_are_refused_with_their_conversion(given, problem):
 
 def test_images_of_a_generator_are_not_lost():
     assert len(eight_bit_images(image for image in [RGB, RGB])) == 2
+
+
+class Threshold:
+    """Its `detect` is checked as well where it comes before that of a detector."""
+
+    def detect(self, images, above=0.0):
+        return [len(images), above]
+
+
+class Mixed(Threshold, TinyCenterNet):
+    pass
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+@pytest.mark.parametrize("kind", [TinyCenterNet, type("Derived", (TinyCenterNet,), {}), Mixed])
+def test_a_detector_of_ones_own_is_given_no_other_images(kind, scale):
+    detector = kind(HeatMapNetwork())
+    with pytest.raises(ConfigError, match=r"images\[1\]: .* got float32"):
+        detector.detect([RGB, torch.rand(3, 4, 6) * scale])
+
+
+def test_what_detect_takes_beside_images_is_handed_on():
+    assert Mixed(HeatMapNetwork()).detect((image for image in [RGB, RGB]), above=0.5) == [2, 0.5]
+
+
+def test_rows_are_located_in_no_other_images():
+    detector = TinyCenterNet(HeatMapNetwork())
+    with pytest.raises(ConfigError, match=r"images\[0\]: .* got float32"):
+        detinv.locate_rows(detector, [RGB / 255], detector.detect([RGB]))

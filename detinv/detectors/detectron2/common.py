@@ -21,7 +21,6 @@ from detinv.detectors.heads.codec import DeltaCodec
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.errors import DetectorError
-from detinv.inputs.images import eight_bit_images
 from detinv.layouts.layout import Detections
 from detinv.types import Inputs, Pixels
 
@@ -164,7 +163,7 @@ class AbstractDetectron2Detector(AbstractDetector, ABC):
         This is what Detectron2's `DefaultPredictor` does: Pillow resizes the 8-bit image, the model receives one image
         at a time, and boxes are scaled back.
         """
-        return [self._infer(image) for image in eight_bit_images(images)]
+        return [self._infer(image) for image in images]
 
     def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
         """Return an 8-bit image in [0, 1] as Detectron2 resizes it, once: by Pillow, to 8 bits again."""

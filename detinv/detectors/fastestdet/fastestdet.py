@@ -18,7 +18,6 @@ from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs
 from detinv.detectors.regions import Regions
 from detinv.detectors.resize import interpolated_8bit
 from detinv.errors import DetectorError
-from detinv.inputs.images import eight_bit_images
 from detinv.inputs.ranges import check_range
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
@@ -111,7 +110,7 @@ class FastestDetDetector(AbstractDetector):
     def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
         """Run the published evaluation on 8-bit RGB images, in fp32, one at a time."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return [self._infer(image) for image in eight_bit_images(images)]
+            return [self._infer(image) for image in images]
 
     def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
         """Stretch, run the network, decode, keep the best class of each cell, suppress, scale back."""

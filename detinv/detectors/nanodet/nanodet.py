@@ -18,7 +18,6 @@ from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs
 from detinv.detectors.regions import Regions
 from detinv.detectors.resize import averaged_8bit, check_resize, warped_8bit
 from detinv.errors import DetectorError
-from detinv.inputs.images import eight_bit_images
 from detinv.inputs.ranges import check_range
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
@@ -137,7 +136,7 @@ class NanoDetDetector(AbstractDetector):
     def detect(self, images: Sequence[UInt8[Tensor, "3 _height _width"]]) -> list[Detections]:
         """Run the published inference on 8-bit RGB images, in fp32, one at a time."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return [self._infer(image) for image in eight_bit_images(images)]
+            return [self._infer(image) for image in images]
 
     def _infer(self, image: UInt8[Tensor, "3 height width"]) -> Detections:
         """Stretch, normalise, run the network, decode, clip, suppress the pairs of box and class, scale back."""

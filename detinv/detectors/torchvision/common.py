@@ -19,7 +19,6 @@ from detinv.detectors.heads.anchors import AbstractAnchorCache
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.probing import ModuleOutput, backbone_stages, find_outputs, neck_levels
 from detinv.errors import DetectorError
-from detinv.inputs.images import eight_bit_images
 from detinv.layouts.layout import Detections
 from detinv.types import Inputs, Pixels
 
@@ -172,7 +171,7 @@ class AbstractTorchvisionDetector(AbstractDetector, ABC):
 
         Images are run one at a time, so that no detection depends on another image, not even in the last bit.
         """
-        return [self._infer(image) for image in eight_bit_images(images)]
+        return [self._infer(image) for image in images]
 
     def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
         """Return an 8-bit image in [0, 1] as the library resizes it, once: bilinearly without antialiasing."""

@@ -17,7 +17,6 @@ from detinv.detectors.heads.scoring import Scoring
 from detinv.detectors.transformers.codec import RelativeCodec
 from detinv.detectors.transformers.families import FAMILIES
 from detinv.errors import DetectorError
-from detinv.inputs.images import eight_bit_images
 from detinv.layouts.layout import Detections
 from detinv.types import Inputs, Pixels
 
@@ -166,7 +165,7 @@ class AbstractTransformersDetector(AbstractDetector, ABC):
 
         Images are run one at a time, so that no detection depends on another image, not even in the last bit.
         """
-        return [self._infer(image) for image in eight_bit_images(images)]
+        return [self._infer(image) for image in images]
 
     def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
         """Return an 8-bit image in [0, 1] as the image processor resizes it, once."""

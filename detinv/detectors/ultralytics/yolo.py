@@ -24,7 +24,6 @@ from detinv.detectors.regions import Regions
 from detinv.detectors.ultralytics.library import check_head, require_ultralytics
 from detinv.detectors.ultralytics.network import head_inputs, head_of, head_sources, neck_start
 from detinv.errors import DetectorError
-from detinv.inputs.images import eight_bit_images
 from detinv.layouts.batch import canvas_size
 from detinv.layouts.layout import Detections
 from detinv.types import Pixels
@@ -212,7 +211,7 @@ class UltralyticsYOLO(AbstractDetector):
         letterbox, network, suppression, and scaling boxes back. Images are run one at a time, so that none depends on
         another.
         """
-        return [self._infer(image) for image in eight_bit_images(images)]
+        return [self._infer(image) for image in images]
 
     def network_image(self, image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 _ _"]:
         """Return an 8-bit image in [0, 1] in the library's letterbox, grey borders included."""
