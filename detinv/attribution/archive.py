@@ -20,6 +20,7 @@ from detinv.attribution.core.objects import ExplainedObjects
 from detinv.attribution.explain import ExplainedImage
 from detinv.attribution.measure import means_of
 from detinv.attribution.pictures import attribution_sheet
+from detinv.detectors.acceleration.full_precision import precision_settings
 from detinv.errors import ConfigError
 from detinv.results.io.files import prepare_out_dir, write_json, write_npz, write_png
 from detinv.results.io.images import read_image
@@ -32,6 +33,8 @@ _FORMAT = 2
 class AttributionArchive:
     """The finished images of a folder: `maps/NAME.npz`, `pictures/NAME.png` and, written last, `progress/NAME.json`.
 
+    Torch's settings of how float32 products may be rounded count among what they were made from.
+
     Args:
         folder: an existing one.
         settings: what all images depend on, ready for JSON: detector, methods, questions.
@@ -42,7 +45,7 @@ class AttributionArchive:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._folder = folder
-        self._settings = json.dumps({"format": _FORMAT, **settings}, sort_keys=True)
+        self._settings = json.dumps({"format": _FORMAT, "float32": precision_settings(), **settings}, sort_keys=True)
         for name in ("maps", "pictures", "progress"):
             prepare_out_dir(folder / name)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from detinv.detectors.acceleration.full_precision import float32_products, tf32
+from detinv.detectors.acceleration.full_precision import float32_products, precision_settings, tf32
 from detinv.detectors.base import AbstractDetector
 from detinv.inputs.fingerprint import settings_hash
 from detinv.inputs.torch_settings import usual_torch
@@ -189,6 +189,8 @@ def _source(
     if len(ensemble) > 1:
         described.append(ensemble.balance)
     code = [detector_code(member.detector) for member in ensemble]
+    with tf32(allow_tf32):
+        rounding = ", ".join(f"{name} {kind}" for name, kind in precision_settings().items())
     return {
         "weights": ",".join(hashes.values()),
         "classes": ", ".join(ensemble.class_names),
@@ -201,7 +203,7 @@ def _source(
         "precision": canonical_precision(trainer.get("precision", PRECISIONS[0])),
         "packages": packages_of(member.detector for member in ensemble),
         "compile_mode": compile_mode,
-        "allow_tf32": allow_tf32,
+        "float32 products": rounding,
     }
 
 

@@ -11,6 +11,7 @@ from detinv.attribution.core.objects import ExplainedObjects, annotated_objects
 from detinv.attribution.core.questions import as_questions
 from detinv.attribution.explain import ExplainedImage, explain_image
 from detinv.attribution.load import load_method
+from detinv.detectors.acceleration.full_precision import full_precision, tf32
 from detinv.errors import OutputError
 from tests.fakes import block_image, tiny_detector
 
@@ -35,6 +36,22 @@ def test_the_key_changes_with_everything_that_maps_depend_on(tmp_path):
     ]
     assert len(set(keys)) == len(keys)
     assert archive.key(image.clone(), replace(objects), "image 0") == keys[0]
+
+
+def test_the_key_changes_with_the_rounding_of_float32_products(tmp_path):
+    def key() -> str:
+        return AttributionArchive(tmp_path, {}).key(image, ExplainedObjects(boxes, labels, scores, labels))
+
+    image, boxes = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.tensor([[1.0, 1.0, 5.0, 5.0]])
+    labels, scores = torch.tensor([0]), torch.ones(1)
+    before = key()
+    keys = {before}
+    for allowed in (True, False):
+        with tf32(allowed):
+            keys.add(key())
+    with full_precision():
+        keys.add(key())
+    assert len(keys) == 4 and key() == before
 
 
 def test_what_has_no_map_is_finished_only_with_its_picture(tmp_path, monkeypatch):

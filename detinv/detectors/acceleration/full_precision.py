@@ -38,6 +38,11 @@ def float32_products() -> dict[str, str]:
     return dict(zip(("matmul", "convolution"), (backend.fp32_precision for backend in _ON_GPU), strict=True))
 
 
+def precision_settings() -> dict[str, str]:
+    """Return all of torch's settings that let float32 products be rounded, on a GPU and on the CPU, by name."""
+    return dict(zip(_NAMES, (backend.fp32_precision for backend in _BACKENDS), strict=True))
+
+
 @contextmanager
 def _set(backends: Sequence[Any], precision: str) -> Iterator[None]:
     before = [backend.fp32_precision for backend in backends]
