@@ -16,8 +16,13 @@ from detinv.viz.sheet import SheetRow, sheet
 _UNSIGNED, _SIGNED = "inferno", "coolwarm"
 # A map covers the photograph fully where it is highest, and not at all where it is zero.
 _OPACITY = 0.85
-_SIDE = 256
+# Of a picture in a sheet, in pixels: its longer side, that of a long and narrow one at most, and the shorter side that
+# such a picture is made longer for.
+_SIDE, _LONGEST, _NARROW = 256, 1024, 48
 _BOX, _CASING = (255, 255, 255), (0, 0, 0)
+# The width of a box's lines is the longer side of the picture divided by this. In a box of fewer pixels than `_ROOM`
+# they would hide too much, and lie around it.
+_LINES, _ROOM = 512, 16
 
 
 def heat_picture(
@@ -53,10 +58,13 @@ def heat_picture(
     return np.asarray(picture).copy() if box is None else _boxed(picture, box, scale)
 
 
-def object_picture(one: Attribution, side: int = _SIDE) -> Picture:
-    """Draw the photograph in colour with the explained box."""
-    size = (one.photograph.shape[1], one.photograph.shape[2])
-    scale = scale_within(size, side)
+def object_picture(one: Attribution, side: int | None = None) -> Picture:
+    """Draw the photograph in colour with the explained box.
+
+    Args:
+        side: pixels of the longer side of the picture; by default it is as large as a map in a sheet.
+    """
+    scale = scale_within((one.photograph.shape[1], one.photograph.shape[2]), _side(one) if side is None else side)
     return _boxed(Image.fromarray(rescale(one.photograph, scale)), one.box, scale)
 
 
@@ -75,7 +83,7 @@ def attribution_sheet(attributions: Sequence[Attribution], *, max_rows: int = 12
     for members in list(by_row.values())[:max_rows]:
         first = members[0]
         cells = [object_picture(first)]
-        cells += [heat_picture(one.photograph, one.heat(), one.box, signed=one.signed, side=_SIDE) for one in members]
+        cells += [_map_picture(one) for one in members]
         method = f", {first.method}" if several else ""
         layers = " and ".join(dict.fromkeys(one.layer for one in members))
         title = f"{first.object + 1}: {first.class_names[first.label]} {first.score:.2f}{method} (from {layers})"
@@ -100,8 +108,8 @@ def attribution_overview(rows: Sequence[tuple[str, Sequence[Attribution]]], tota
     drawn = []
     for name, maps in rows:
         first = maps[0]
-        cells = [object_picture(first, _SIDE)]
-        cells += [heat_picture(one.photograph, one.heat(), one.box, signed=one.signed, side=_SIDE) for one in maps]
+        cells = [object_picture(first)]
+        cells += [_map_picture(one) for one in maps]
         drawn.append(SheetRow(f"{name}: {first.class_names[first.label]} {first.score:.2f}", cells))
     headings = ("what is explained", *(_heading(one) for one in rows[0][1]))
     note = f"The first object of {len(rows)} of {total} images. The brighter, the more it counts."
@@ -126,10 +134,22 @@ def _heading(one: Attribution) -> str:
     return words.get(one.question, f"why this {one.question}?")
 
 
+def _map_picture(one: Attribution) -> Picture:
+    return heat_picture(one.photograph, one.heat(), one.box, signed=one.signed, side=_side(one))
+
+
+def _side(one: Attribution) -> int:
+    """Return the longer side of a photograph's pictures in a sheet."""
+    shorter, longer = sorted(one.photograph.shape[1:])
+    return min(max(_SIDE, round(_NARROW * longer / shorter)), _LONGEST)
+
+
 def _boxed(picture: Image.Image, box: tuple[float, float, float, float], scale: float) -> Picture:
-    drawing = ImageDraw.Draw(picture)
+    drawing, line = ImageDraw.Draw(picture), max(1, round(max(picture.size) / _LINES))
     x0, y0, x1, y1 = (round(value * scale) for value in box)
     x1, y1 = max(x0, min(x1, picture.width) - 1), max(y0, min(y1, picture.height) - 1)
-    drawing.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=_CASING)
-    drawing.rectangle((x0, y0, x1, y1), outline=_BOX)
+    if min(x1 - x0, y1 - y0) < _ROOM * line:
+        x0, y0, x1, y1 = x0 - line, y0 - line, x1 + line, y1 + line
+    drawing.rectangle((x0 - line, y0 - line, x1 + line, y1 + line), outline=_CASING, width=line)
+    drawing.rectangle((x0, y0, x1, y1), outline=_BOX, width=line)
     return np.asarray(picture).copy()
