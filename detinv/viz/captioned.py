@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from detinv.viz.image import Picture
-from detinv.viz.text import font, line_height, shorten
+from detinv.viz.text import font, legible, line_height, shorten
 
 _PAPER, _INK = (255, 255, 255), (24, 24, 27)
 _SIZE, _GAP, _MARGIN = 13, 18, 12
@@ -49,7 +49,7 @@ def captioned_grid(cells: Sequence[Captioned], *, columns: int = 4) -> Picture:
         sheet.paste(Image.fromarray(picture), (left, top))
         for k, line in enumerate(cell.lines):
             place = (left, top + height + 4 + k * line_height(_SIZE))
-            text = shorten(line, _SIZE, width)
+            text = shorten(legible(line), _SIZE, width)
             drawing.text(place, text, fill=_INK, font=font(text, _SIZE))
     return np.asarray(sheet).copy()
 

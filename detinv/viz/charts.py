@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from detinv.viz.image import Picture
+from detinv.viz.text import in_dejavu
 
 _DPI = 110
 # Letters of all group names together that fit into one line.
@@ -46,11 +47,11 @@ def heat_map(
     axes = figure.add_subplot()
     if matrix.size:
         axes.imshow(matrix, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=25, ha="right", fontsize=9)
-    axes.set_yticks(range(len(rows)), rows, fontsize=9)
+    axes.set_xticks(range(len(columns)), map(in_dejavu, columns), rotation=25, ha="right", fontsize=9)
+    axes.set_yticks(range(len(rows)), map(in_dejavu, rows), fontsize=9)
     axes.set_xlabel(column_title)
     axes.set_ylabel(row_title)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(in_dejavu(title), fontsize=10)
     middle = (limits[0] + limits[1]) / 2
     for row, column in np.argwhere(np.isfinite(matrix)):
         value = matrix[row, column]
@@ -87,15 +88,16 @@ def bars(
         reach = np.clip(np.stack([triples[:, 0] - triples[:, 1], triples[:, 2] - triples[:, 0]]), 0, None)
         axes.bar(
             places, triples[:, 0], width * 0.92, yerr=np.nan_to_num(reach, posinf=0), capsize=2,
-            color=_COLOURS[number % len(_COLOURS)], label=name, error_kw={"elinewidth": 1},
+            color=_COLOURS[number % len(_COLOURS)], label=in_dejavu(name), error_kw={"elinewidth": 1},
         )  # fmt: skip
     if line is not None:
         axes.axhline(line, color="#62626c", linewidth=1, linestyle="--")
     axes.axhline(0, color="#18181b", linewidth=0.8)
-    turned = len(groups) > 4 or sum(len(group) for group in groups) > _LEVEL
-    axes.set_xticks(range(len(groups)), groups, rotation=25 if turned else 0, ha="right" if turned else "center")
+    named = [in_dejavu(group) for group in groups]
+    turned = len(groups) > 4 or sum(map(len, named)) > _LEVEL
+    axes.set_xticks(range(len(groups)), named, rotation=25 if turned else 0, ha="right" if turned else "center")
     axes.set_ylabel(value_title)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(in_dejavu(title), fontsize=10)
     if limits is not None:
         axes.set_ylim(*limits)
     axes.spines[["top", "right"]].set_visible(False)
@@ -126,7 +128,7 @@ def lines(
         places = [place for place, _ in points]
         triples = np.array([value for _, value in points], dtype=float).reshape(-1, 3)
         colour = _COLOURS[number % len(_COLOURS)]
-        axes.plot(places, triples[:, 0], marker="o", markersize=4, color=colour, label=name)
+        axes.plot(places, triples[:, 0], marker="o", markersize=4, color=colour, label=in_dejavu(name))
         axes.fill_between(places, triples[:, 1], triples[:, 2], color=colour, alpha=0.18, linewidth=0)
     marked = sorted({place for points in series.values() for place, _ in points})
     if logarithmic and marked:
@@ -138,7 +140,7 @@ def lines(
     axes.axhline(0, color="#62626c", linewidth=0.8)
     axes.set_xlabel(place_title)
     axes.set_ylabel(value_title)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(in_dejavu(title), fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=8)

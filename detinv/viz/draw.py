@@ -13,7 +13,7 @@ from detinv.layouts.layout import Detections, Layout
 from detinv.viz.image import Picture, display_scale, rescale, scaled_size
 from detinv.viz.labels import Rectangle, caption, place_labels
 from detinv.viz.palette import Colour, class_colour, ink_on
-from detinv.viz.text import font, shorten, text_width
+from detinv.viz.text import font, legible, shorten, text_width
 
 # Grey level of the canvas of a drawn layout: light, so that all class colours are visible.
 _CANVAS = 240
@@ -131,7 +131,7 @@ def _draw_labels(base: Image.Image, labels: list[tuple[Rectangle, Colour, str]],
     padding = style.padding
     ascent = round(style.font_size * 1.0)
     height = ascent + 2 * padding
-    texts = [shorten(text, style.font_size, base.width - 2 * padding) for _, _, text in labels]
+    texts = [shorten(legible(text), style.font_size, base.width - 2 * padding) for _, _, text in labels]
     sizes = [(text_width(text, style.font_size) + 2 * padding, height) for text in texts]
     corners = place_labels([box for box, _, _ in labels], sizes, (base.height, base.width))
     drawing = ImageDraw.Draw(base)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from detinv.viz.image import Picture
-from detinv.viz.text import font, line_height, shorten, text_width, wrap
+from detinv.viz.text import font, legible, line_height, shorten, text_width, wrap
 
 _PAPER, _INK, _FAINT, _RULE = (255, 255, 255), (24, 24, 27), (100, 100, 110), (225, 225, 230)
 _MARGIN, _GAP, _ROW_GAP = 24, 16, 26
@@ -38,12 +38,12 @@ def sheet(headings: Sequence[str], rows: Sequence[SheetRow], note: str = "") -> 
         note: text below all rows, centred; wrapped where it is wider than they are.
     """
     column = max([_LEAST_COLUMN, *(cell.shape[1] for row in rows for cell in row.cells)])
-    wrapped = [wrap(heading, _HEADER_SIZE, column) for heading in headings]
+    wrapped = [wrap(legible(heading), _HEADER_SIZE, column) for heading in headings]
     header = max(len(lines) for lines in wrapped) * line_height(_HEADER_SIZE)
     title = line_height(_NOTE_SIZE) + 4
     width = 2 * _MARGIN + len(headings) * (column + _GAP) - _GAP
     height = 2 * _MARGIN + header + sum(_ROW_GAP + title + row.height for row in rows)
-    below = wrap(note, _NOTE_SIZE, width - 2 * _MARGIN) if note else []
+    below = wrap(legible(note), _NOTE_SIZE, width - 2 * _MARGIN) if note else []
     if below:
         height += _ROW_GAP + len(below) * line_height(_NOTE_SIZE)
 
@@ -57,7 +57,7 @@ def sheet(headings: Sequence[str], rows: Sequence[SheetRow], note: str = "") -> 
     for row in rows:
         drawing.line((_MARGIN, top + _ROW_GAP // 2 - 3, width - _MARGIN, top + _ROW_GAP // 2 - 3), fill=_RULE)
         top += _ROW_GAP
-        text = shorten(row.title, _NOTE_SIZE, width - 2 * _MARGIN)
+        text = shorten(legible(row.title), _NOTE_SIZE, width - 2 * _MARGIN)
         drawing.text((_MARGIN, top), text, fill=_FAINT, font=font(text, _NOTE_SIZE))
         top += title
         for number, cell in enumerate(row.cells):

@@ -17,7 +17,7 @@ from detinv.attribution.pictures import heat_picture
 from detinv.detectors.base import AbstractDetector
 from detinv.viz.image import Picture
 from detinv.viz.sheet import SheetRow, sheet
-from detinv.viz.text import font, line_height, wrap
+from detinv.viz.text import font, legible, line_height, wrap
 
 _SIDE, _MARGIN, _TEXT = 300, 24, 15
 # Of the crop around the boxes: their longer side times this, and at least so many pixels of the photograph.
@@ -159,8 +159,8 @@ def _boxed(
 def _with_text(body: Picture, case: Case, note: str) -> Picture:
     """Put the title and the sentence above a picture, and the note below it."""
     width = body.shape[1]
-    above = [(line, 18) for line in wrap(case.title, 18, width - 2 * _MARGIN)]
-    above += [(line, _TEXT) for line in wrap(case.sentence, _TEXT, width - 2 * _MARGIN)]
+    above = [(line, 18) for line in wrap(legible(case.title), 18, width - 2 * _MARGIN)]
+    above += [(line, _TEXT) for line in wrap(legible(case.sentence), _TEXT, width - 2 * _MARGIN)]
     below = [(line, 13) for line in wrap(note, 13, width - 2 * _MARGIN)]
     top = _MARGIN + sum(line_height(size) for _, size in above)
     page = Image.new(
