@@ -42,12 +42,45 @@ def grouped_mean_interval(groups: Sequence[Sequence[float]], level: float = 0.95
         groups: the values of each; NaN with an infinite interval where there is no value at all. Finite ones count.
         level: of confidence, in (0, 1).
     """
-    finite = [[value for value in group if math.isfinite(value)] for group in groups]
-    kept = [group for group in finite if group]
-    if not kept:
-        return Interval(math.nan, -math.inf, math.inf)
+    mean, without = _means([finite for group in groups if (finite := _finite(group))])
+    return jackknife_interval(mean, without, level)
+
+
+def grouped_difference_interval(
+    first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], level: float = 0.95
+) -> Interval:
+    """Return the mean of all first values less that of all second ones, with its jackknife interval.
+
+    For values that are independent between groups only, as in `grouped_mean_interval`; two kinds of objects in the same
+    images, for instance. Each group is left out of both means at once.
+
+    Args:
+        first, second: the values of each group, which may have none of a kind; NaN with an infinite interval where no
+            group has. Finite ones count.
+        level: of confidence, in (0, 1).
+
+    Raises:
+        ValueError: when there are not as many groups of both.
+    """
+    pairs = [(_finite(one), _finite(other)) for one, other in zip(first, second, strict=True)]
+    kept = [pair for pair in pairs if any(pair)]
+    (mean, without), (other, without_other) = (_means([pair[kind] for pair in kept]) for kind in (0, 1))
+    gaps = [one - another for one, another in zip(without, without_other, strict=True)]
+    return jackknife_interval(mean - other, gaps, level)
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]
+
+
+def _means(groups: Sequence[Sequence[float]]) -> tuple[float, list[float]]:
+    """Return the mean of all values, and with each group left out; NaN where none is left."""
     # As ratios of whole numbers, so that equal means are equal.
-    sums, counts = [sum(map(Fraction, group)) for group in kept], [len(group) for group in kept]
-    total, count = sum(sums), sum(counts)
-    without = [(total - mine) / (count - number) for mine, number in zip(sums, counts, strict=True) if number < count]
-    return jackknife_interval(float(total / count), [float(one) for one in without], level)
+    sums, counts = [sum(map(Fraction, group), Fraction()) for group in groups], [len(group) for group in groups]
+    total, count = sum(sums, Fraction()), sum(counts)
+    without = [_ratio(total - mine, count - number) for mine, number in zip(sums, counts, strict=True)]
+    return _ratio(total, count), without
+
+
+def _ratio(total: Fraction, count: int) -> float:
+    return float(total / count) if count else math.nan

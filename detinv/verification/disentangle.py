@@ -5,7 +5,7 @@ from typing import Any
 
 from detinv.experiments.paper.disentangle import Disentangle
 from detinv.metrics.intervals import Interval
-from detinv.verification.claim import Claim, as_interval, borne_out_claim, share_claim, with_interval
+from detinv.verification.claim import Claim, as_interval, borne_out_claim, percent, with_interval
 from detinv.verification.evidence import Range, borne_out, mean_power, not_contradicted
 from detinv.verification.setup import VerificationSetup
 
@@ -109,7 +109,6 @@ def levels(
     """
     iou = as_interval(conditions[_REG]["box_iou"])
     power = mean_power(iou, Range(least=_FOUND), _NOT_FOUND, layouts)
-    correct = {part: round(objects * as_interval(conditions[part]["class_accuracy"]).value) for part in (_CLS, _REG)}
     return [
         Claim(
             f"{_GROUP}/{label}-reg-boxes",
@@ -122,24 +121,55 @@ def levels(
             not_contradicted(iou, Range(least=_FOUND), power),
             {"box_iou": iou, "objects": objects},
         ),
-        share_claim(
-            f"{_GROUP}/{label}-reg-classes",
+        accuracy(
+            f"{label}-reg-classes",
             f"inverted with boxes alone, {label} shows {judge} no classes",
             f"class accuracy at most {chance + _ABOVE_CHANCE:.0%} (chance: {chance:.0%})",
-            successes=correct[_REG],
-            trials=objects,
-            unit="objects",
-            allowed=Range(most=chance + _ABOVE_CHANCE),
-            violation=_SEEN,
+            conditions[_REG],
+            objects,
+            layouts,
+            Range(most=chance + _ABOVE_CHANCE),
+            _SEEN,
         ),
-        share_claim(
-            f"{_GROUP}/{label}-cls-classes",
+        accuracy(
+            f"{label}-cls-classes",
             f"inverted with classes alone, {label} shows {judge} classes",
             f"class accuracy at least {_SEEN:.0%}",
-            successes=correct[_CLS],
-            trials=objects,
-            unit="objects",
-            allowed=Range(least=_SEEN),
-            violation=chance + _ABOVE_CHANCE,
+            conditions[_CLS],
+            objects,
+            layouts,
+            Range(least=_SEEN),
+            chance + _ABOVE_CHANCE,
         ),
     ]
+
+
+def accuracy(
+    name: str,
+    statement: str,
+    expected: str,
+    condition: Mapping[str, Any],
+    objects: int,
+    layouts: int,
+    allowed: Range,
+    violation: float,
+) -> Claim:
+    """Return a claim about the share of objects whose class is seen; its interval leaves out whole layouts.
+
+    Args:
+        condition: measures, with their intervals.
+        violation: a share that is not allowed, and for which the power is given.
+    """
+    found = as_interval(condition["class_accuracy"])
+    power = mean_power(found, allowed, violation, layouts)
+    return Claim(
+        f"{_GROUP}/{name}",
+        statement,
+        expected,
+        percent(found),
+        f"{objects} objects of {layouts} layouts",
+        f"a share of {violation:.0%}",
+        power,
+        not_contradicted(found, allowed, power),
+        {"share": found, "objects": objects, "layouts": layouts},
+    )

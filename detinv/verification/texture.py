@@ -7,7 +7,7 @@ from detinv.experiments.paper.texture import Texture
 from detinv.experiments.textures.phase import PhaseRandomised
 from detinv.experiments.textures.scene import FIXED
 from detinv.verification.claim import Claim, as_interval, borne_out_claim, with_interval
-from detinv.verification.evidence import Range, Verdict, borne_out, difference
+from detinv.verification.evidence import Range, Verdict, borne_out
 from detinv.verification.setup import VerificationSetup
 from detinv.worlds.scale import LARGE, SMALL
 
@@ -103,12 +103,15 @@ def loses_large_objects(label: str, small: Mapping[str, Any] | None, large: Mapp
     """Where texture tells the class of large objects only, only large ones lose it.
 
     Args:
-        small, large: the changes of each group of sizes; None where the layouts have no such object.
+        small, large: the changes of each group of sizes, the smallest and a larger one; None where the layouts have no
+            such object.
     """
     nothing: Mapping[str, Any] = {"change_of_p": [None, None, None], "objects": 0, "images": 0}
+    both = small is not None and large is not None
     small, large = small or nothing, large or nothing
     of_small, of_large = as_interval(small["change_of_p"]), as_interval(large["change_of_p"])
-    gap = difference(of_large, of_small)
+    # Small and large objects of one image are left out together.
+    gap = as_interval(large["change_of_p_less_smallest"] if both else [None, None, None])
     return borne_out_claim(
         f"{_GROUP}/{label}",
         f"for {label} the drop of probability grows with the object's size",

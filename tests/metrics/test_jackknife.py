@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from detinv.metrics.jackknife import grouped_mean_interval, jackknife_interval
+from detinv.metrics.jackknife import grouped_difference_interval, grouped_mean_interval, jackknife_interval
 
 
 def test_interval_of_a_mean_is_students():
@@ -42,3 +42,20 @@ def test_values_of_one_group_count_as_one():
     low, high = t.interval(0.95, 11, np.mean(means), np.std(means, ddof=1) / math.sqrt(12))
     assert grouped_mean_interval([[one] * 7 for one in means]) == pytest.approx((np.mean(means), low, high))
     assert grouped_mean_interval([[], [1.0, 2.0]]) == (1.5, -math.inf, math.inf)
+
+
+def test_a_difference_within_groups_counts_what_they_share():
+    """Every group moves both of its kinds by as much: of their difference all groups are sure."""
+    moved = np.random.default_rng(5).normal(0, 4, size=10).tolist()
+    first, second = [[2.0 + by, 4.0 + by] for by in moved], [[1.0 + by] for by in moved]
+    assert grouped_difference_interval(first, second) == pytest.approx((2.0, 2.0, 2.0))
+    apart = grouped_difference_interval([*first, *([[]] * 10)], [*([[]] * 10), *second])
+    assert apart.value == pytest.approx(2.0) and apart.high - apart.low > 6
+
+
+def test_a_difference_is_the_means_difference_with_each_group_left_out():
+    first, second = [[1.0, 5.0], [], [2.0], [math.nan]], [[0.0], [3.0, 4.0], [], []]
+    without = [2.0 - 3.5, 8 / 3 - 0.0, 3.0 - 7 / 3]
+    assert grouped_difference_interval(first, second) == pytest.approx(jackknife_interval(8 / 3 - 7 / 3, without))
+    nothing = grouped_difference_interval([[1.0], [2.0]], [[], []])
+    assert math.isnan(nothing.value) and nothing[1:] == (-math.inf, math.inf)

@@ -40,6 +40,13 @@ def change(p: float, iou: float, objects: int = 100) -> dict[str, Any]:
     return {**found, "p_before": 0.6, "p_after": 0.6 + p}
 
 
+def sizes_of(small: float, large: float) -> dict[str, Any]:
+    return {
+        "32": change(small, 0.0),
+        "128": change(large, 0.02) | {"change_of_p_less_smallest": mean(large - small)},
+    }
+
+
 def as_the_paper_says() -> dict[str, Any]:
     """Measurements by group."""
     context = {name: beside(f"companion of {name}", 0.7) for name in CONTEXT_CLASSES}
@@ -64,7 +71,7 @@ def as_the_paper_says() -> dict[str, Any]:
         for kind, factor in (("own", 1.0), ("random", 0.02), ("noise", 0.0))
     }
     transfer = {"AP": {LABEL: dict.fromkeys(judges, 40.0)}, "recall": {LABEL: read}}
-    textures = {"overall": change(-0.3, 0.01), "by_size": {"32": change(-0.1, 0.0), "128": change(-0.5, 0.02)}}
+    textures = {"overall": change(-0.3, 0.01), "by_size": sizes_of(-0.1, -0.5)}
     none = {"overall": change(0.0, 0.0)}
     return {
         "objects": {
@@ -185,7 +192,7 @@ def textures_of_no_use(measured):
     for label in DETECTORS:
         measured["texture"][label] = {
             "overall": change(0.1, -0.3),
-            "by_size": {"32": change(-0.5, 0.0), "128": change(-0.1, 0.0)},
+            "by_size": sizes_of(-0.5, -0.1),
         }
         measured["texture"][f"random_{label}"]["overall"] = change(-0.3, 0.0)
 

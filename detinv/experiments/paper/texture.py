@@ -22,7 +22,7 @@ from detinv.experiments.textures.scene import (
     RetexturedScene,
     measured,
 )
-from detinv.experiments.textures.summary import change_charts, csv_line, means, nearest_size, size_table
+from detinv.experiments.textures.summary import change_charts, change_less, csv_line, means, nearest_size, size_table
 from detinv.results.io.files import write_csv
 from detinv.results.io.images import read_images
 from detinv.results.io.names import file_stems
@@ -173,14 +173,17 @@ class Texture(AbstractExperiment):
         )
 
     def _summary(self, rows: Sequence[ObjectRecord], matching: str) -> dict[str, Any]:
-        """Means of all objects and of those of each size; sizes without an object are left out."""
+        """Means of all objects and of those of each size, and how these differ from those of the smallest size.
+
+        Sizes without an object are left out.
+        """
         bins: dict[float, list[ObjectRecord]] = {}
         for row in rows:
             bins.setdefault(nearest_size(row["side"], self.sizes), []).append(row)
-        return {
-            "overall": means(rows, matching),
-            "by_size": {f"{size:g}": means(bins[size], matching) for size in sorted(bins)},
-        }
+        by_size = {f"{size:g}": means(bins[size], matching) for size in sorted(bins)}
+        for size in sorted(bins)[1:]:
+            by_size[f"{size:g}"]["change_of_p_less_smallest"] = change_less(bins[size], bins[min(bins)], matching)
+        return {"overall": means(rows, matching), "by_size": by_size}
 
     def _examples(self, scenes: Sequence[RetexturedScene]) -> list[Example]:
         """Choose the objects of the picture: sizes take turns, from images as different as possible."""

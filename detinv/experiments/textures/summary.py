@@ -7,7 +7,7 @@ from typing import Any
 
 from detinv.experiments.textures.scene import MATCHINGS, ObjectRecord
 from detinv.metrics.intervals import Interval
-from detinv.metrics.jackknife import grouped_mean_interval
+from detinv.metrics.jackknife import grouped_difference_interval, grouped_mean_interval
 from detinv.results.reports.findings import Cell, Figure, Table
 from detinv.viz.charts import lines
 
@@ -44,6 +44,18 @@ def means(rows: Sequence[ObjectRecord], matching: str) -> dict[str, Any]:
         "iou_after": _mean([one["iou_after"] for one in both]),
         "change_of_iou": _change(images_of_both, "iou"),
     }
+
+
+def change_less(rows: Sequence[ObjectRecord], smaller: Sequence[ObjectRecord], matching: str) -> Interval:
+    """Compute by how much more the probability changes for these objects than for smaller ones of the same images."""
+    changes: tuple[dict[str, list[float]], dict[str, list[float]]] = ({}, {})
+    for kind, members in zip(changes, (rows, smaller), strict=True):
+        for row in members:
+            one = row[matching]
+            kind.setdefault(row["image"], []).append(one["p_after"] - one["p_before"])
+    images = dict.fromkeys([*changes[0], *changes[1]])
+    first, second = ([kind.get(image, []) for image in images] for kind in changes)
+    return grouped_difference_interval(first, second)
 
 
 def _mean(values: Sequence[float]) -> float:

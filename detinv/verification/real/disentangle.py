@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from detinv.experiments.paper.disentangle import NOISE, Disentangle
-from detinv.verification.claim import Claim, as_interval, share_claim
-from detinv.verification.disentangle import differences
+from detinv.verification.claim import Claim
+from detinv.verification.disentangle import accuracy, differences
 from detinv.verification.evidence import Range
 from detinv.verification.real.samples import SampleLayouts
 from detinv.verification.setup import VerificationSetup
@@ -43,34 +43,26 @@ def decide(measured: Mapping[str, Any]) -> list[Claim]:
     """Return the differences between the two conditions, what boxes alone name, and noise as a control."""
     claims = []
     for label, found in measured.items():
-        judge, objects = found["judge"], found["objects"]
-        claims += differences(label, judge, found["difference"], objects, found["layouts"])
+        judge, counts = found["judge"], (found["objects"], found["layouts"])
+        claims += differences(label, judge, found["difference"], *counts)
         claims += [
             few_named(
                 f"{label}-reg-classes",
                 f"inverted with boxes alone, {label} shows {judge} no classes",
                 found["conditions"][_REG],
-                objects,
+                *counts,
             ),
             few_named(
                 f"control-{label}-noise",
                 f"control: start noise shows {judge} none of {label}'s classes",
                 found["conditions"][NOISE],
-                objects,
+                *counts,
             ),
         ]
     return claims
 
 
-def few_named(name: str, statement: str, condition: Mapping[str, Any], objects: int) -> Claim:
+def few_named(name: str, statement: str, condition: Mapping[str, Any], objects: int, layouts: int) -> Claim:
     """Few objects have the class that was not asked for."""
-    return share_claim(
-        f"{_GROUP}/{name}",
-        statement,
-        f"class accuracy at most {_NAMED:.0%} (chance: 1 of 80)",
-        successes=round(objects * as_interval(condition["class_accuracy"]).value),
-        trials=objects,
-        unit="objects",
-        allowed=Range(most=_NAMED),
-        violation=_VIOLATION,
-    )
+    expected = f"class accuracy at most {_NAMED:.0%} (chance: 1 of 80)"
+    return accuracy(name, statement, expected, condition, objects, layouts, Range(most=_NAMED), _VIOLATION)

@@ -16,7 +16,7 @@ from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.paper.texture import Texture
 from detinv.experiments.textures.phase import PhaseRandomised
 from detinv.experiments.textures.scene import END_TO_END, FIXED, best_detection
-from detinv.experiments.textures.summary import means, nearest_size
+from detinv.experiments.textures.summary import change_less, means, nearest_size
 from detinv.inversion.preset import load_preset
 from detinv.layouts.layout import Detections, Layout
 from detinv.results.io.files import write_png
@@ -131,6 +131,8 @@ def test_probabilities_and_overlaps_before_and_after(tmp_path):
     assert fixed["by_size"]["16"]["p_before"] == pytest.approx(0.8, abs=1e-5)
     assert fixed["by_size"]["16"]["change_of_p"].value == pytest.approx(-0.6, abs=1e-5)
     assert fixed["by_size"]["32"]["change_of_p"].value == pytest.approx(-0.6 * 3 / 4, abs=1e-5)
+    assert fixed["by_size"]["32"]["change_of_p_less_smallest"].value == pytest.approx(0.6 / 4, abs=1e-5)
+    assert "change_of_p_less_smallest" not in fixed["by_size"]["16"]
     assert fixed["overall"]["p_after"] == pytest.approx((4 * 0.2 + 0.8) / 5, abs=1e-5)
     narrower = float(torch.exp(torch.tensor(-0.5 * (102 - 20) / 255)))
     assert fixed["overall"]["found_in_both"] == 5
@@ -277,3 +279,16 @@ def test_objects_of_one_photograph_count_as_one():
         first, second = shared[measure], alone[measure]
         assert first.value == pytest.approx(second.value)
         assert first.high - first.low > 2 * (second.high - second.low)
+
+
+def test_what_moves_all_objects_of_a_photograph_says_nothing_of_their_sizes():
+    falls = (0.1, 0.6, 0.3, 0.8, 0.2, 0.7, 0.5, 0.4)
+
+    def rows(further, images):
+        found = [{"p_before": 0.9, "p_after": 0.9 - fall - further} for fall in falls]
+        return [{"image": image, FIXED: one} for image, one in zip(images, found, strict=True)]
+
+    together = change_less(rows(0.1, "abcdefgh"), rows(0.0, "abcdefgh"), FIXED)
+    apart = change_less(rows(0.1, "abcdefgh"), rows(0.0, "ijklmnop"), FIXED)
+    assert together == pytest.approx((-0.1, -0.1, -0.1))
+    assert apart.value == pytest.approx(-0.1) and apart.high - apart.low > 0.3
