@@ -109,6 +109,12 @@ def test_a_detector_that_no_gradient_can_pass_is_refused():
         detinv.invert(detector, [], steps=0, trainer=CPU)
 
 
+def test_a_detector_without_weights_is_refused():
+    detector = tiny_detector("retinanet").to("meta")
+    with pytest.raises(DetectorError, match="is on the device meta, which holds no weights"):
+        detinv.attribute(detector, [])
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_a_detector_that_was_converted_is_refused(dtype):
     detector = tiny_detector("retinanet").to(dtype)

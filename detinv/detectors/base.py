@@ -24,6 +24,7 @@ from detinv.types import Pixels
 
 PROBE_SIZE = (128, 128)
 """(height, width) of the image with which a network of any input size is tried."""
+_DECLARE = "declare level_layers, a FeatureLayer for each level"
 
 
 class AbstractDetector(nn.Module, ABC):
@@ -54,11 +55,11 @@ class AbstractDetector(nn.Module, ABC):
     _layers: tuple[FeatureLayer, ...] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let every subclass's `detect` refuse images that are not 8-bit RGB, whoever has written it."""
+        """Have what every subclass's `detect` is given and returns checked, whoever has written it."""
         super().__init_subclass__(**options)
         owner = next(one for one in cls.__mro__ if "detect" in vars(one))
         if owner is cls or not issubclass(owner, AbstractDetector):
-            cls.detect = _of_eight_bit_images(cls.detect)  # type: ignore[method-assign]
+            cls.detect = _checked_detect(cls.detect)  # type: ignore[method-assign]
 
     def freeze(self) -> None:
         """Switch to evaluation mode and require no gradients, for good; subclasses call it at the end of `__init__`."""
@@ -139,9 +140,11 @@ class AbstractDetector(nn.Module, ABC):
 
         Boxes and masks are in pixels of each image, on the CPU.
 
+        Images and result are checked for all subclasses.
+
         Raises:
-            ConfigError: for images of another kind, such as floats in [0, 1], which would be read as nearly black;
-                subclasses need not see to that.
+            ConfigError: for images of another kind, such as floats in [0, 1], which would be read as nearly black.
+            DetectorError: when a subclass returns anything but `Detections` of each image's size.
         """
 
     def feature_layers(self) -> tuple[FeatureLayer, ...]:
@@ -158,7 +161,8 @@ class AbstractDetector(nn.Module, ABC):
     def level_layers(self, head: HeadName = "dense") -> tuple[FeatureLayer, ...]:
         """Return the layer that each level of a head receives, finest first.
 
-        The default takes the last feature layer whose stride is that of the level's anchors.
+        The default takes the last feature layer whose stride is that of the level's anchors. Rows of a set prediction
+        whose anchors are the whole canvas are of no cell; they take the last layer of all.
 
         Args:
             head: "dense", the one-stage head, the proposal head or the queries; "roi", the second stage; or "encoder".
@@ -167,16 +171,18 @@ class AbstractDetector(nn.Module, ABC):
             DetectorError: when the detector has no such head, or its layers are not known.
         """
         if head != "dense":
-            raise DetectorError(
-                f"{type(self).__name__}: the layers of head {head!r} are not known; declare level_layers"
-            )
+            raise DetectorError(f"{type(self).__name__}: the layers of head {head!r} are not known; {_DECLARE}")
         canvas = canvas_size([self._probe_size()], self.size_divisor)
         with torch.no_grad():
             constants = self(self.pixel_mean[:, None, None].repeat(1, 1, *canvas)).dense.head
+        layers = self.feature_layers()
+        whole = constants.anchors.new_tensor([0, 0, canvas[1], canvas[0]])
+        if layers and constants.assigner is None and bool((constants.anchors == whole).all()):
+            return layers[-1:] * len(constants.level_sizes)
         try:
-            return tuple(probed_levels(self.feature_layers(), constants.strides_on(canvas)))
+            return tuple(probed_levels(layers, constants.strides_on(canvas)))
         except LookupError as error:
-            raise DetectorError(f"{type(self).__name__}: {error} for the dense head; declare level_layers") from error
+            raise DetectorError(f"{type(self).__name__}: {error} for the dense head; {_DECLARE}") from error
 
     def head_window(self) -> HeadWindow | None:
         """Return how to run the dense head on windows of the levels in `level_layers`; None where that is not known.
@@ -226,11 +232,28 @@ class AbstractDetector(nn.Module, ABC):
         return outputs, found[0]
 
 
-def _of_eight_bit_images(detect: Callable[..., list[Detections]]) -> Callable[..., list[Detections]]:
-    """Return `detect` such that it is called with a list of 8-bit RGB images, or not at all."""
+def _checked_detect(detect: Callable[..., list[Detections]]) -> Callable[..., list[Detections]]:
+    """Return `detect` such that it is called with a list of 8-bit RGB images, and gives detections for each of them."""
 
     @wraps(detect)
     def checked(self: AbstractDetector, images: Iterable[Any], *others: Any, **options: Any) -> list[Detections]:
-        return detect(self, eight_bit_images(images), *others, **options)
+        given = eight_bit_images(images)
+        found = detect(self, given, *others, **options)
+        wanted = [(image.shape[1], image.shape[2]) for image in given]
+        # None for what is something else.
+        got = [getattr(one, "image_size", None) for one in found] if isinstance(found, list | tuple) else [None]
+        if got != wanted:
+            raise DetectorError(
+                f"{type(self).__name__}.detect returned {_listed(found)} for images of {wanted}; it must return a list "
+                "with one Detections for each image, of its size"
+            )
+        return found
 
     return checked
+
+
+def _listed(found: Any) -> str:
+    """Return in words what stands where detections should."""
+    if not isinstance(found, list | tuple):
+        return f"a {type(found).__name__}"
+    return f"[{', '.join(str(getattr(one, 'image_size', type(one).__name__)) for one in found)}]"

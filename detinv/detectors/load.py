@@ -74,8 +74,8 @@ def as_detector(given: AbstractDetector | str) -> AbstractDetector:
     """Return the detector that a caller gives, or load the one of that name.
 
     Raises:
-        DetectorError: when it is no detector, was converted to another type than float32, or built where no gradient
-            can pass it; see `load_detector` for names.
+        DetectorError: when it is no detector, leaves out an attribute, is not frozen, has no weights, was converted to
+            another type than float32, or built where no gradient can pass it; see `load_detector` for names.
     """
     if isinstance(given, str):
         return load_detector(given)
@@ -89,6 +89,13 @@ def as_detector(given: AbstractDetector | str) -> AbstractDetector:
     if any(weights.is_inference() for weights in given.parameters()):
         raise DetectorError(
             f"{name} was built within torch.inference_mode(), so that no gradient can pass it; build it outside"
+        )
+    _check_attributes(given)
+    if given.device.type == "meta":
+        raise DetectorError(f"{name} is on the device meta, which holds no weights; load it on the CPU or a GPU")
+    if given.training or any(weights.requires_grad for weights in given.parameters()):
+        raise DetectorError(
+            f"{name} is not frozen, so that its weights may change; call freeze() at the end of __init__"
         )
     if given.pixel_mean.dtype != torch.float32:
         raise DetectorError(
@@ -109,11 +116,14 @@ def _check_attributes(detector: AbstractDetector) -> None:
 
 
 def _are_names(value: object) -> bool:
-    return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(name, str) for name in value)
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        return False
+    # Layouts, annotation files and reports go by names.
+    return 0 < len(value) == len(set(value))
 
 
 _ATTRIBUTES: dict[str, tuple[Callable[[object], bool], str]] = {
-    "class_names": (_are_names, "the names of the classes"),
+    "class_names": (_are_names, "the names of the classes, each once"),
     "pixel_mean": (
         lambda value: isinstance(value, torch.Tensor) and value.shape == (3,),
         "red, green and blue in [0, 1], with register_buffer",

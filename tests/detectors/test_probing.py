@@ -1,5 +1,7 @@
 """Feature layers of a detector about which nothing is declared, found in one forward pass."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -169,13 +171,28 @@ def test_a_head_of_another_kind_has_no_layers(homemade):
         homemade.level_layers("roi")
 
 
-def test_levels_without_a_map_of_their_stride_must_be_declared():
-    class Queries(Homemade):
-        @staticmethod
-        def cells(level, pixels):
-            whole = torch.tensor([0.0, 0.0, pixels.shape[3], pixels.shape[2]])
-            return whole.expand(level.shape[2] * level.shape[3], 4)
+class Queries(Homemade):
+    """Rows of which each may report an object anywhere."""
 
+    @staticmethod
+    def cells(level, pixels):
+        whole = torch.tensor([0.0, 0.0, pixels.shape[3], pixels.shape[2]])
+        return whole.expand(level.shape[2] * level.shape[3], 4)
+
+
+class SetPrediction(Queries):
+    def forward(self, pixels, image_sizes=None, regions=None):
+        dense = super().forward(pixels).dense
+        return Predictions(replace(dense, head=replace(dense.head, assigner=None)))
+
+
+def test_rows_of_a_set_prediction_see_the_last_map():
+    detector = SetPrediction()
+    assert [layer.name for layer in detector.level_layers()] == ["neck.1", "neck.1"]
+    assert detector.level_layers()[0] is detector.feature_layers()[-1]
+
+
+def test_levels_without_a_map_of_their_stride_must_be_declared():
     with pytest.raises(DetectorError, match="no feature map of stride 128 for the dense head; declare level_layers"):
         Queries().level_layers()
 

@@ -1,5 +1,7 @@
 """Photographs that a program hands over: of another kind, they are refused with the way to convert them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -39,7 +41,7 @@ class Threshold:
     """Its `detect` is checked as well where it comes before that of a detector."""
 
     def detect(self, images, above=0.0):
-        return [len(images), above]
+        return [replace(one, scores=one.scores + above) for one in super().detect(images)]
 
 
 class Mixed(Threshold, TinyCenterNet):
@@ -55,7 +57,10 @@ def test_a_detector_of_ones_own_is_given_no_other_images(kind, scale):
 
 
 def test_what_detect_takes_beside_images_is_handed_on():
-    assert Mixed(HeatMapNetwork()).detect((image for image in [RGB, RGB]), above=0.5) == [2, 0.5]
+    detector = Mixed(HeatMapNetwork())
+    # Whatever it is given as, and beside it.
+    usual, raised = detector.detect(image for image in [RGB]), detector.detect(images=[RGB], above=0.5)
+    assert torch.equal(raised[0].scores, usual[0].scores + 0.5)
 
 
 def test_rows_are_located_in_no_other_images():

@@ -79,6 +79,9 @@ def run_forward(
         questions: that will be asked about them.
         layers: to capture; see `detector.feature_layers`.
         with_pixels: whether a gradient of the pixels is wanted as well.
+
+    Raises:
+        DetectorError: when one is wanted, and there is none.
     """
     pixels, frame, size = canvas_of(detector, image)
     pixels.requires_grad_(with_pixels)
@@ -89,6 +92,8 @@ def run_forward(
         capture_features(detector, layers) as features,
     ):
         predictions = detector(pixels, [size], regions)
+    if with_pixels or layers:
+        predictions.check_gradient(detector)
     return ForwardPass(pixels, frame, predictions, features, rows_of(predictions, objects, frame))
 
 

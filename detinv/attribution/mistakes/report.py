@@ -1,5 +1,6 @@
 """What a detector got wrong in a set of images: `detinv.explain_errors`."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,14 @@ class ErrorReport:
     images: list[ImageErrors]
     class_names: tuple[str, ...]
     thresholds: Thresholds
+
+    def __repr__(self) -> str:
+        objects = Counter(str(kind) for one in self.images for kind in one.judged.objects)
+        detections = Counter(str(kind) for one in self.images for kind in one.judged.detections)
+        parts = [f"{len(self.images)} image{'' if len(self.images) == 1 else 's'}"]
+        for name, kinds in (("objects", objects), ("detections", detections)):
+            parts.append(f"{kinds.total()} {name}: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}")
+        return f"ErrorReport({'; '.join(part.removesuffix(': ') for part in parts)})"
 
     def entries(self) -> list[dict[str, Any]]:
         """Return everything as plain values, ready for JSON: one entry for each image."""

@@ -18,6 +18,7 @@ from detinv.detectors.heads.assigners import Assigner
 from detinv.detectors.heads.codec import BoxCodec
 from detinv.detectors.heads.peaks import grid_shapes
 from detinv.detectors.heads.scoring import Scoring
+from detinv.errors import DetectorError
 
 
 @dataclass(frozen=True)
@@ -301,6 +302,21 @@ class Predictions:
             None if self.roi is None else self.roi.detach(),
             None if self.encoder is None else self.encoder.detach(),
         )
+
+    def check_gradient(self, detector: object) -> None:
+        """Check that anything computed with gradients enabled has one.
+
+        Args:
+            detector: whose outputs these are.
+
+        Raises:
+            DetectorError: when no output has.
+        """
+        if not any(output.requires_grad for output in self.outputs()):
+            raise DetectorError(
+                f"{type(detector).__name__}: no gradient passes from the raw predictions to the pixels; forward() must "
+                "neither detach() nor run within torch.no_grad()"
+            )
 
     def outputs(self) -> list[Tensor]:
         """Return all raw outputs of all heads, with their gradient."""

@@ -105,6 +105,8 @@ class Inversion(AbstractPixelModule):
         """The loss terms of one detector, one value per image."""
         pixels, own = member.in_own_frame(self.ensemble.weigh(image, member, self.loss_scale), layouts)
         predictions = member.network(pixels, own.image_sizes, Regions(own.boxes, own.valid))
+        if pixels.requires_grad:
+            predictions.check_gradient(member.detector)
         if self.retarget is not None:
             with torch.no_grad():
                 self.retarget(member.name, predictions.detach(), self._padded_layouts(member.name, own))

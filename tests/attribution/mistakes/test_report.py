@@ -33,6 +33,8 @@ def test_found_objects_have_no_loss_and_the_report_can_be_written():
 def test_an_image_without_objects_has_only_background():
     report = detinv.explain_errors(HandSetDetector(), [block_image((64, 64))], [EMPTY], score_thresh=0.1)
     assert set(report.images[0].judged.detections) == {"background"}
+    found = len(report.images[0].found)
+    assert repr(report) == f"ErrorReport(1 image; 0 objects; {found} detections: {found} background)"
     assert worst_cases(report, 3)[0].title.startswith("Background: ")
 
 
