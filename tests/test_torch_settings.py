@@ -1,6 +1,6 @@
 """Results do not depend on what a program has set for the whole of torch."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import cache
 
 import pytest
@@ -44,9 +44,14 @@ def everything(name: str) -> list[torch.Tensor]:
 
 
 def set_to(what: str):
-    if what == "float64 and inference_mode":
+    if what == "float64, inference_mode and autocast":
         torch.set_default_dtype(torch.float64)
-        return torch.inference_mode()
+        stack = ExitStack()
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(torch.autocast("cpu", torch.bfloat16))
+        return stack
+    if what == "autocast":
+        return torch.autocast("cpu", torch.bfloat16)
     if what in ("inference_mode", "no_grad"):
         return getattr(torch, what)()
     if what == "default_device":
@@ -59,7 +64,8 @@ def set_to(what: str):
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("shapes_retinanet", "float64 and inference_mode"),
+        ("shapes_retinanet", "float64, inference_mode and autocast"),
+        pytest.param("shapes_retinanet", "autocast", marks=pytest.mark.slow),
         pytest.param("shapes_retinanet", "float64", marks=pytest.mark.slow),
         pytest.param("shapes_retinanet", "inference_mode", marks=pytest.mark.slow),
         pytest.param("shapes_retinanet", "no_grad", marks=pytest.mark.slow),
@@ -84,8 +90,11 @@ def test_settings_change_nothing(name, what):
 def test_settings_are_put_back():
     torch.set_default_dtype(torch.float64)
     try:
-        with torch.inference_mode(), usual_torch():
-            assert torch.zeros(1, requires_grad=True).dtype == torch.float32 and not torch.is_inference_mode_enabled()
+        with torch.inference_mode(), torch.autocast("cpu"):
+            with usual_torch():
+                assert torch.zeros(1, requires_grad=True).dtype == torch.float32
+                assert not torch.is_inference_mode_enabled() and not torch.is_autocast_enabled("cpu")
+            assert torch.is_autocast_enabled("cpu")
         with pytest.raises(ZeroDivisionError), torch.device("meta"), usual_torch():
             assert torch.zeros(1).device.type == "cpu"
             1 / 0  # noqa: B018

@@ -5,18 +5,24 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+# Kinds of devices on which a program may have switched it on.
+_AUTOCAST = ("cpu", "cuda")
+
 
 @contextmanager
 def usual_torch() -> Iterator[None]:
     """Within the block, new tensors are float32 on the CPU and gradients are recorded, as in a fresh process.
 
-    So results do not depend on `torch.set_default_dtype`, `torch.set_default_device`, `torch.inference_mode` and
-    `torch.no_grad` around a call. Usable as a decorator.
+    So results do not depend on `torch.set_default_dtype`, `torch.set_default_device`, and on `torch.inference_mode`,
+    `torch.no_grad` and `torch.autocast` around a call. Usable as a decorator.
     """
     dtype = torch.get_default_dtype()
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
+        for kind in _AUTOCAST:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
         # Torch asks its default device at every call, which costs time.
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
