@@ -13,7 +13,7 @@ from detinv.config.commands import COMMANDS, Command
 from detinv.config.composition.chosen import chosen_groups
 from detinv.config.folders import FILE_ENDINGS
 from detinv.config.renamed import current_words
-from detinv.config.words import in_home
+from detinv.config.words import in_home, opens_list, unclosed
 from detinv.errors import ConfigError, DetinvError, ProcessError
 from detinv.inputs.printable import one_line, quoted, reason_of, suggestion
 from detinv.runtime.interrupts import INTERRUPTED, interruption_asked, signals_interrupt
@@ -92,7 +92,11 @@ def _dispatch(words: list[str]) -> int:
         raise ConfigError(
             f"unknown {kind} {name!r}{suggestion(name, COMMANDS)} (commands: {', '.join(COMMANDS)}; see detinv --help)"
         )
-    overrides = [_override(COMMANDS[name], word) for word in words if word not in _HELP | _MULTIRUN]
+    given = [word for word in words if word not in _HELP | _MULTIRUN]
+    for place, word in enumerate(given[:-1], 1):
+        if opens_list(word) and "=" not in given[place]:
+            raise unclosed(word, given[place:])
+    overrides = [_override(COMMANDS[name], word) for word in given]
     if not _HELP.isdisjoint(words):
         from detinv.config.folders import config_dir
         from detinv.config.help import render

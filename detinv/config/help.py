@@ -101,6 +101,19 @@ def options(folder: Path, command: str, chosen: Mapping[str, str] | None = None)
     return list(values.values())
 
 
+def choices_with(folder: Path, command: str, key: str, chosen: Mapping[str, str] | None = None) -> list[str]:
+    """List the choices of a command's groups that have an option, as `group=choice`."""
+    found = (
+        f"{group.name}={choice}"
+        for group in groups(folder, command, chosen)
+        for choice in group.choices
+        for path in _files(folder, group.name, choice)
+        if key.startswith(prefix := f"{_prefix(path, group.name)}.")
+        and any(option.key == key for option in _values(path, prefix.rstrip(".")))
+    )
+    return list(dict.fromkeys(found))
+
+
 def render(folder: Path, command: str, chosen: Mapping[str, str] | None = None) -> str:
     """Write the text of `detinv <command> --help`."""
     subject = COMMANDS[command].subject

@@ -7,8 +7,13 @@ hands over a path with none of this in mind. Everything heavy is imported late.
 import os
 import re
 import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from detinv.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 QUOTES = ("'", '"')
 _OPENING, _CLOSING = "([{", ")]}"
@@ -96,16 +101,47 @@ def several_values(command: str, word: str, hint: str = "") -> ConfigError:
         word: `key=value`.
         hint: what else it could mean.
     """
+    if opens_list(word):
+        return unclosed(word)
     return ConfigError(
         f"{word} lists several values; for a run with each of them: detinv {command} -m {shlex.quote(word)}{hint}"
     )
 
 
-def unreadable(word: str, reason: str) -> ConfigError:
+def opens_list(word: str) -> bool:
+    """Tell whether the value of a word begins with a bracket that it does not close, as in `size=[64,`."""
+    value = word.partition("=")[2]
+    return value[:1] in ("[", "{") and not _balanced(_IN_QUOTES.sub("", value))
+
+
+def unclosed(word: str, following: Sequence[str] = ()) -> ConfigError:
+    """Return the error for a word that opens a list without closing it, since a shell splits words at spaces.
+
+    Args:
+        following: words behind it, among which there may be the rest of the list.
+    """
+    whole = word
+    for other in following:
+        whole += f" {other}"
+        if not opens_list(whole):
+            advice = f"put the whole of it in quotes: {shlex.quote(whole)}"
+            break
+    else:
+        advice = f"close it; where it has spaces, put the whole word in quotes: '{word.partition('=')[0]}=[a, b]'"
+    return ConfigError(f"cannot read {word!r}: it opens a list and does not close it; {advice}")
+
+
+def unreadable(word: str) -> ConfigError:
     """Return the error for a word that Hydra's grammar cannot read, which says how to write it if it is a text."""
-    key, _, value = word.partition("=")
-    text = f", and a text with such characters in quotes: {typed(key, value)}" if value else ""
-    return ConfigError(f"cannot read {word!r}: {reason}; write name=value{text}")
+    key, equals, value = word.partition("=")
+    if opens_list(word):
+        return unclosed(word)
+    if key != key.strip():
+        return ConfigError(f"cannot read {word!r}; leave out the spaces around its name: {key.strip()}{equals}{value}")
+    text = ""
+    if value and _parsed(f"{key}={_in_quotes(value)}") is not None:
+        text = f", and a text with such characters in quotes: {typed(key, value)}"
+    return ConfigError(f"cannot read {word!r}; write name=value{text}")
 
 
 def lists_for_sweep(value: str) -> bool:
@@ -115,9 +151,13 @@ def lists_for_sweep(value: str) -> bool:
 
 def typed(key: str, value: str) -> str:
     """Return the word that one types in a shell to set `key` to the text `value`, whatever characters it has."""
+    return shlex.quote(f"{key}={_in_quotes(value)}")
+
+
+def _in_quotes(value: str) -> str:
     from hydra.core.override_parser.types import Quote, QuotedString
 
-    return shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
+    return QuotedString(value, Quote.double).with_quotes()
 
 
 def _balanced(text: str) -> bool:
@@ -133,11 +173,16 @@ def _balanced(text: str) -> bool:
 
 def _read(value: str) -> object:
     """Return what Hydra's grammar makes of a value; None where it cannot read it, or reads several."""
+    override = _parsed(f"key={value}")
+    return None if override is None or override.is_sweep_override() else override.value()
+
+
+def _parsed(word: str) -> "Override | None":
+    """Return what Hydra's grammar makes of a word; None where it cannot read it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        override = OverridesParser.create().parse_override(f"key={value}")
+        return OverridesParser.create().parse_override(word)
     except HydraException:
         return None
-    return None if override.is_sweep_override() else override.value()

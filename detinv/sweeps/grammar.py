@@ -102,7 +102,7 @@ def _parsed(word: str) -> "Override":
     try:
         return OverridesParser.create().parse_overrides([word])[0]
     except OverrideParseException as error:
-        raise unreadable(word, reason_of(error)) from error
+        raise unreadable(word) from error
 
 
 def _values(command: str, override: "Override") -> list[str]:

@@ -78,13 +78,17 @@ def check_choice(command: str, group: str, choice: str) -> None:
     """Raise ConfigError for a choice that a group does not have; see `store_experiment` for those of experiments."""
     if group == EXPERIMENT:
         return
-    if choice == "null":
-        raise ConfigError(f"{group}=null: detinv {command} needs one of its choices; see detinv {command} --help")
+    if choice == "null" or bracketed(choice) == []:
+        raise ConfigError(f"{group}={choice}: detinv {command} needs one of its choices; see detinv {command} --help")
     known = choices(config_dir(), group)
+    setters: dict[str, str] = {}
     for name in names_in(choice):
         # Hydra would take anything else for a path and read a file outside its folder.
         if name not in known and not _is_stored(group, name):
             raise ConfigError(unknown_choice(group, name))
+        for key in _keys(group, name):
+            if setters.setdefault(key, name) != name:
+                raise ConfigError(f"{group}={choice}: {name} would replace {setters[key]}; choose one of them")
 
 
 def unknown_choice(group: str, choice: str) -> str:
@@ -166,6 +170,17 @@ def _store(group: str, name: str, node: Any) -> None:
 
     package = "_global_" if group == EXPERIMENT else package_of(config_dir(), group)
     ConfigStore.instance().store(name=name, node=node, group=group, package=package)
+
+
+def _keys(group: str, name: str) -> set[str]:
+    """Return the names of the values that a choice sets."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    stored = _is_stored(group, name)
+    node = ConfigStore.instance().load(f"{group}/{name}.yaml").node if stored else None
+    content: Any = OmegaConf.load(config_dir() / group / f"{name}.yaml") if node is None else node
+    return {str(key) for key in content} - {"defaults"}
 
 
 def _is_stored(group: str, name: str) -> bool:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _PRESET = "preset"
 _DETECTOR = "detector."
+# Of the choices that have an option, a message lists this many.
+_NAMED = 3
 
 
 def compose_config(
@@ -56,6 +58,8 @@ def compose_config(
     from detinv.config.instantiate import mistake_within
     from detinv.config.trust import check_decisions, check_resolved
 
+    for word in overrides:
+        _check_name(command, word)
     overrides = [registered(command, word) for word in current_words(command, overrides)]
     choosing, chosen, base = _chosen_base(command, overrides)
     check_decisions(OmegaConf.to_container(base), chosen.get(EXPERIMENT, "configuration"))
@@ -81,6 +85,13 @@ def compose_config(
         raise mistake_within(error) from error
     check_resolved(OmegaConf.to_container(config))
     return config
+
+
+def _check_name(command: str, override: str) -> None:
+    """Raise ConfigError for an override without a name, and for one that moves a choice to another place."""
+    name = override.partition("=")[0].lstrip("+~")
+    if not name or "@" in name:
+        raise ConfigError(f"cannot read {override!r}; write name=value, see detinv {command} --help")
 
 
 def _left_out(override: str, known: Mapping[str, Any]) -> str:
@@ -173,7 +184,7 @@ def _told_in_one_line(command: str, chosen: Mapping[str, str]) -> Iterator[None]
     try:
         yield
     except OverrideParseException as error:
-        raise unreadable(str(error.override), _first_line(error)) from error
+        raise unreadable(str(error.override)) from error
     except MissingConfigException as error:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         raise ConfigError(unknown_choice(group, choice)) from error
@@ -183,7 +194,7 @@ def _told_in_one_line(command: str, chosen: Mapping[str, str]) -> Iterator[None]
 
 def _composition_problem(command: str, chosen: Mapping[str, str], error: Exception) -> str:
     from detinv.config.detectors import JOINT
-    from detinv.config.help import groups, options
+    from detinv.config.help import choices_with, groups, options
 
     text = str(error) or str(error.__cause__)
     _, quote, rest = text.partition("Could not override '")
@@ -196,6 +207,10 @@ def _composition_problem(command: str, chosen: Mapping[str, str], error: Excepti
     folder = config_dir()
     known = [group.name for group in groups(folder, command)]
     known += [option.key for option in options(folder, command, chosen)]
+    if key not in known and (others := choices_with(folder, command, key, chosen)):
+        more = ", ..." if others[_NAMED:] else ""
+        one = "one of them" if others[1:] else "it"
+        return f"{key} is an option of {', '.join(others[:_NAMED])}{more} only; choose {one} as well"
     return f"detinv {command} has no option {key!r}{suggestion(key, known)} (see detinv {command} --help)"
 
 

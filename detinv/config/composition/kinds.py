@@ -92,7 +92,7 @@ def check_numbers(values: Mapping[str, Any]) -> None:
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue
             if not key.startswith(FOREIGN) and not 0 <= number <= _LARGEST:
-                end = "0 or more" if number < 0 else f"a number of at most {_LARGEST}"
+                end = "0 or more" if number < 0 else f"a number of at most {_LARGEST}" if number > 0 else "a number"
                 raise ConfigError(f"{key}={quoted(number)}: choose {end}")
 
 
