@@ -1,5 +1,6 @@
 """A COCO annotation file, read through pycocotools after its entries were checked."""
 
+import codecs
 import contextlib
 import io
 import json
@@ -17,6 +18,7 @@ from detinv.inputs.printable import is_text, quoted, reason_of
 
 # Nanoseconds after which another change of a file shows in its time, however coarse the clock of the file system.
 _SETTLED = 2_000_000_000
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Digits of an id that is written as text.
 _LONGEST_NUMBER = 18
 
@@ -113,11 +115,11 @@ def _within_a_pixel(box: Any) -> bool:
 
 def _parsed(path: Path) -> Any:
     try:
-        # Some programs begin a text with a mark of its encoding.
-        text = path.read_text(encoding="utf-8-sig")
-        if text and (found := described(text[:HEAD].encode())):
+        data = path.read_bytes()
+        if found := described(data[:HEAD]):
             raise LayoutError(f"{path}: is {found}; expected a COCO file in JSON")
-        return json.loads(text)
+        # Some programs begin a text with a mark of its encoding, as PowerShell does with what it redirects.
+        return json.loads(data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8-sig"))
     except FileNotFoundError as error:
         raise LayoutError(f"{path}: no such annotation file; check the path") from error
     except OSError as error:
@@ -127,7 +129,7 @@ def _parsed(path: Path) -> Any:
             f"{path}: not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}); expected a COCO file"
         ) from error
     except UnicodeDecodeError as error:
-        raise LayoutError(f"{path}: not a text file; expected a COCO file in JSON") from error
+        raise LayoutError(f"{path}: not a text file in UTF-8; expected a COCO file in JSON") from error
     except (ValueError, RecursionError) as error:  # a number of too many digits, lists too deep, a path with a NUL
         raise LayoutError(f"{path}: cannot be read ({reason_of(error)}); expected a COCO file in JSON") from error
 
@@ -149,10 +151,10 @@ def _require(where: str, entry: dict[str, Any], *keys: str) -> None:
 
 def _check_named(where: str, entry: dict[str, Any], key: str) -> None:
     number = _number(entry["id"])
-    if number is None or not isinstance(entry[key], str):
-        raise LayoutError(
-            f"{where}: its id {quoted(entry['id'])} must be a whole number and its {key} {quoted(entry[key])} a text"
-        )
+    if number is None:
+        raise LayoutError(f"{where}: its id {quoted(entry['id'])} must be a whole number")
+    if not isinstance(entry[key], str):
+        raise LayoutError(f"{where}: its {key} {quoted(entry[key])} must be a text, in quotes")
     entry[WRITTEN_ID], entry["id"] = entry["id"], number
     if not is_text(entry[key]):
         raise LayoutError(f"{where}: its {key} {quoted(entry[key])} is no text that could be written to a file")

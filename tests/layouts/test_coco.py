@@ -248,7 +248,7 @@ def test_file_that_cannot_be_read(tmp_path):
     with pytest.raises(LayoutError, match="cannot be read"):
         load_coco(tmp_path, NAMES)
     (tmp_path / "binary.json").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(LayoutError, match="not a text file"):
+    with pytest.raises(LayoutError, match="is a JPEG picture"):
         load_coco(tmp_path / "binary.json", NAMES)
 
 

@@ -65,7 +65,7 @@ def zigzag(points):
 
 TEXTS = {
     # name: (what the file holds, what the refusal names)
-    "empty": (b"", "not valid JSON (line 1"),
+    "empty": (b"", "is an empty file"),
     "blank": (b"  \n\n", "not valid JSON"),
     "words": (b"no annotations at all", "not valid JSON"),
     "truncated": (json.dumps(GOOD).encode()[:200], "not valid JSON"),
@@ -73,8 +73,9 @@ TEXTS = {
     "single quotes": (b"{'images': []}", "not valid JSON"),
     "two documents": (b"{}{}", "not valid JSON"),
     "binary": (bytes(range(256)), "not a text file"),
-    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(40), "not a text file"),
-    "utf-16": (json.dumps(GOOD).encode("utf-16"), "not a text file"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(40), "is a PNG picture"),
+    "archive": (b"\x1f\x8b\x08" + bytes(40), "is a gzip archive"),
+    "half of utf-16": (json.dumps(GOOD).encode("utf-16")[:-1], "not a text file"),
     "latin-1": (b'{"images": "\xe9"}', "not a text file"),
     "pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\n", "is a pointer of Git LFS"),
     "page": (b"<!DOCTYPE html><html></html>", "is a web page"),
@@ -111,7 +112,7 @@ CONTENTS = {
     "image id is a fraction": (changed("images", 0, "id", to=1.5), "images[0]: its id"),
     "image id is a list": (changed("images", 0, "id", to=[1]), "images[0]: its id"),
     "image id twice": (changed("images", 1, "id", to=1), "image id 1 occurs twice"),
-    "image name is null": (changed("images", 0, "file_name", to=None), "images[0]: its id"),
+    "image name is null": (changed("images", 0, "file_name", to=None), "its file_name None must be a text"),
     "image name is half a character": (changed("images", 0, "file_name", to="a\ud800.png"), "images[0]: its file_name"),
     "width zero": (changed("images", 0, "width", to=0), "images[0]: width 0"),
     "height negative": (changed("images", 0, "height", to=-48), "height -48"),
@@ -123,7 +124,7 @@ CONTENTS = {
     "width of 4000 digits": (changed("images", 0, "width", to=10**4000), "images[0]: width 1000"),
     "narrow as a line": (changed("images", 1, "width", to=1_000_000), "too narrow for this detector"),
     "category without name": (without("categories", 0, "name"), "categories[0]: 'name' is missing"),
-    "category name a number": (changed("categories", 0, "name", to=7), "categories[0]: its id"),
+    "category name a number": (changed("categories", 0, "name", to=7), "its name 7 must be a text, in quotes"),
     "category id null": (changed("categories", 0, "id", to=None), "categories[0]: its id"),
     "category id twice": (changed("categories", 1, "id", to=3), "category id 3 occurs twice"),
     "category half a character": (changed("categories", 0, "name", to="\udfff"), "categories[0]: its name"),
@@ -266,12 +267,12 @@ def test_a_file_that_is_not_there_is_refused(path, refused):
 def test_a_file_that_may_not_be_read_is_refused(refused, tmp_path: Path, monkeypatch):
     (tmp_path / "instances.json").write_text(json.dumps(GOOD))
 
-    def read_text(self: Path, *arguments, **options):
+    def read_bytes(self: Path, *arguments, **options):
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
         # Not by its mode, which does not keep an administrator out.
-        patch.setattr("detinv.layouts.coco_file.Path.read_text", read_text)
+        patch.setattr("detinv.layouts.coco_file.Path.read_bytes", read_bytes)
         with pytest.raises(LayoutError, match=r"instances.json: .* cannot be read \(Permission denied\)"):
             load_coco("instances.json", ("star", "ring"))
 

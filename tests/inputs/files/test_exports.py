@@ -29,7 +29,7 @@ def saved(content, folder: Path, encoding: str = "utf-8") -> Path:
 
 
 @pytest.mark.parametrize("name", exports.READ)
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_exports_are_read(name, encoding, tmp_path: Path, caplog):
     path = saved(exports.READ[name](), tmp_path, encoding)
     star, ring = load_coco(path, exports.CLASSES)
