@@ -19,7 +19,7 @@ from detinv.inputs.printable import is_text, one_line, quoted, reason_of
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
 _OTHER_PICTURES = frozenset(
-    (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".jfif", ".dng")
+    (".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".jfif", ".jpe", ".dng")
 )
 _FORMATS = ("PNG", "JPEG")
 Size = tuple[int, int]
@@ -135,6 +135,11 @@ def _read(path: str | Path, annotated: Size | None) -> tuple[UInt8[Tensor, "3 he
                 pixels = np.array(_as_shown(stored, orientation, annotated))
     except FileNotFoundError as error:
         raise ConfigError(f"image {path} does not exist; check the path") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        most = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise ConfigError(
+            f"image {path} has more than {most} megapixels; make it smaller, or cut it into several"
+        ) from error
     except UnidentifiedImageError as error:
         # The error itself says no more than the name of the file.
         found = described(_head(path)) or "neither"
@@ -186,7 +191,8 @@ def _holds_pictures(entry: Path) -> bool:
 def _existing(folder: Path, name: str) -> Path:
     path = find_file(folder, name)
     if path is None:
-        given = one_line(name, _NAME)
+        # Spaces at an end, and a name of nothing, are seen in quotes only.
+        given = one_line(name, _NAME) if name and name == name.strip() else quoted(name, _NAME)
         if os.path.islink(folder / name):
             raise ConfigError(f"image {folder / given} is a link that leads to no file; repair or remove it")
         hint = where_else(folder, name) or "; add it or remove its entry"
