@@ -14,7 +14,10 @@ from detinv.inputs.notes import say_once
 from detinv.inputs.printable import quoted
 
 ENTRIES = ("model", "state_dict", "model_state", "model_state_dict", "ema", "model_ema", "ema_state_dict", "module")
-"""Names under which checkpoints keep a state dict; where there are several, the first of these is read."""
+"""Names under which checkpoints keep a state dict; where there are several, the first of these is read.
+
+One under another name is read where it is the only one.
+"""
 
 _DEEPEST = 4
 # What `torch.compile` puts into the names of everything inside a module.
@@ -27,23 +30,40 @@ def state_of(content: Any, path: Path) -> dict[str, Tensor] | None:
     """Return the tensors by name that a checkpoint holds; None where it holds no state dict.
 
     Args:
-        content: what `torch.load` returned: a state dict, a dictionary with one under any of `ENTRIES`, or a network.
+        content: what `torch.load` returned: a state dict, a dictionary with one, see `ENTRIES`, or a network.
         path: of the file, for what is said about it.
+
+    Raises:
+        DetectorError: when there are several, under names that do not tell which one is meant.
     """
     for _ in range(_DEEPEST):
         if isinstance(content, nn.Module):
             content = content.state_dict()
         if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
             return None
-        if all(isinstance(value, Tensor | np.ndarray) for value in content.values()):
+        if _is_state(content):
             return {key: torch.as_tensor(value) for key, value in content.items()}
         there = [entry for entry in ENTRIES if isinstance(content.get(entry), Mapping | nn.Module)]
+        if not there:
+            there = [key for key, value in content.items() if value and _is_state(value)]
+            if there[1:]:
+                first, second = (quoted(key) for key in there[:2])
+                raise DetectorError(
+                    f"{path}: has weights under {first} and under {second}; save those that you mean alone"
+                )
         if not there:
             return None
         if there[1:]:
             say_once(f"{path}: holds {' and '.join(there)}; {there[0]} is read")
         content = content[there[0]]
     return None
+
+
+def _is_state(value: Any) -> bool:
+    """Tell whether a value holds tensors by name, and nothing else."""
+    return isinstance(value, Mapping) and all(
+        isinstance(key, str) and isinstance(one, Tensor | np.ndarray) for key, one in value.items()
+    )
 
 
 def renamed_for(given: Mapping[str, Tensor], expected: Collection[str], path: str | Path) -> dict[str, Tensor]:

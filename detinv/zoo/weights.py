@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from detinv.errors import DetectorError
-from detinv.inputs.contents import HEAD, described
+from detinv.inputs.contents import described
 from detinv.inputs.printable import one_line, reason_of
 from detinv.zoo.checkpoints import ENTRIES, renamed_for, state_of
 from detinv.zoo.class_columns import ClassColumns
@@ -29,6 +29,8 @@ _NAMED = 3
 _KEY = 100
 # Bytes with which a safetensors file begins: the length of its header.
 _LENGTH = 8
+# Bytes among which an archive has the name of what it holds first; PyTorch's is FOLDER/data.pkl.
+_BEGINNING = 512
 
 
 def bundled_weights(name: str) -> Path:
@@ -223,13 +225,25 @@ def _is_safetensors(path: Path) -> bool:
 
 def _unreadable(path: Path, error: Exception) -> DetectorError:
     with suppress(OSError), path.open("rb") as file:
-        head = file.read(HEAD)
-    # The archives and pickles among weights are described by what failed to read them.
-    known = "" if head[:2] in (b"PK", b"\x80\x02") else described(head)
+        head = file.read(_BEGINNING)
+    # A pickle is described by what failed to read it.
+    others = "" if head[:2] == b"\x80\x02" else described(head)
+    known = _archive_problem(path, head) if head[:2] == b"PK" else others
     reason = f"it is {known}" if known else reason_of(error)
     if "Weights only load failed" in reason:
         reason = "it is no file of PyTorch"
     return DetectorError(f"{path}: cannot be read as weights ({reason}); give a whole .safetensors, .pt or .pth file")
+
+
+def _archive_problem(path: Path, head: bytes) -> str:
+    """Return what an archive is that cannot be read; nothing for one of PyTorch's, which what failed describes."""
+    # What it holds is listed at its end.
+    if not zipfile.is_zipfile(path):
+        return "cut off or damaged; copy it again"
+    name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    if not name.endswith(b"/data.pkl"):
+        return "a zip archive of something else"
+    return "in PyTorch's format; call it .pth" if path.suffix == ".safetensors" else ""
 
 
 def _became_infinite(before: Tensor, now: Tensor) -> bool:

@@ -109,6 +109,14 @@ def test_state_dicts_within_others(tmp_path):
         loaded(endless, tmp_path / "w.pth")
 
 
+def test_a_single_state_dict_is_read_whatever_its_name(tmp_path):
+    content = {"net": GOOD.state_dict(), "epoch": 3, "scheduler": {"last": torch.ones(1), "step": 3}, "more": {}}
+    assert loaded(content, tmp_path / "w.pth") == weight_hash(GOOD)
+    content["teacher"] = network(2).state_dict()
+    with pytest.raises(DetectorError, match="w.pth: has weights under 'net' and under 'teacher'; save"):
+        loaded(content, tmp_path / "w.pth")
+
+
 def test_of_several_state_dicts_one_is_read_and_said(tmp_path, caplog):
     content = {"ema": network(2).state_dict(), "model": GOOD.state_dict()}
     assert loaded(content, tmp_path / "w.pth") == weight_hash(GOOD)

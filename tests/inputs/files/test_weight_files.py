@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import struct
+import zipfile
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,11 @@ def saved(content: object, **options) -> Callable[[Path], None]:
     return lambda path: torch.save(content, path, **options)
 
 
+def archived(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("best.pth", b"weights")
+
+
 def truncated(share: float) -> Callable[[Path], None]:
     return lambda path: path.write_bytes(GOOD.read_bytes()[: int(share * GOOD.stat().st_size)])
 
@@ -84,7 +90,9 @@ FILES = {
     "words": ("w.safetensors", data(b"weights, believe me"), "cannot be read as weights"),
     "words in pt": ("w.pt", data(b"weights, believe me"), "cannot be read as weights"),
     "picture": ("w.pth", data(b"\x89PNG\r\n\x1a\n" + bytes(100)), "cannot be read as weights"),
-    "pickle called safetensors": ("w.safetensors", saved({"a": torch.ones(1)}), "cannot be read as weights"),
+    "pickle called safetensors": ("w.safetensors", saved({"a": torch.ones(1)}), "PyTorch's format; call it .pth"),
+    "archive of something else": ("w.zip", archived, "it is a zip archive of something else"),
+    "archive cut off": ("w.pth", data(b"PK\3\4" + bytes(100)), "it is cut off or damaged; copy it again"),
     "pointer of Git LFS": (
         "w.safetensors",
         data(b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 123\n"),
