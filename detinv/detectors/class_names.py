@@ -23,6 +23,8 @@ COCO_CLASSES = (
 
 COCO = "coco"
 
+_STRUCTURED = (".yaml", ".yml", ".json")
+
 
 def read_class_names(names: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of the classes.
@@ -31,7 +33,8 @@ def read_class_names(names: str | Sequence[str]) -> tuple[str, ...]:
         names: a list of them; "coco"; or the path of a text file with one name a line.
 
     Raises:
-        DetectorError: when the file cannot be read, a name is empty or occurs twice, or there are no names.
+        DetectorError: when the file cannot be read or is YAML or JSON, a name is empty or occurs twice, or there are
+            no names.
     """
     if isinstance(names, str):
         found = COCO_CLASSES if names == COCO else _from_file(Path(names))
@@ -50,6 +53,12 @@ def read_class_names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _from_file(path: Path) -> tuple[str, ...]:
+    if path.suffix.lower() in _STRUCTURED:
+        # Line by line, they would be names such as "nc: 3".
+        raise DetectorError(
+            f"class_names={path}: give a text file with one name a line, not {path.suffix}; or list the names: "
+            "class_names=[car,bus]"
+        )
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:

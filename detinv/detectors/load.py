@@ -170,6 +170,8 @@ def assemble_detector(
     """
     colours = COCO_COLOURS if colour_covariance is None else checked_colours(colour_covariance)
     names = read_class_names(class_names)
+    if not (isinstance(weights, str | Path) and str(weights)):
+        raise DetectorError(f"weights={quoted(weights)}: give bundled, random or the path of a file")
     with torch.random.fork_rng(devices=[]):
         # The same random network every time, so that controls can be repeated and their runs resumed.
         torch.manual_seed(_RANDOM_SEED)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from detinv.errors import ConfigError
+from detinv.inputs.printable import reason_of
 
 
 def usable_device(name: str) -> torch.device:
@@ -15,10 +16,13 @@ def usable_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ConfigError(f"device={name}: {first_line}; use device=cpu") from error
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device={name}: no device of torch; use device=cpu, cuda, or cuda:1 and so on") from error
+    try:
+        # A value as well: meta tensors have none.
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device={name}: {reason_of(error)}; use device=cpu") from error
     return device
 
 

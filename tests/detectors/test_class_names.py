@@ -24,6 +24,7 @@ def test_a_file_has_one_a_line(tmp_path):
     ("names", "message"),
     [
         ("nowhere.txt", "neither a list, nor 'coco'"),
+        ("data.yaml", "class_names=data.yaml: give a text file with one name a line, not .yaml"),
         (["a", "b", "a"], "'a' occurs twice"),
         ([], "at least one"),
         (["a", ""], "none may be empty"),

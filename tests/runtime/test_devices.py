@@ -28,3 +28,8 @@ def test_lightning_understands_these_arguments():
 def test_a_device_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match="device=cuda:99: .*; use device=cpu"):
         usable_device("cuda:99")
+    with pytest.raises(ConfigError, match="device=meta: .*; use device=cpu"):
+        usable_device("meta")
+    for name in ("gpu", "0", "CUDA", ""):
+        with pytest.raises(ConfigError, match=f"device={name}: no device of torch; use device=cpu, cuda"):
+            usable_device(name)
