@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from detinv.detectors.colours import COCO_COLOURS, ColourCovariance
+from detinv.detectors.colours import COCO_COLOURS, COCO_CONTRAST, ColourCovariance
 from detinv.detectors.feature_layers import FeatureLayer, HeadName
 from detinv.detectors.heads.predictions import Predictions
 from detinv.detectors.heads.window import HeadWindow
@@ -41,6 +41,8 @@ class AbstractDetector(nn.Module, ABC):
         trained_on_photographs: whether photographs are what it knows; inversions then get their statistics where the
             preset asks for it. False for drawings, plots and the like.
         colour_covariance: of R, G and B within its training images, (3, 3), in any unit; COCO's where nothing is said.
+        contrast: root of the variance within a training image, averaged over R, G, B and images, in units of [0, 1];
+            COCO's where nothing is said.
         depends_on_batch: whether, on the CPU, an image's last bits depend on the others of its batch even where each
             layer uses the same code for all of them; inversions then run each image alone.
     """
@@ -51,6 +53,7 @@ class AbstractDetector(nn.Module, ABC):
     detections_per_image: int
     trained_on_photographs: bool = True
     colour_covariance: ColourCovariance = COCO_COLOURS
+    contrast: float = COCO_CONTRAST
     depends_on_batch: bool = False
     _layers: tuple[FeatureLayer, ...] | None = None
 

@@ -13,7 +13,7 @@ from detinv.config.folders import config_dir
 from detinv.config.instantiate import instantiate, locate
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.class_names import read_class_names
-from detinv.detectors.colours import COCO_COLOURS, checked_colours
+from detinv.detectors.colours import COCO_COLOURS, COCO_CONTRAST, checked_colours, checked_contrast
 from detinv.errors import DetectorError
 from detinv.inputs.numbers import is_count
 from detinv.inputs.path_modules import as_written
@@ -150,6 +150,7 @@ def assemble_detector(
     options: Mapping[str, Any] | None = None,
     trained_on_photographs: bool = True,
     colour_covariance: Sequence[Sequence[float]] | None = None,
+    contrast: float | None = None,
 ) -> AbstractDetector:
     """Build a model, load weights into it and wrap it in its adapter: the target of many files in configs/detector.
 
@@ -162,13 +163,14 @@ def assemble_detector(
         trust_weights: whether weights that are a pickle may be opened.
         options: further arguments of the adapter.
         trained_on_photographs: see `AbstractDetector`.
-        colour_covariance: see `AbstractDetector`; None for COCO's.
+        colour_covariance, contrast: see `AbstractDetector`; None for COCO's.
 
     Raises:
         DetectorError: when the weights are missing, do not fit, or were trained on other classes; for a
-            `colour_covariance` that is none.
+            `colour_covariance` or `contrast` that is none.
     """
     colours = COCO_COLOURS if colour_covariance is None else checked_colours(colour_covariance)
+    contrast = COCO_CONTRAST if contrast is None else checked_contrast(contrast)
     names = read_class_names(class_names)
     if not (isinstance(weights, str | Path) and str(weights)):
         raise DetectorError(f"weights={quoted(weights)}: give bundled, random or the path of a file")
@@ -182,6 +184,7 @@ def assemble_detector(
     assert isinstance(detector, AbstractDetector)
     detector.trained_on_photographs = trained_on_photographs
     detector.colour_covariance = colours
+    detector.contrast = contrast
     return detector
 
 

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from detinv.config.composition.compose import compose_config
-from detinv.detectors.colours import COCO_COLOURS, checked_colours, colour_covariance
+from detinv.detectors.colours import (
+    COCO_COLOURS,
+    COCO_CONTRAST,
+    checked_colours,
+    checked_contrast,
+    colour_covariance,
+    contrast,
+)
 from detinv.detectors.load import load_detector
 from detinv.errors import DetectorError
 from detinv.inversion.modules.ensemble import Ensemble
@@ -22,11 +29,23 @@ def test_it_is_the_mean_of_what_numpy_finds_in_each_image():
     np.testing.assert_allclose(colour_covariance(images()), mean * 3 / np.trace(mean), atol=0.006)
 
 
-def test_images_that_say_nothing_are_refused():
-    with pytest.raises(DetectorError, match="there are no images"):
-        colour_covariance([])
+def test_the_contrast_is_the_mean_variance_that_numpy_finds():
+    variances = [image.flatten(1).double().numpy().var(axis=1, ddof=1).mean() for image in images()]
+    assert contrast(images()) == pytest.approx(np.sqrt(np.mean(variances)) / 255, abs=0.0006)
+
+
+@pytest.mark.parametrize("measure", [colour_covariance, contrast])
+def test_images_that_say_nothing_are_refused(measure):
+    with pytest.raises(DetectorError, match=f"{measure.__name__}: there are no images"):
+        measure([])
     with pytest.raises(DetectorError, match="of a single colour"):
-        colour_covariance([torch.full((3, 8, 8), 7, dtype=torch.uint8)])
+        measure([torch.full((3, 8, 8), 7, dtype=torch.uint8)])
+
+
+@pytest.mark.parametrize("value", [0, -0.1, 1.2, 20, float("nan"), True, "0.1", None])
+def test_what_is_no_contrast_is_refused(value):
+    with pytest.raises(DetectorError, match="a number above 0 and at most 1"):
+        checked_contrast(value)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +68,7 @@ def test_detectors_have_their_own():
     assert shapes.colour_covariance == COCO_COLOURS
     assert blood.colour_covariance != COCO_COLOURS
     assert Ensemble({"blood": blood}).colour_covariance == blood.colour_covariance
+    assert (shapes.contrast, blood.contrast) == (COCO_CONTRAST, 0.08)
     given = compose_config(
         "invert", ["detector=bccd_retinanet", "detector.colour_covariance=[[1,0,0],[0,1,0],[0,0,1]]"]
     )
@@ -61,4 +81,7 @@ def test_what_a_class_sets_is_checked_before_the_first_step():
     assert Ensemble({"own": detector}).colour_covariance == ((2, 1, 0), (1, 2, 0), (0, 0, 1))
     detector.colour_covariance = [[1, 2], [2, 1]]
     with pytest.raises(DetectorError, match="three rows of three"):
+        Ensemble({"own": detector})
+    detector.colour_covariance, detector.contrast = COCO_COLOURS, 61
+    with pytest.raises(DetectorError, match="contrast=61"):
         Ensemble({"own": detector})

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from detinv.detectors.acceleration.compile import check_mode
 from detinv.detectors.base import AbstractDetector
 from detinv.detectors.canvas import on_canvas
-from detinv.detectors.colours import checked_colours
+from detinv.detectors.colours import checked_colours, checked_contrast
 from detinv.detectors.load import as_detector, build_detector
 from detinv.errors import ConfigError, DetectorError
 from detinv.inversion.modules.network import Network
@@ -131,10 +131,10 @@ class Ensemble(nn.Module):
             so that none dominates; "none" adds the losses unchanged, times the shares.
 
     Attributes:
-        colour_covariance: that of the first detector that was trained on photographs, or of the first.
+        colour_covariance, contrast: those of the first detector that was trained on photographs, or of the first.
 
     Raises:
-        DetectorError: when there is no detector, the classes differ, or a `colour_covariance` is none.
+        DetectorError: when there is no detector, the classes differ, or a `colour_covariance` or `contrast` is none.
         ConfigError: for a share of an unknown detector, or one that is not positive.
     """
 
@@ -172,6 +172,7 @@ class Ensemble(nn.Module):
         self.class_names = first.class_names
         shown = next((one for one in detectors.values() if one.trained_on_photographs), first)
         self.colour_covariance = checked_colours(shown.colour_covariance)
+        self.contrast = checked_contrast(shown.contrast)
         self.network_size = first.network_size
         self.detections_per_image = min(detector.detections_per_image for detector in detectors.values())
         # Images of a joint batch are of one size, so that each detector may pad them its own way.

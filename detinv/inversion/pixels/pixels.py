@@ -4,6 +4,7 @@ Every image lives in centred units u = pixels - mean, in which zero is the detec
 regulariser weights and start noise mean the same for every detector.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -25,8 +26,12 @@ class AbstractPixels(nn.Module, ABC):
         mean: (3,) the detector's mean colour, RGB in [0, 1].
         seed: of the start images; each layout draws its own.
         start_std: standard deviation of the start noise, in pixel units.
+
+    Attributes:
+        most_contrast: that `limit_contrast_` leaves; infinite unless the detector was trained on photographs.
     """
 
+    most_contrast: float = math.inf
     mean: Tensor
     mask: Tensor
     image_sizes: Tensor
@@ -55,6 +60,13 @@ class AbstractPixels(nn.Module, ABC):
     @abstractmethod
     def blur_(self, sigma: float) -> None:
         """Blur the images by a Gaussian of `sigma` pixels."""
+
+    @abstractmethod
+    def limit_contrast_(self) -> None:
+        """Bring images of more contrast than `most_contrast` back to it; others keep every bit.
+
+        The contrast is the root of the variance within an image, averaged over R, G and B.
+        """
 
     def forward(self) -> Float[Tensor, "batch 3 height width"]:
         """RGB in [0, 1]; the mean colour beyond each image's own size."""
@@ -87,6 +99,15 @@ class RawPixels(AbstractPixels):
     def blur_(self, sigma: float) -> None:
         sizes = self.image_sizes[:1] if self._full else self.image_sizes
         self.values.copy_(gaussian_blur(self.values, sigma, sizes))
+
+    @torch.no_grad()
+    def limit_contrast_(self) -> None:
+        count = self.image_sizes.prod(1).view(-1, 1, 1, 1)
+        colour = (self.values * self.mask).flatten(2).sum(2)[..., None, None] / count
+        deviations = (self.values - colour) * self.mask
+        variance = deviations.square().flatten(1).sum(1).view(-1, 1, 1, 1) / (3 * count)
+        factor = self.most_contrast / variance.sqrt()
+        self.values.copy_(torch.where(factor < 1, colour + deviations * factor, self.values))
 
 
 def batches_by_canvas(layouts: Sequence[Layout], divisor: int, batch_size: int) -> list[list[int]]:

@@ -23,6 +23,18 @@ class Clamp:
 
 
 @dataclass(frozen=True)
+class LimitContrast:
+    """At most the contrast of the detector's training images, after every step.
+
+    Steps of one size for the whole image go on for as long as there are any, and the contrast grows with them, whether
+    or not the detector has ever seen as much.
+    """
+
+    def __call__(self, pixels: AbstractPixels, step: int) -> None:
+        pixels.limit_contrast_()
+
+
+@dataclass(frozen=True)
 class PeriodicBlur:
     """Gaussian blur after steps 0, every, 2 every, ..., weaker each time.
 

@@ -42,6 +42,7 @@ def detector_hash(detector: AbstractDetector) -> str:
         weight_hash(detector),
         detector.trained_on_photographs,
         detector.colour_covariance,
+        detector.contrast,
     ]
     for path, module in detector.named_modules():
         options = {

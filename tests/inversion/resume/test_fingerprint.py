@@ -54,7 +54,12 @@ def test_every_option_of_a_detector_counts(change: Callable):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("trained_on_photographs", False), ("colour_covariance", ((1.0, 0, 0), (0, 1, 0), (0, 0, 1)))]
+    ("name", "value"),
+    [
+        ("trained_on_photographs", False),
+        ("colour_covariance", ((1.0, 0, 0), (0, 1, 0), (0, 0, 1))),
+        ("contrast", 0.1),
+    ],
 )
 def test_what_a_class_says_of_its_training_counts(name, value, monkeypatch):
     detector = tiny_detector("retinanet")
