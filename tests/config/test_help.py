@@ -49,7 +49,8 @@ def test_help_knows_all_values_that_can_be_overridden():
     assert composed <= listed
     left_out = listed - composed
     assert left_out == {
-        f"detector.{name}" for name in ("model.lively_head", "trust_weights", "options", "colour_covariance", "contrast")
+        f"detector.{name}"
+        for name in ("model.lively_head", "trust_weights", "options", "colour_covariance", "contrast")
     }
 
 
