@@ -47,11 +47,11 @@ def heat_map(
     axes = figure.add_subplot()
     if matrix.size:
         axes.imshow(matrix, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
-    axes.set_xticks(range(len(columns)), map(in_dejavu, columns), rotation=25, ha="right", fontsize=9)
-    axes.set_yticks(range(len(rows)), map(in_dejavu, rows), fontsize=9)
+    axes.set_xticks(range(len(columns)), map(_written, columns), rotation=25, ha="right", fontsize=9)
+    axes.set_yticks(range(len(rows)), map(_written, rows), fontsize=9)
     axes.set_xlabel(column_title)
     axes.set_ylabel(row_title)
-    axes.set_title(in_dejavu(title), fontsize=10)
+    axes.set_title(_written(title), fontsize=10)
     middle = (limits[0] + limits[1]) / 2
     for row, column in np.argwhere(np.isfinite(matrix)):
         value = matrix[row, column]
@@ -88,16 +88,16 @@ def bars(
         reach = np.clip(np.stack([triples[:, 0] - triples[:, 1], triples[:, 2] - triples[:, 0]]), 0, None)
         axes.bar(
             places, triples[:, 0], width * 0.92, yerr=np.nan_to_num(reach, posinf=0), capsize=2,
-            color=_COLOURS[number % len(_COLOURS)], label=in_dejavu(name), error_kw={"elinewidth": 1},
+            color=_COLOURS[number % len(_COLOURS)], label=_written(name), error_kw={"elinewidth": 1},
         )  # fmt: skip
     if line is not None:
         axes.axhline(line, color="#62626c", linewidth=1, linestyle="--")
     axes.axhline(0, color="#18181b", linewidth=0.8)
-    named = [in_dejavu(group) for group in groups]
+    named = [_written(group) for group in groups]
     turned = len(groups) > 4 or sum(map(len, named)) > _LEVEL
     axes.set_xticks(range(len(groups)), named, rotation=25 if turned else 0, ha="right" if turned else "center")
     axes.set_ylabel(value_title)
-    axes.set_title(in_dejavu(title), fontsize=10)
+    axes.set_title(_written(title), fontsize=10)
     if limits is not None:
         axes.set_ylim(*limits)
     axes.spines[["top", "right"]].set_visible(False)
@@ -128,7 +128,7 @@ def lines(
         places = [place for place, _ in points]
         triples = np.array([value for _, value in points], dtype=float).reshape(-1, 3)
         colour = _COLOURS[number % len(_COLOURS)]
-        axes.plot(places, triples[:, 0], marker="o", markersize=4, color=colour, label=in_dejavu(name))
+        axes.plot(places, triples[:, 0], marker="o", markersize=4, color=colour, label=_written(name))
         axes.fill_between(places, triples[:, 1], triples[:, 2], color=colour, alpha=0.18, linewidth=0)
     marked = sorted({place for points in series.values() for place, _ in points})
     if logarithmic and marked:
@@ -140,11 +140,16 @@ def lines(
     axes.axhline(0, color="#62626c", linewidth=0.8)
     axes.set_xlabel(place_title)
     axes.set_ylabel(value_title)
-    axes.set_title(in_dejavu(title), fontsize=10)
+    axes.set_title(_written(title), fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=8)
     return _picture(figure)
+
+
+def _written(name: str) -> str:
+    # Between two dollars, Matplotlib would read mathematics.
+    return in_dejavu(name).replace("$", r"\$")
 
 
 def _picture(figure: Figure) -> Picture:

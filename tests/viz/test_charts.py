@@ -105,3 +105,11 @@ def test_lines_without_a_value_have_a_gap(logarithmic):
 
 def test_places_are_marked_on_a_logarithmic_axis():
     assert differ(lines(LINES, logarithmic=True), lines(LINES))
+
+
+def test_dollars_in_names_are_no_mathematics():
+    """As such, these would be refused, or drawn without their dollars."""
+    names = [r"$\frac$", "$10$"]
+    drawn = heat_map([[1.0, 2.0], [3.0, 4.0]], names, names, title="$^$")
+    assert drawn.shape[1] > 0
+    assert not np.array_equal(drawn, heat_map([[1.0, 2.0], [3.0, 4.0]], [names[0], "10"], names, title="$^$"))
