@@ -15,6 +15,7 @@ from detinv.config.commands import COMMANDS
 from detinv.config.folders import FILE_ENDINGS, choices, experiment_dir
 from detinv.config.own_options import foreign_groups
 from detinv.config.words import names_in
+from detinv.config.yaml_files import read_yaml, yaml_nodes
 from detinv.inputs.signatures import parameters_of
 
 _MISSING = "???"
@@ -65,7 +66,7 @@ def experiments() -> list[Experiment]:
     found = []
     for path in sorted(experiment_dir().glob("*.yaml")):
         comment = [line for line in _description(path) if line and not line.startswith("@package")]
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = read_yaml(path)
         found.append(Experiment(path.stem, comment[0] if comment else "", "experiment" in values))
     return found
 
@@ -91,7 +92,7 @@ def options(folder: Path, command: str, chosen: Mapping[str, str] | None = None)
     # An experiment comes last: it overrides what all other choices say.
     for group in sorted(selected, key=lambda name: name == _EXPERIMENTS):
         for path in _files(folder, group, selected[group]):
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) if group == _EXPERIMENTS else {}
+            content = read_yaml(path) if group == _EXPERIMENTS else {}
             foreign = foreign_groups(folder, command, content, given)
             for option in _values(path, _prefix(path, group)):
                 if option.key.partition(".")[0] in foreign:
@@ -194,7 +195,7 @@ def _description(path: Path) -> list[str]:
 
 
 def _defaults_list(path: Path) -> list[Any]:
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("defaults", [])
+    return read_yaml(path).get("defaults", [])
 
 
 def _defaults(path: Path) -> Iterator[tuple[str, str | None]]:
@@ -227,7 +228,7 @@ def _prefix(path: Path, group: str) -> str:
 
 def _values(path: Path, prefix: str) -> Iterator[Option]:
     text = path.read_text(encoding="utf-8")
-    root = yaml.compose(text)
+    root = yaml_nodes(text)
     if isinstance(root, yaml.MappingNode):
         root.value = [(key, value) for key, value in root.value if key.value != "defaults"]
         yield from _leaves(root, prefix, text.splitlines())

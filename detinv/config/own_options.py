@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from detinv.config.yaml_files import read_yaml
 
 _OVERRIDE = "override /"
 
@@ -44,5 +44,5 @@ def _target(folder: Path, group: str, choice: str) -> object:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     return content if isinstance(content, dict) else {}
