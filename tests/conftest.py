@@ -1,9 +1,13 @@
 """What all tests share: settings of Hypothesis, one thread, and two processes for the whole suite."""
 
 import gc
+import importlib.metadata
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -24,6 +28,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # call would take a quarter of the suite's time.
 CHECKED = ("attribution", "detectors", "inversion", "layouts", "metrics", "worlds", "zoo")
 check_calls(tuple(f"detinv.{name}" for name in CHECKED))
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> Any:
+    return _entry_points()
+
+
+def _known_entry_points(**which: str) -> Any:
+    return _installed(tuple(sys.path)).select(**which)
+
+
+# What is installed stays while tests run, and every trainer of Lightning and most compositions ask for it: to find out
+# takes a hundredth of a second each time.
+_entry_points = importlib.metadata.entry_points
+importlib.metadata.entry_points = _known_entry_points
 
 # The same examples at every run, and no limit of time: machines that test are slow and busy.
 settings.register_profile("steady", derandomize=True, deadline=None)
