@@ -6,12 +6,13 @@ outer one runs; that took a quarter of the suite's time. Here functions within o
 
 import ast
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
-from functools import wraps
+from functools import cache, wraps
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from beartype import BeartypeConf, beartype
@@ -27,6 +28,17 @@ def check_calls(packages: tuple[str, ...]) -> None:
     sys.meta_path.insert(0, _Finder(packages))
 
 
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Check nothing within this block, as in a user's program."""
+    before = config.jaxtyping_disable
+    config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        config.update("jaxtyping_disable", before)
+
+
 def checked(item: Any) -> Any:
     """Return a function that checks its arguments and its result, or a dataclass that checks its fields."""
     if not isinstance(item, type):
@@ -39,20 +51,27 @@ def checked(item: Any) -> Any:
 def _checked(function: Callable) -> Callable:
     call = beartype(function, conf=_CONF)
     hints = " ".join(map(repr, function.__annotations__.values()))
-    if "jaxtyping." not in hints:
-        return call
-    if "{" in hints:
+    shaped = "jaxtyping." in hints
+    if shaped and "{" in hints:
         # A side is that of an argument.
-        return jaxtyped(call, typechecker=None)
+        call, shaped = jaxtyped(call, typechecker=None), False
 
-    @wraps(function)
     def within_one_call(*args: Any, **kwargs: Any) -> Any:
         if config.jaxtyping_disable:
             return function(*args, **kwargs)
+        if not shaped:
+            return call(*args, **kwargs)
         with jaxtyped("context"):
             return call(*args, **kwargs)
 
-    return within_one_call
+    # In a traceback it is code of the function's own module, as without checks.
+    own = FunctionType(within_one_call.__code__, _globals(function.__module__), closure=within_one_call.__closure__)
+    return wraps(function)(own)
+
+
+@cache
+def _globals(module: str) -> dict[str, Any]:
+    return {**globals(), "__name__": module}
 
 
 class _Finder(MetaPathFinder):

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from detinv.layouts.boxes import pairwise_iou
-from tests.calls.checked import check_calls
+from tests.calls.checked import check_calls, unchecked
 
 _MODULE = """
 from collections.abc import Iterator
@@ -97,6 +97,18 @@ def test_what_is_declared_goes_through(module):
 def test_anything_else_is_refused(module, call):
     with pytest.raises(TypeCheckError):
         call(module)
+
+
+def test_nothing_is_checked_where_that_is_asked_for(module):
+    with unchecked():
+        assert len(module.areas(torch.zeros(2, 3), torch.zeros(1))) == 1
+        assert module.stripes(6).shape == (5, 2)
+        assert module.half(True) == 0.5
+        with pytest.raises(TypeError, match="unsupported operand"):
+            module.half("3")
+        assert module.Pair(torch.zeros(2, 5), torch.zeros(3)).first.shape == (1, 5)
+    with pytest.raises(TypeCheckError):
+        module.half("3")
 
 
 def test_functions_of_ours_are_checked():

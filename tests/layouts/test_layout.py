@@ -1,7 +1,5 @@
 """Layouts and detections: what they accept, refuse and turn into."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -11,6 +9,7 @@ from jaxtyping import TypeCheckError
 from detinv.errors import LayoutError
 from detinv.layouts.batch import LayoutBatch
 from detinv.layouts.layout import Detections, Layout
+from tests.calls.checked import unchecked
 from tests.pretended_device import DEVICE, PretendedDevice
 
 
@@ -57,36 +56,28 @@ def test_other_disagreements_are_refused():
         layout([[1, 1, 5, 5]], masks=torch.ones(1, 30, 20, dtype=torch.bool))
 
 
-# In a process of its own, where types are not checked at run time.
-TYPES = """
-import torch
-from detinv.errors import LayoutError
-from detinv.layouts.layout import Layout
-
-boxes = torch.tensor([[1, 1, 5, 5]])
-given = Layout(boxes, torch.tensor([2], dtype=torch.int32), [20, 30], "a", torch.full((1, 20, 30), 255).to(torch.uint8))
-for one in (given, given.resized([40, 60])):
-    print(one.boxes.dtype, one.labels.dtype, one.masks.dtype, one.image_size)
-print(Layout(torch.zeros(0, 4), torch.tensor([]), (20, 30), "empty").labels.dtype)
-for labels, masks, size in (([1.7], None, 20), ([1], torch.rand(1, 20, 30), 20), ([1], None, 20.5)):
-    try:
-        Layout(boxes, torch.tensor(labels), (size, 30), "a", masks)
-    except LayoutError as error:
-        print(error)
-"""
-
-
 def test_other_types_are_converted_or_refused():
-    done = subprocess.run([sys.executable, "-c", TYPES], capture_output=True, text=True, check=True)
-    types = "torch.float32 torch.int64 torch.bool"
-    assert done.stdout.splitlines() == [
-        f"{types} (20, 30)",
-        f"{types} (40, 60)",
-        "torch.int64",
-        "layout a: labels must be whole numbers, got torch.float32",
-        "layout a: masks must be true or false, got torch.float32",
-        "layout a: image size 20.5 x 30 must be whole pixels, at least 1 x 1",
-    ]
+    boxes, labels = torch.tensor([[1, 1, 5, 5]]), torch.tensor([2], dtype=torch.int32)
+    with unchecked():
+        given = Layout(boxes, labels, [20, 30], "a", torch.full((1, 20, 30), 255).to(torch.uint8))
+        for one, size in ((given, (20, 30)), (given.resized([40, 60]), (40, 60))):
+            assert (one.boxes.dtype, one.labels.dtype, one.masks.dtype) == (torch.float32, torch.int64, torch.bool)
+            assert one.image_size == size
+        assert Layout(torch.zeros(0, 4), torch.tensor([]), (20, 30), "empty").labels.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("labels", "masks", "height", "told"),
+    [
+        ([1.7], None, 20, "layout a: labels must be whole numbers, got torch.float32"),
+        ([1], torch.rand(1, 20, 30), 20, "layout a: masks must be true or false, got torch.float32"),
+        ([1], None, 20.5, "layout a: image size 20.5 x 30 must be whole pixels, at least 1 x 1"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused(labels, masks, height, told):
+    with unchecked(), pytest.raises(LayoutError) as error:
+        Layout(torch.tensor([[1, 1, 5, 5]]), torch.tensor(labels), (height, 30), "a", masks)
+    assert str(error.value) == told
 
 
 def test_resized_scales_boxes_and_masks_alike():
