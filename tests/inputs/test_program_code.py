@@ -68,57 +68,79 @@ print(before)
 HELPER = "def twice(value):\n    return 2 * value\n\n\ndef shift(value):\n    return value + 1\n"
 
 
-def hashed(folder, script=SCRIPT, helper=HELPER):
+# A process that has imported torch forks for each folder, which saves the others seconds.
+FORKS = """
+import os, runpy, sys
+import torch
+import detinv.inputs.fingerprint
+
+for folder in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        os.chdir(folder)
+        sys.path.insert(0, folder)
+        runpy.run_path("mine.py", run_name="__main__")
+        sys.stdout.flush()
+        # Python's own end would touch all that torch has loaded.
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+CHANGES = [
+    ("FACTOR, UNUSED, COLOURS, CALLS = 1,", "FACTOR, UNUSED, COLOURS, CALLS = 2,"),
+    ("[1.0, 0.0]", "[1.0, 0.5]"),
+    ("return FACTOR * value", "return FACTOR / value"),
+    ("value - 1", "value - 2"),
+    ("return 7", "return 8"),
+    ("limit = 3", "limit = 4"),
+    ("weight / 2", "weight / 4"),
+    ("weight / 3", "weight / 4"),
+    ("by=2", "by=3"),
+    ("pixels *= 0.5", "pixels *= 0.6"),
+    ("super().__init__()\n\ndef", "super().__init__()\n        self.eval()\n\ndef"),
+]
+OF_THE_HELPER = ("+ 1", "+ 2")
+NO_CHANGES = [
+    ("# by how much", "# which is a factor"),
+    ("UNUSED, COLOURS, CALLS = 1, 1,", "UNUSED, COLOURS, CALLS = 1, 2,"),
+    ("print(before)", "print(before)\nprint(end='')"),
+    ("\ndef again", "\n\n\ndef again"),
+]
+
+
+def written(folder, script=SCRIPT, helper=HELPER):
     (folder / "mine.py").write_text(script)
     (folder / "helper.py").write_text(helper)
-    done = subprocess.run([sys.executable, "mine.py"], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout
+    return folder
 
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory):
-    return hashed(tmp_path_factory.mktemp("before"))
+    """The hash that a process of its own finds, started as users do."""
+    words, folder = [sys.executable, "mine.py"], written(tmp_path_factory.mktemp("before"))
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 
-# Each starts a process of its own, which takes seconds; those that are like others are slow tests.
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        pytest.param(
-            "FACTOR, UNUSED, COLOURS, CALLS = 1,", "FACTOR, UNUSED, COLOURS, CALLS = 2,", marks=pytest.mark.slow
-        ),
-        pytest.param("[1.0, 0.0]", "[1.0, 0.5]", marks=pytest.mark.slow),
-        pytest.param("return FACTOR * value", "return FACTOR / value", marks=pytest.mark.slow),
-        pytest.param("value - 1", "value - 2", marks=pytest.mark.slow),
-        ("return 7", "return 8"),
-        pytest.param("limit = 3", "limit = 4", marks=pytest.mark.slow),
-        pytest.param("weight / 2", "weight / 4", marks=pytest.mark.slow),
-        pytest.param("weight / 3", "weight / 4", marks=pytest.mark.slow),
-        pytest.param("by=2", "by=3", marks=pytest.mark.slow),
-        pytest.param("pixels *= 0.5", "pixels *= 0.6", marks=pytest.mark.slow),
-        pytest.param(
-            "super().__init__()\n\ndef", "super().__init__()\n        self.eval()\n\ndef", marks=pytest.mark.slow
-        ),
-    ],
-)
-def test_a_change_of_what_is_used_counts(old, new, before, tmp_path):
-    assert old in SCRIPT
-    assert hashed(tmp_path, SCRIPT.replace(old, new)) != before
+@pytest.fixture(scope="module")
+def hashes(tmp_path_factory):
+    """The hashes after each change."""
+    folders = {}
+    for change in (*CHANGES, *NO_CHANGES, OF_THE_HELPER):
+        text = HELPER if change == OF_THE_HELPER else SCRIPT
+        assert change[0] in text
+        changed = {"helper" if change == OF_THE_HELPER else "script": text.replace(*change)}
+        folders[change] = written(tmp_path_factory.mktemp("changed"), **changed)
+    words = [sys.executable, "-c", FORKS, *folders.values()]
+    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    return dict(zip(folders, lines, strict=True))
 
 
-def test_a_change_of_a_module_that_is_imported_counts(before, tmp_path):
-    assert hashed(tmp_path, helper=HELPER.replace("+ 1", "+ 2")) != before
+@pytest.mark.parametrize("change", [*CHANGES, OF_THE_HELPER], ids=str)
+def test_a_change_of_what_is_used_or_imported_counts(change, before, hashes):
+    assert len(hashes[change]) == len(before) > 0
+    assert hashes[change] != before
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        pytest.param("# by how much", "# which is a factor", marks=pytest.mark.slow),
-        pytest.param("UNUSED, COLOURS, CALLS = 1, 1,", "UNUSED, COLOURS, CALLS = 1, 2,", marks=pytest.mark.slow),
-        pytest.param("print(before)", "print(before)\nprint(end='')", marks=pytest.mark.slow),
-        ("\ndef again", "\n\n\ndef again"),
-    ],
-)
-def test_nothing_else_does_and_every_process_finds_the_same(old, new, before, tmp_path):
-    assert old in SCRIPT
-    assert hashed(tmp_path, SCRIPT.replace(old, new)) == before
+@pytest.mark.parametrize("change", NO_CHANGES, ids=str)
+def test_nothing_else_does_and_every_process_finds_the_same(change, before, hashes):
+    assert hashes[change] == before
