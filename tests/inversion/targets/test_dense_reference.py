@@ -240,16 +240,14 @@ def test_terms_and_gradients_equal_the_slow_loop(kind: str, seed: int, backgroun
     p = predictions(kind, seed)
     logits, deltas = p.logits.requires_grad_(), p.deltas.requires_grad_()
     terms = our_terms(p, collate_double(items), background_rows=background_rows)
-    for image, layout in enumerate(items):
-        expected = reference_terms(p, layout, image, LEVEL_WEIGHTS, background_rows)
+    references = [reference_terms(p, layout, i, LEVEL_WEIGHTS, background_rows) for i, layout in enumerate(items)]
+    for image, expected in enumerate(references):
         assert set(expected) == set(terms)
         for name, value in expected.items():
             close = {"atol": 1e-5, "rtol": 1e-5, "msg": lambda m, n=name: f"{n}: {m}"}
             torch.testing.assert_close(terms[name][image], value, **close)
     ours = torch.autograd.grad(sum(value.sum() for value in terms.values()), (logits, deltas))
-    slow = sum(
-        sum(reference_terms(p, layout, i, LEVEL_WEIGHTS, background_rows).values()) for i, layout in enumerate(items)
-    )
+    slow = sum(sum(expected.values()) for expected in references)
     for got, wanted in zip(ours, torch.autograd.grad(slow, (logits, deltas)), strict=True):
         torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-4)
 
