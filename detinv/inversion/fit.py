@@ -58,10 +58,13 @@ def fit_batch(
         checkpoint: to continue from, of the same batch.
     """
     batch = LayoutBatch.collate(layouts, ensemble.size_divisor, slots)
+    pixels = preset.pixels(batch, ensemble.pixel_mean.cpu(), seed)
+    if ensemble.trained_on_photographs:
+        pixels.most_contrast = ensemble.contrast
     module = Inversion(
         ensemble,
         batch,
-        preset.pixels(batch, ensemble.pixel_mean.cpu(), seed),
+        pixels,
         preset.objective,
         preset.optimizer,
         preset.schedule,

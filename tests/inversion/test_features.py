@@ -108,6 +108,15 @@ def test_regularisers_of_the_preset_count():
     assert variation[1] < 0.5 * variation[0]
 
 
+def test_the_contrast_of_other_photographs_is_no_limit(monkeypatch):
+    """It is that of the image that features are taken from; a whole layout is held to its detector's photographs."""
+    photographs = load_preset("photographs")
+    free = invert("retinanet", "p3", preset=photographs, steps=6)
+    monkeypatch.setattr(detector("retinanet"), "contrast", 0.001)
+    limited = invert("retinanet", "p3", preset=photographs, steps=6)
+    assert all(torch.equal(one, other) for one, other in zip(free, limited, strict=True))
+
+
 def test_an_image_has_the_size_of_its_layout():
     small = Layout(BOX, torch.tensor([1]), (40, 64), "small")
     layer = find_layer(detector("retinanet"), "c3")

@@ -66,8 +66,6 @@ class AbstractPixelModule(pl.LightningModule, ABC):
         super().__init__()
         self.ensemble = ensemble
         self.pixels = pixels
-        if ensemble.trained_on_photographs:
-            pixels.most_contrast = ensemble.contrast
         self.layouts = layouts
         self.steps = steps
         self.precondition = precondition

@@ -28,7 +28,7 @@ class AbstractPixels(nn.Module, ABC):
         start_std: standard deviation of the start noise, in pixel units.
 
     Attributes:
-        most_contrast: that `limit_contrast_` leaves; infinite unless the detector was trained on photographs.
+        most_contrast: that `limit_contrast_` leaves; that of the detector's photographs where a layout is inverted.
     """
 
     most_contrast: float = math.inf
