@@ -7,6 +7,7 @@ from rich.table import Table
 from torch import Tensor
 
 from detinv.checks.adapter import Verdict, check_adapter
+from detinv.checks.statistics import other_statistics
 from detinv.commands import Build
 from detinv.commands.photographs import load_photographs
 from detinv.commands.terminal import console, literal
@@ -38,6 +39,8 @@ def run(config: DictConfig, build: Build) -> int:
         )
         # Before anything is written: a full disk does not cost it.
         terminal.print(_table(config.detector.name, verdicts))
+        if note := other_statistics(detector, images):
+            terminal.print(f"note: {literal(note)}", soft_wrap=True)
         found = {"detector": config.detector.name, "weight_hash": weight_hash(detector)}
         replace_results(out_dir, config, "check.json")
         write_json(out_dir / "check.json", found | {"verdicts": [asdict(verdict) for verdict in verdicts]})
