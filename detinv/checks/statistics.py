@@ -44,6 +44,6 @@ def other_statistics(detector: AbstractDetector, photographs: Sequence[UInt8[Ten
     if not found:
         return ""
     return (
-        f"these {len(photographs)} images have {' and '.join(found)}, the detector says otherwise; if it was trained on "
-        "such images, say so in its YAML file or class, and other detectors will read more in its inversions"
+        f"these {len(photographs)} images have {' and '.join(found)}, the detector says otherwise; if it was trained "
+        "on such images, say so in its YAML file or class, and other detectors will read more in its inversions"
     )

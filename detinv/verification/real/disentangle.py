@@ -7,7 +7,7 @@ from detinv.experiments.paper.disentangle import NOISE, Disentangle
 from detinv.verification.claim import Claim
 from detinv.verification.disentangle import accuracy, differences
 from detinv.verification.evidence import Range
-from detinv.verification.real.samples import SampleLayouts
+from detinv.verification.real.samples import SampleLayouts, photographed_layouts
 from detinv.verification.setup import VerificationSetup
 
 _GROUP, _SIZE = "disentangle", "real_disentangle"
@@ -19,13 +19,16 @@ _NAMED, _VIOLATION = 0.2, 0.5
 
 
 def measure(setup: VerificationSetup) -> dict[str, Any]:
-    """Run figure 5 on the bundled layouts; another detector judges.
+    """Run figure 5 on layouts of photographs, or on the bundled ones where there are none; another detector judges.
+
+    The bundled ones are too few for shares of objects, which are no independent trials, to be decided.
 
     Returns:
         by detector: its judge, number of objects, measures of each condition and of noise, and differences.
     """
     measured = {}
-    source = SampleLayouts(setup.sample_sizes[_SIZE].count)
+    count, annotations = setup.sample_sizes[_SIZE].count, setup.annotations
+    source = SampleLayouts(count) if annotations is None else photographed_layouts(annotations, count, setup.seed)
     for label, judge in _JUDGES.items():
         local = setup.experiment_setup(f"real-{_GROUP}-{label}", _SIZE, [label], source)
         found = setup.run(Disentangle([_CLS, _REG], [], judge), local)[label]

@@ -9,19 +9,17 @@ from detinv.experiments.common.setup import ExperimentSetup
 from detinv.experiments.common.store import Images
 from detinv.experiments.paper.transfer import Transfer
 from detinv.layouts.layout import Layout
-from detinv.layouts.sources import CocoLayouts, LayoutSource
+from detinv.layouts.sources import LayoutSource
 from detinv.metrics.intervals import Interval, mean_interval
 from detinv.metrics.jackknife import grouped_mean_interval
 from detinv.metrics.recall import object_recall
 from detinv.verification.claim import Claim, borne_out_claim, with_interval
 from detinv.verification.evidence import Range, borne_out, mean_power, not_contradicted
 from detinv.verification.real.detectors import DETECTORS, RANDOM
-from detinv.verification.real.samples import SampleLayouts
+from detinv.verification.real.samples import SampleLayouts, photographed_layouts
 from detinv.verification.setup import VerificationSetup
 
 SAMPLES, PHOTOGRAPHS = "transfer", "photographs"
-# Area from which objects of photographs are asked for, in pixels of the photographs: COCO calls the others small.
-_MIN_AREA = 32.0**2
 _OWN, _RANDOM, _NOISE, _REAL = "own", "random", "noise", "real"
 # Average recall that start noise may have, and one that would be a violation.
 _NOTHING, _VIOLATION = 0.05, 0.3
@@ -39,9 +37,7 @@ def measure_photographs(setup: VerificationSetup) -> dict[str, Any]:
     """Run table 1, three by three, on the layouts of photographs; see `_measure`."""
     assert setup.annotations is not None
     count = setup.sample_sizes[f"real_{PHOTOGRAPHS}"].count
-    return _measure(
-        setup, PHOTOGRAPHS, CocoLayouts(setup.annotations, count=count, seed=setup.seed, min_area=_MIN_AREA)
-    )
+    return _measure(setup, PHOTOGRAPHS, photographed_layouts(setup.annotations, count, setup.seed))
 
 
 def _measure(setup: VerificationSetup, group: str, source: LayoutSource) -> dict[str, Any]:
