@@ -85,6 +85,7 @@ def _run(config: DictConfig, build: Build, team: Processes, device: torch.device
 
     def one(number: int) -> tuple[dict[str, Any], list[int]]:
         """Return the entry of one image, and the detections whose raw prediction is not known."""
+        team.check()
         name, image = source.names[number], source.images[number]
         objects, unknown = _objects(detector, source, number, config)
         key = archive.key(image, objects, f"image {number}")

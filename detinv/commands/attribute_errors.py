@@ -113,6 +113,7 @@ def explain_mistakes(
         return [one(number) for number in tracked(terminal, numbers, "explaining")]
 
     def one(number: int) -> dict[str, Any]:
+        team.check()
         case = cases[number]
         stem, image = f"error_{number + 1:02d}", source.images[case.image]
         key = archive.key(image, _of_case(case), repr(case))

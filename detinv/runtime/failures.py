@@ -2,11 +2,13 @@
 
 import atexit
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import Protocol
 
 import torch
 
@@ -19,22 +21,32 @@ _LINGER = 10.0
 _FAILURE, _NOTICED = "failure", "noticed"
 
 
+class Child(Protocol):
+    """A process that this one has started, such as a `subprocess.Popen`."""
+
+    def poll(self) -> int | None:
+        """Return its exit status, -N after signal N; None while it runs."""
+
+
 class Failures:
     """Reports an error to the other processes, and watches for theirs in a thread of its own.
 
     Args:
         rank, count: this process's number, and how many there are.
         store: shared by all processes; the first one serves it.
+        children: those of the processes that this one has started, in the order of their numbers, which follow its own.
+            One that has been killed cannot report anything.
 
     Attributes:
         other: what happened in another process, once something did.
     """
 
-    def __init__(self, rank: int, count: int, store: torch.distributed.Store) -> None:
+    def __init__(self, rank: int, count: int, store: torch.distributed.Store, children: Sequence[Child] = ()) -> None:
         self.rank = rank
         self.count = count
         self.other: ProcessError | None = None
         self._store = store
+        self._children = list(children)
         self._told = False
         self._ended = threading.Event()
         self._watching = threading.Thread(target=self._watch, daemon=True, name="detinv-failures")
@@ -44,7 +56,7 @@ class Failures:
         atexit.register(self.close)
 
     @classmethod
-    def connect(cls, rank: int, count: int) -> "Failures | None":
+    def connect(cls, rank: int, count: int, children: Sequence[Child] = ()) -> "Failures | None":
         """Connect all processes of torch's default group; every one of them must call this."""
         if count == 1:
             return None
@@ -56,7 +68,7 @@ class Failures:
         if store is None:
             assert box[0] is not None
             store = torch.distributed.TCPStore(host, box[0], is_master=False)
-        return cls(rank, count, store)
+        return cls(rank, count, store, children)
 
     def close(self) -> None:
         """Stop watching; what is known of other processes stays known."""
@@ -81,8 +93,8 @@ class Failures:
             if self.rank:
                 # Several may fail at once, as by Ctrl-C; then the first one need not wait for this one to learn of it.
                 self._store.add(_NOTICED, 1)
-            # The first process serves the store, so it must stay; and when another process ends before the first does,
-            # Lightning kills the first at once.
+            # The first process serves the store, so it must stay; and what ends another process than the first, such
+            # as torchrun, must not end the first before it has given the reason.
             while time.monotonic() < deadline and (self.rank or self._store.add(_NOTICED, 0) < self.count - 1):
                 time.sleep(_POLL)
                 self._store.check([_FAILURE])
@@ -105,11 +117,13 @@ class Failures:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         while thread.is_alive():
-            if self.other is not None:
+            failed = self.other
+            # A process that has ended may have waited for the same thing before, which is done then in a moment.
+            thread.join(_POLL)
+            if failed is not None and thread.is_alive():
                 # See the constructor; torch lets go of it when the process that it waits for has ended.
                 atexit.register(thread.join, _LINGER)
-                raise self.other
-            thread.join(_POLL)
+                raise failed
         if errors:
             # The error of the process that is gone says more than torch does.
             self._wait_for_reason()
@@ -129,10 +143,29 @@ class Failures:
                         self.other = ProcessError(f"process {rank} failed: {reason}", reported=self.rank != 0)
                         self._store.add(_NOTICED, 1)
                     return
+                self._report_children()
             except RuntimeError:
                 self.other = ProcessError("the first process ended unexpectedly", reported=False)
                 return
             self._ended.wait(_POLL)
+
+    def _report_children(self) -> None:
+        """Report, in the place of a child that has ended in failure without a word, that it has."""
+        for rank, child in enumerate(self._children, self.rank + 1):
+            status = child.poll()
+            if status:
+                self._store.compare_set(_FAILURE, "", f"{rank} {_how_it_ended(status)}")
+                return
+
+
+def _how_it_ended(status: int) -> str:
+    if status >= 0:
+        return f"it ended with exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"it was killed ({name})" + (", as a system does that runs out of memory" if name == "SIGKILL" else "")
 
 
 NEVER = timedelta(days=30)

@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from detinv.errors import ConfigError
-from detinv.runtime.failures import NEVER, Failures
+from detinv.runtime.failures import NEVER, Child, Failures
 from detinv.runtime.quiet import quiet_lightning
 
 S = TypeVar("S")
@@ -50,6 +50,11 @@ class Processes:
     def failed(self) -> bool:
         """Whether another process has failed, so that this one should end; known without waiting."""
         return self.failures is not None and self.failures.other is not None
+
+    def check(self) -> None:
+        """Raise ProcessError when another process has failed; for work that takes long and waits for nobody."""
+        if self.failures is not None and self.failures.other is not None:
+            raise self.failures.other
 
     def __enter__(self) -> "Processes":
         return self
@@ -142,6 +147,7 @@ def start_processes(trainer: Mapping[str, Any]) -> Processes:
     from lightning_fabric.strategies import DDPStrategy
 
     threads = torch.get_num_threads()
+    children: list[Child] = []
     try:
         with quiet_lightning():
             fabric = Fabric(
@@ -152,6 +158,7 @@ def start_processes(trainer: Mapping[str, Any]) -> Processes:
                 strategy=DDPStrategy(process_group_backend="gloo", timeout=NEVER),
             )
             fabric.launch()
+            children = _taken_over(fabric)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error} (trainer.devices={devices}, trainer.num_nodes={nodes})") from error
     # The launcher divides the threads among the processes, and large images would be rounded differently. What divides
@@ -160,7 +167,7 @@ def start_processes(trainer: Mapping[str, Any]) -> Processes:
     rank, count = fabric.global_rank, fabric.world_size
     # On `trainer.devices=[2,3]` the second process of a machine has device 3.
     device = fabric.device.index or 0
-    _STARTED.append(Processes(rank, count, count // nodes, device, Failures.connect(rank, count)))
+    _STARTED.append(Processes(rank, count, count // nodes, device, Failures.connect(rank, count, children)))
     return _STARTED[-1]
 
 
@@ -177,6 +184,17 @@ def for_one_process(trainer: Mapping[str, Any]) -> bool:
 
 
 _STARTED: list[Processes] = []
+
+
+def _taken_over(fabric: Any) -> list[Child]:
+    """Return the processes that Lightning has started from this one, which it stops watching.
+
+    As soon as one ended in failure, Lightning would kill this one without a word. `Failures` watches them instead.
+    """
+    watched = getattr(fabric.strategy.launcher, "procs", [])
+    children = list(watched)
+    watched.clear()
+    return children
 
 
 def _of_the_program(devices: object) -> Processes:

@@ -53,13 +53,16 @@ def test_each_process_runs_on_the_device_of_its_number(monkeypatch, local_rank: 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("lightning_fabric.accelerators.cuda.num_cuda_devices", lambda: 4)
     monkeypatch.setattr("lightning_fabric.accelerators.cuda._check_cuda_matmul_precision", lambda device: None)
-    monkeypatch.setattr(Fabric, "launch", lambda self: None)
-    monkeypatch.setattr(processes.Failures, "connect", lambda rank, count: None)
+    connected = []
+    # As where another process was started, which Lightning would watch.
+    monkeypatch.setattr(Fabric, "launch", lambda self: self.strategy.launcher.procs.append("other"))
+    monkeypatch.setattr(processes.Failures, "connect", lambda *args: connected.append(args))
     monkeypatch.setattr(processes, "_STARTED", [])
     monkeypatch.setenv("LOCAL_RANK", str(local_rank))
     monkeypatch.setenv("WORLD_SIZE", "2")
     team = start_processes({"devices": devices, "accelerator": "cuda"})
     assert team.device == [2, 3][local_rank]
+    assert connected == [(local_rank, 2, ["other"])]
     assert team.trainer({"devices": devices, "accelerator": "cuda"})["devices"] == [team.device]
 
 
@@ -74,7 +77,7 @@ def test_devices_that_do_not_exist_are_a_mistake_in_the_input():
 
 
 _PROGRAM = """
-import json, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
 from detinv.errors import ConfigError, ProcessError
 from detinv.runtime.processes import start_processes
@@ -97,6 +100,9 @@ with start_processes({"devices": 2, "accelerator": "cpu"}) as team:
             team.share(lambda items: wrong() if team.rank == 1 else items, [0, 1])
         elif case == "between" and team.first:
             wrong()
+        elif case == "killed" and not team.first:
+            (folder / "1.json").write_text(json.dumps(note))
+            os.kill(os.getpid(), signal.SIGKILL)
         note["after"] = team.gather("fine")
     except Exception as error:
         note["error"] = f"{type(error).__name__}: {error}"
@@ -139,6 +145,15 @@ def test_all_processes_end_with_the_reason(tmp_path: Path, case: str):
     assert other["reported"] == (other["rank"] != 0)
     assert other["seconds"] < 20
     assert "the reason" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_first_process_survives_another_that_is_killed_and_says_so(tmp_path: Path):
+    done, notes = run_two(tmp_path, "killed")
+    assert "process 1 failed: it was killed (SIGKILL)" in notes[0]["error"]
+    assert notes[0]["reported"] is False and notes[0]["seconds"] < 20
+    # Not by Lightning's signal.
+    assert done.returncode == 1
 
 
 @pytest.mark.slow
