@@ -1,7 +1,11 @@
-"""Requests to stop, by Ctrl-C or a termination signal: at once while a program starts, later when the work can stop."""
+"""Requests to stop, by Ctrl-C, a termination signal or the end of the terminal.
+
+They are followed at once while a program starts, and later when the work can stop.
+"""
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +15,17 @@ from typing import Any
 INTERRUPTED = 130
 """Exit status of a program that was interrupted."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform != "win32":
+    # Of a terminal that is closed, or a connection that is lost.
+    _SIGNALS.append(signal.SIGHUP)
 _asked = threading.Event()
 _starting = threading.Event()
 
 
 @contextmanager
 def signals_interrupt(*, starting: bool) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt within the block, where they would end the process.
+    """Let Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt within the block, where they would end the process.
 
     Args:
         starting: until `begin_work` is called, end the process at once instead, with status 130. A KeyboardInterrupt
@@ -63,7 +70,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 class Interruption:
     """Notes the first signal within its `with` block; the second raises KeyboardInterrupt at once.
 
-    Outside the main thread, where Python delivers no signals, it does nothing.
+    Signals that the program ignores, as SIGHUP under `nohup`, stay ignored. Outside the main thread, where Python
+    delivers no signals, it does nothing.
 
     Attributes:
         asked: whether there was a signal.
@@ -75,7 +83,11 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            # None stands for a handler that was not set from Python, and could not be set again.
+            found = {number: signal.getsignal(number) for number in _SIGNALS}
+            self._before = {n: handler for n, handler in found.items() if handler not in (signal.SIG_IGN, None)}
+        for number in self._before:
+            signal.signal(number, self._note)
         return self
 
     def __exit__(

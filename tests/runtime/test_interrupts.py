@@ -12,7 +12,7 @@ import pytest
 import detinv
 from detinv.cli import main
 from detinv.errors import ConfigError
-from detinv.runtime.interrupts import interruption_asked, signals_interrupt
+from detinv.runtime.interrupts import Interruption, interruption_asked, signals_interrupt
 from tests.sweeps.stand_ins import stand_in
 
 
@@ -65,8 +65,9 @@ def test_handlers_of_a_program_are_left_alone_and_ours_removed():
     before = signal.getsignal(signal.SIGINT)
     with signals_interrupt(starting=False):
         assert signal.getsignal(signal.SIGINT) is not before
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
         assert interruption_asked()
     assert signal.getsignal(signal.SIGINT) is before and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -75,6 +76,20 @@ def test_handlers_of_a_program_are_left_alone_and_ours_removed():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN and not interruption_asked()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_what_a_program_ignores_does_not_stop_its_work():
+    """As SIGHUP under `nohup`, and Ctrl-C in what a script starts with `&`."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGTERM)
+            assert not interruption.asked
+            signal.raise_signal(signal.SIGINT)
+            assert interruption.asked
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_other_threads_have_no_signals():
