@@ -35,8 +35,10 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         if file is not None:
+            # Where the folder has been removed or replaced meanwhile, the file there may be that of another run.
             with suppress(OSError):
-                path.unlink()
+                if os.path.samestat(os.fstat(file), path.stat()):
+                    path.unlink()
             os.close(file)
 
 

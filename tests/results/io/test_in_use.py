@@ -1,6 +1,8 @@
 """A folder has one writer at a time."""
 
 import re
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,18 @@ def test_a_folder_in_use_is_refused_until_its_process_has_died(tmp_path: Path):
         with held(tmp_path):
             assert "process" in (tmp_path / LOCK).read_text()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_another_run_is_left_alone_where_the_folder_was_replaced(tmp_path: Path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with ExitStack() as until_done:
+        with held(folder):
+            shutil.rmtree(folder)
+            folder.mkdir()
+            until_done.enter_context(another_holds(folder))
+        with pytest.raises(OutputError, match="in use by process 7"), held(folder):
+            pytest.fail("two writers")
 
 
 def test_it_is_let_go_after_an_error(tmp_path: Path):
