@@ -20,7 +20,14 @@ class WholeCheckpoints(TorchCheckpointIO):
         """
 
         def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
+            try:
+                with temporary.open("wb") as file:
+                    torch.save(checkpoint, file)
+            except RuntimeError as error:
+                # After a file that cannot be written, torch's closing of its archive fails as well.
+                reason = error.__context__
+                if not isinstance(reason, OSError):
+                    raise
+                raise OSError(reason.errno, reason.strerror) from error
 
         write_with(path, write)
