@@ -1,8 +1,10 @@
 """Jobs as Ray tasks: on all GPUs of this machine, or on a cluster."""
 
 import os
-from collections.abc import Generator, Mapping
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,8 @@ class RayLauncher(AbstractLauncher):
         if address == "local":
             options |= {"include_dashboard": False, "object_store_memory": _STORE, "logging_level": "ERROR"}
         try:
-            ray.init(address, **options)
+            with _own_termination():
+                ray.init(address, **options)
         except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
             raise ConfigError(f"no Ray at {address}: {reason_of(error)}; set hydra.launcher.address=...") from error
 
@@ -81,6 +84,18 @@ class RayLauncher(AbstractLauncher):
             if value > most[kind]:
                 raise ConfigError(f"hydra.launcher.{name}={value}: the largest machine has {most[kind]:g}")
         return {"num_cpus": self.num_cpus, "num_gpus": gpus}
+
+
+@contextmanager
+def _own_termination() -> Iterator[None]:
+    """Restore this process's handler of SIGTERM, which Ray replaces by one that ends it without the table of jobs."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        # Only here can handlers be set, by Ray as well; None stands for one that was not set from Python.
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _outcome(task: Any) -> JobOutcome:

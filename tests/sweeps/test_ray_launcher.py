@@ -1,6 +1,9 @@
 """Ray with two workers on this machine: real jobs, and one that takes its process with it."""
 
 import json
+import signal
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +36,21 @@ def test_jobs_run_side_by_side_and_isolated(tmp_path, monkeypatch, capsys):
     # Its words are in its log, not here.
     assert "redetected" in (out / "logs" / "detector_lives.yaml.log").read_text()
     assert "redetected" not in capsys.readouterr().out
+
+
+def test_a_sweep_on_ray_is_interrupted_by_sigterm_like_any_other(tmp_path, monkeypatch):
+    def init(address, **options):
+        # As Ray does, whose handler ends the process.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr("ray.nodes", lambda: [{"Resources": {"CPU": 2.0}, "Alive": True}])
+    monkeypatch.setattr("ray.remote", lambda **needs: lambda run: SimpleNamespace(remote=lambda task: task))
+    monkeypatch.setattr("ray.wait", lambda pending: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr("ray.cancel", lambda task, force: None)
+    assert main(["invert", "-m", "seed=1,2", *TINY, f"out_dir={tmp_path}", "hydra/launcher=ray"]) == 130
+    assert [job["status"] for job in json.loads((tmp_path / "sweep.json").read_text())["jobs"]] == ["missing"] * 2
 
 
 @pytest.fixture
