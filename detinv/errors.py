@@ -21,6 +21,10 @@ class OutputError(DetinvError):
     """An output folder or file that cannot be written."""
 
 
+class MemoryLimitError(DetinvError):
+    """Work that the memory of this machine, or of its GPU, does not suffice for."""
+
+
 class ProcessError(DetinvError):
     """Another process of the same job failed, so this one ends as well.
 

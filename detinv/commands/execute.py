@@ -1,12 +1,15 @@
 """Run one command: compose its configuration, then call its module. Everything heavy is imported late."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detinv.config.composition.compose import compose_config
 from detinv.config.composition.out_dir import claimed_while_used
+from detinv.errors import DetinvError, MemoryLimitError
+from detinv.inputs.printable import reason_of
 from detinv.runtime.interrupts import begin_work
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
         The exit status: 0, or what the command says.
 
     Raises:
-        DetinvError: for a mistake in the input.
+        DetinvError: for a mistake in the input; when memory does not suffice.
     """
     from detinv.config.instantiate import instantiate
     from detinv.config.trust import trusting
@@ -38,7 +41,26 @@ def run_command(name: str, overrides: Sequence[str]) -> int:
         _forget_trust(config)
         command = import_module(f"detinv.commands.{name}")
         begin_work()
-        return command.run(config, instantiate) or 0
+        with _memory_told(config):
+            return command.run(config, instantiate) or 0
+
+
+@contextmanager
+def _memory_told(config: "DictConfig") -> Iterator[None]:
+    """Raise MemoryLimitError, which says what to try, for any error that comes from a lack of memory."""
+    try:
+        yield
+    except Exception as error:
+        from detinv.runtime.memory import is_out_of_memory
+
+        if isinstance(error, DetinvError) or not is_out_of_memory(error):
+            raise
+        batch_size = config.get("batch_size")
+        smaller = "" if batch_size in (None, 1) else f"a smaller batch_size than {batch_size}, "
+        raise MemoryLimitError(
+            f"memory does not suffice: {reason_of(error).rstrip('.')}; choose {smaller}fewer or smaller images, or a "
+            "machine or GPU with more memory"
+        ) from error
 
 
 def check_command(name: str, overrides: Sequence[str]) -> "DictConfig":

@@ -1,9 +1,13 @@
 """Which errors say that memory ran out."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from detinv.cli import main
 from detinv.runtime.memory import is_out_of_memory, release_memory
+from tests.sweeps.stand_ins import stand_in
 
 
 @pytest.mark.parametrize(
@@ -56,3 +60,28 @@ def test_cycles_are_freed():
     del node
     release_memory()
     assert alive() is None
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"), [("invert", "a smaller batch_size than 16, fewer"), ("attribute", "choose fewer or smaller")]
+)
+def test_a_command_that_memory_does_not_suffice_for_ends_with_advice_in_one_line(
+    command: str, advice: str, monkeypatch, capsys, tmp_path: Path
+):
+    def run(config, build):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee the documentation")
+
+    stand_in(monkeypatch, command, run)
+    assert main([command, f"out_dir={tmp_path}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("detinv: memory does not suffice: CUDA out of memory. Tried to allocate 2 GiB; choose ")
+    assert advice in told and told.count("\n") == 1
+
+
+def test_other_errors_of_a_command_keep_their_traceback(monkeypatch, tmp_path: Path):
+    def run(config, build):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    stand_in(monkeypatch, "invert", run)
+    with pytest.raises(RuntimeError, match="mat1"):
+        main(["invert", f"out_dir={tmp_path}"])
