@@ -39,8 +39,12 @@ def float32_products() -> dict[str, str]:
 
 
 def precision_settings() -> dict[str, str]:
-    """Return all of torch's settings that let float32 products be rounded, on a GPU and on the CPU, by name."""
-    return dict(zip(_NAMES, (backend.fp32_precision for backend in _BACKENDS), strict=True))
+    """Return all of torch's settings that let float32 products be rounded, on a GPU and on the CPU, by name.
+
+    "none", for nothing said anywhere, is given as "ieee", since it computes the same.
+    """
+    found = (backend.fp32_precision for backend in _BACKENDS)
+    return {name: "ieee" if kind == "none" else kind for name, kind in zip(_NAMES, found, strict=True)}
 
 
 @contextmanager

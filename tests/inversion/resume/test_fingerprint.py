@@ -105,12 +105,26 @@ def test_images_of_other_packages_are_not_resumed(tmp_path: Path, monkeypatch):
 def test_images_of_another_rounding_are_not_resumed(tmp_path: Path):
     detector = tiny_detector("retinanet")
     invert(detector, LAYOUTS[:1], folder=tmp_path, allow_tf32=True, **OPTIONS)
-    refused = "holds images with float32 products cuda.matmul tf32, .*, this run has cuda.matmul (none|ieee), "
+    refused = "holds images with float32 products cuda.matmul tf32, .*, this run has cuda.matmul ieee, "
     with pytest.raises(OutputError, match=refused):
         invert(detector, LAYOUTS[:1], folder=tmp_path, **OPTIONS)
     # By torch's own settings as well.
     with tf32(True):
         invert(detector, LAYOUTS[:1], folder=tmp_path, **OPTIONS)
+
+
+def test_full_precision_said_or_not_is_the_same(tmp_path: Path):
+    detector, products = tiny_detector("retinanet"), torch.backends.mkldnn.matmul
+    before = products.fp32_precision
+    try:
+        for precision in ("none", "ieee"):
+            products.fp32_precision = precision
+            invert(detector, LAYOUTS[:1], folder=tmp_path, **OPTIONS)
+        products.fp32_precision = "bf16"
+        with pytest.raises(OutputError, match="mkldnn.matmul bf16"):
+            invert(detector, LAYOUTS[:1], folder=tmp_path, **OPTIONS)
+    finally:
+        products.fp32_precision = before
 
 
 def test_the_package_of_a_detector_counts():
