@@ -103,11 +103,15 @@ class RawPixels(AbstractPixels):
     @torch.no_grad()
     def limit_contrast_(self) -> None:
         count = self.image_sizes.prod(1).view(-1, 1, 1, 1)
-        colour = (self.values * self.mask).flatten(2).sum(2)[..., None, None] / count
-        deviations = (self.values - colour) * self.mask
+        colour = self.centred().flatten(2).sum(2)[..., None, None] / count
+        deviations = self.values - colour
+        if not self._full:
+            deviations *= self.mask
         variance = deviations.square().flatten(1).sum(1).view(-1, 1, 1, 1) / (3 * count)
         factor = self.most_contrast / variance.sqrt()
-        self.values.copy_(torch.where(factor < 1, colour + deviations * factor, self.values))
+        # On a GPU, to ask would take longer than to write the same values again.
+        if self.values.device.type != "cpu" or bool((factor < 1).any()):
+            self.values.copy_(torch.where(factor < 1, colour + deviations * factor, self.values))
 
 
 def batches_by_canvas(layouts: Sequence[Layout], divisor: int, batch_size: int) -> list[list[int]]:
